@@ -1,0 +1,97 @@
+# Each target alone sets up all it needs, given Python >= 3.11: a virtual environment, and glmkit installed in it at the
+# versions of constraints.txt. PYTHON= chooses the interpreter a new environment is made from, VENV= where it lies.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PARITY_VENV := .venv-parity
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGING := pyproject.toml constraints.txt hatch_build.py
+
+# Tests and builds run on the CPU unless told otherwise, so that they give the same numbers everywhere.
+test test-browser test-mesh parity smoke: export JAX_PLATFORMS ?= cpu
+
+.PHONY: help demo test test-browser test-mesh parity smoke lint docs wheel notebooks clean chromium
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo          ask the bundled model a question and watch it think"
+	@echo "make test          all tests but those below: under 10 minutes on two cores"
+	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
+	@echo "make test-mesh     the sharded model on 8 virtual devices"
+	@echo "make parity        live comparison with Hugging Face transformers (PyTorch, its own environment)"
+	@echo "make smoke         a handful of quick tests; for other interpreters: PYTHON=python3.13 VENV=.venv-3.13"
+	@echo "make lint          ruff, and the direction of imports"
+	@echo "make docs          the documentation, into site/"
+	@echo "make wheel         the wheel, into dist/"
+	@echo "make notebooks     write each notebook's .ipynb from its .py"
+
+demo: $(VENV)/.installed-base
+	$(BIN)/glmkit chat "What is 27 + 58?" --model nano --thinking forced
+	@echo
+	@echo 'Next: $(BIN)/glmkit chat "What is 905 - 367?" --model nano --thinking disabled'
+	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --nbmake tests notebooks
+
+test-browser: $(VENV)/.installed-browser chromium
+	$(BIN)/python -m pytest tests/browser
+
+test-mesh: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/mesh
+
+parity: $(PARITY_VENV)/.installed
+	$(PARITY_VENV)/bin/python -m pytest tests/parity
+
+smoke: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m smoke
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel --no-isolation
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+
+clean:
+	rm -rf .venv .venv-* build dist site
+
+# A stamp per set of extras; it is renewed when what is installed may have changed.
+$(VENV)/.installed-dev: EXTRAS := [dev]
+$(VENV)/.installed-browser: EXTRAS := [browser]
+$(VENV)/.installed-docs: EXTRAS := [docs]
+$(VENV)/.installed-%: $(PACKAGING) | $(BIN)/python
+	@echo "Installing glmkit$(EXTRAS) in $(VENV): a few minutes the first time"
+	@$(BIN)/python $(PIP_INSTALL) -e '.$(EXTRAS)'
+	@touch $@
+
+# PyTorch is installed first, and alone, so that no other package chooses its version or its build.
+$(PARITY_VENV)/.installed: $(PACKAGING) | $(PARITY_VENV)/bin/python
+	@echo "Installing glmkit[dev,parity] in $(PARITY_VENV): a few minutes the first time"
+	@$(PARITY_VENV)/bin/pip install torch==2.13.0
+	@$(PARITY_VENV)/bin/python $(PIP_INSTALL) -e '.[dev,parity]'
+	@touch $@
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "glmkit needs Python 3.11 or newer, and $(PYTHON) is not; name one that is: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $* || { rm -rf $*; exit 1; }
+
+# Debian's browser is used where it is, and installed where that needs no password.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+	else \
+	  echo "these tests need Chromium: install your system's chromium package" >&2; exit 1; \
+	fi

@@ -1,0 +1,45 @@
+"""A research toolkit for GLM-4.5 in JAX and Flax NNX. Importing it imports neither: a name loads when first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glmkit import errors as errors, text as text
+    from glmkit.config import GLMConfig as GLMConfig
+    from glmkit.lm import LM as LM, load as load
+    from glmkit.model import GLM as GLM
+    from glmkit.parallel import mesh as mesh
+    from glmkit.weights import load_hf as load_hf, restore as restore, save as save, save_hf as save_hf
+
+__version__ = "0.1.0.dev0"
+
+# Every public name and the module that has it; None for a module that is public itself. The imports above say the
+# same to type checkers.
+_HOME: dict[str, str | None] = {
+    "GLM": "glmkit.model",
+    "GLMConfig": "glmkit.config",
+    "LM": "glmkit.lm",
+    "errors": None,
+    "load": "glmkit.lm",
+    "load_hf": "glmkit.weights",
+    "mesh": "glmkit.parallel",
+    "restore": "glmkit.weights",
+    "save": "glmkit.weights",
+    "save_hf": "glmkit.weights",
+    "text": None,
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'glmkit' has no attribute {name!r}")
+    home = _HOME[name]
+    value = import_module(f"glmkit.{name}") if home is None else getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,95 @@
+"""Grouped-query attention with optional bias and q/k-norm, half-split partial RoPE, with and without a cache."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from glmkit.model.cache import LAYER_AXES, LayerCache
+from glmkit.model.layers import RMSNorm, Rope, rotate
+from glmkit.model.ops.attention import attention_blocked, attention_reference
+from glmkit.model.params import Init, weight
+from glmkit.sharding import mesh_of, named_sharding, partition_spec
+
+_TOKENS = partition_spec(("batch", None))
+_QUERIES = partition_spec(("batch", None, "kv_heads", None, None))
+_KEYS = partition_spec(("batch", None, "kv_heads", None))
+_CACHE = partition_spec(LAYER_AXES)
+
+
+class Attention(nnx.Module):
+    """Query heads are held as `[kv_heads, group]`, so that tensor sharding never splits a group of query heads."""
+
+    def __init__(self, init: Init):
+        c = init.config
+        embed, kv, group, channels = c.hidden_size, c.num_key_value_heads, c.q_per_kv, c.head_dim
+        heads = ("kv_heads", "group", "head_dim")
+        self.q = init.matrix("self_attn.q_proj.weight", (embed, kv, group, channels), ("embed", *heads))
+        self.k = init.matrix("self_attn.k_proj.weight", (embed, kv, channels), ("embed", "kv_heads", "head_dim"))
+        self.v = init.matrix("self_attn.v_proj.weight", (embed, kv, channels), ("embed", "kv_heads", "head_dim"))
+        self.o = init.matrix("self_attn.o_proj.weight", (kv, group, channels, embed), (*heads, "embed"), contract=3)
+        bias, norm = c.attention_bias, c.use_qk_norm
+        self.q_bias = init.zeros("self_attn.q_proj.bias", (kv, group, channels), heads) if bias else None
+        self.k_bias = init.zeros("self_attn.k_proj.bias", (kv, channels), ("kv_heads", "head_dim")) if bias else None
+        self.v_bias = init.zeros("self_attn.v_proj.bias", (kv, channels), ("kv_heads", "head_dim")) if bias else None
+        self.q_norm = RMSNorm("self_attn.q_norm.weight", channels, "head_dim", init) if norm else None
+        self.k_norm = RMSNorm("self_attn.k_norm.weight", channels, "head_dim", init) if norm else None
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        rope: Rope,
+        slots: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        cache: LayerCache | None,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """Without a cache, tokens see earlier tokens of their segment; with one, all that the cache holds up to them."""
+        q = self._project(x, "btd,dkgc->btkgc", self.q, self.q_bias, self.q_norm)
+        k = self._project(x, "btd,dkc->btkc", self.k, self.k_bias, self.k_norm)
+        v = self._project(x, "btd,dkc->btkc", self.v, self.v_bias, None)
+        q, k = rotate(q, rope), rotate(k, rope)
+        if cache is None:
+            heads = _attend(q, k, v, segment_ids)
+        else:
+            heads, cache = _attend_cached(q, k, v, slots, cache)
+        out = named_sharding(x, "batch", None, None)
+        return jnp.einsum("btkgc,kgcd->btd", heads, weight(self.o, like=x), out_sharding=out), cache
+
+    def _project(self, x, equation, matrix, bias, norm) -> Array:
+        y = jnp.einsum(equation, x, weight(matrix, like=x))
+        if bias is not None:
+            y = y + weight(bias, like=x)
+        return y if norm is None else norm(y)
+
+
+def _attend(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
+    @functools.partial(
+        jax.shard_map, mesh=mesh_of(q), in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS), out_specs=_QUERIES
+    )
+    def local(q, k, v, segments):
+        steps = jnp.arange(q.shape[1])
+        same = segments[:, :, None] == segments[:, None, :]
+        return attention_reference(q, k, v, same & (steps[:, None] >= steps))
+
+    return local(q, k, v, segment_ids)
+
+
+def _attend_cached(q: Array, k: Array, v: Array, slots: Array, cache: LayerCache) -> tuple[Array, LayerCache]:
+    @functools.partial(
+        jax.shard_map,
+        mesh=mesh_of(q),
+        in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS, _CACHE, _CACHE),
+        out_specs=(_QUERIES, _CACHE, _CACHE),
+    )
+    def local(q, k, v, slots, cache_k, cache_v):
+        rows = jnp.arange(q.shape[0])[:, None]
+        # Padding has slot -1: sent past the end, where the write is dropped.
+        target = jnp.where(slots < 0, cache_k.shape[2], slots)
+        cache_k = cache_k.at[rows, :, target].set(k.astype(cache_k.dtype), mode="drop")
+        cache_v = cache_v.at[rows, :, target].set(v.astype(cache_v.dtype), mode="drop")
+        return attention_blocked(q, cache_k, cache_v, slots), cache_k, cache_v
+
+    heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v)
+    return heads, LayerCache(cache_k, cache_v)

@@ -1,0 +1,65 @@
+"""The KV cache: preallocated keys and values for every layer, a plain pytree that is passed in and returned.
+
+Holds where tokens go and how far each row is filled; `attention.py` writes and reads it.
+"""
+
+import dataclasses
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, DTypeLike, Float, Int
+
+from glmkit.config import GLMConfig
+from glmkit.model.ops.attention.blocked import BLOCK
+from glmkit.sharding import partition_spec
+
+LAYER_AXES = ("batch", "kv_heads", None, None)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LayerCache:
+    """Keys and values of one layer, or of a stack of layers with one more leading axis."""
+
+    k: Float[Array, "*layers B KV S C"]
+    v: Float[Array, "*layers B KV S C"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KVCache:
+    """One `LayerCache` per block of the model, and how many tokens each row holds."""
+
+    layers: tuple[LayerCache, ...]
+    length: Int[Array, " B"]
+
+    @classmethod
+    def empty(
+        cls, config: GLMConfig, layer_counts: tuple[int | None, ...], rows: int, capacity: int, dtype: DTypeLike, mesh: Mesh
+    ) -> Self:
+        """A cache for `rows` sequences of up to `capacity` tokens, laid out on `mesh`.
+
+        `layer_counts` is `GLM.layer_counts`: the depth of each stack, None for a block held by itself.
+        """
+        size = -(-capacity // BLOCK) * BLOCK
+        shape = (rows, config.num_key_value_heads, size, config.head_dim)
+
+        def layer(count: int | None) -> LayerCache:
+            lead = () if count is None else (count,)
+            spec = partition_spec((*(None for _ in lead), *LAYER_AXES))
+            sharding = NamedSharding(mesh, spec)
+            return LayerCache(*(jnp.zeros((*lead, *shape), dtype, device=sharding) for _ in range(2)))
+
+        length = jnp.zeros((rows,), jnp.int32, device=NamedSharding(mesh, partition_spec(("batch",))))
+        return cls(tuple(layer(count) for count in layer_counts), length)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens a row can hold."""
+        return self.layers[0].k.shape[-2]
+
+    def slots(self, valid: Array) -> Int[Array, "B T"]:
+        """Where each new token goes, counting only the valid ones of its row; -1 for padding."""
+        return jnp.where(valid, self.length[:, None] + jnp.cumsum(valid, axis=1) - 1, -1)

@@ -1,0 +1,131 @@
+"""The mixture of experts: sigmoid router with group-limited top-k, routed experts over the expert axis, shared expert."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from glmkit.model.layers import MLP
+from glmkit.model.ops.grouped_matmul import grouped_matmul
+from glmkit.model.params import Init, weight
+from glmkit.sharding import mesh_of, partition_spec
+
+_SUM_OVER = ("expert", "tensor")
+
+
+class Routes(NamedTuple):
+    """The experts of each token and their weights, which already carry normalisation and scaling."""
+
+    ids: Int[Array, "N k"]
+    weights: Float[Array, "N k"]
+
+
+class Router(nnx.Module):
+    """Scores in float32; the correction bias takes part in the selection and never in the weights (arXiv 2408.15664)."""
+
+    def __init__(self, init: Init):
+        c = init.config
+        self.kernel = init.matrix("mlp.gate.weight", (c.hidden_size, c.n_routed_experts), ("embed", "router"))
+        self.bias = init.buffer("mlp.gate.e_score_correction_bias", (c.n_routed_experts,), ("router",))
+        self.top_k, self.groups, self.top_groups = c.num_experts_per_tok, c.n_group, c.topk_group
+        self.normalise, self.scaling = c.norm_topk_prob, c.routed_scaling_factor
+
+    def __call__(self, x: Float[Array, "N D"], kernel: Float[Array, "D E"], bias: Float[Array, " E"]) -> Routes:
+        """Route rows of activations; the parameters are passed in because the caller has laid them out."""
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        scores = jax.nn.sigmoid(x.astype(wide) @ kernel.astype(wide))
+        _, ids = jax.lax.top_k(self._selectable(scores + bias), self.top_k)
+        weights = jnp.take_along_axis(scores, ids, axis=-1)
+        if self.normalise:
+            weights = weights / (weights.sum(-1, keepdims=True) + 1e-20)
+        return Routes(ids, weights * self.scaling)
+
+    def _selectable(self, choice: Float[Array, "N E"]) -> Float[Array, "N E"]:
+        """Keep the experts of the `top_groups` groups with the largest sum of their two best; rule out the others."""
+        if self.groups == 1:
+            return choice
+        grouped = choice.reshape(choice.shape[0], self.groups, -1)
+        best_two, _ = jax.lax.top_k(grouped, 2)
+        _, kept = jax.lax.top_k(best_two.sum(-1), self.top_groups)
+        allowed = jax.nn.one_hot(kept, self.groups, dtype=bool).any(axis=1)
+        return jnp.where(allowed[..., None], grouped, -jnp.inf).reshape(choice.shape)
+
+
+class MoE(nnx.Module):
+    """Routed experts plus a shared expert that every token passes, neither gated nor scaled."""
+
+    def __init__(self, init: Init):
+        c = init.config
+        experts, embed, width = c.n_routed_experts, c.hidden_size, c.moe_intermediate_size
+        self.router = Router(init)
+        self.gate_up = init.matrix(
+            "mlp.experts.{expert}.{gate_up}.weight",
+            (experts, embed, 2, width),
+            ("expert", "embed", "gate_up", "mlp"),
+        )
+        self.down = init.matrix(
+            "mlp.experts.{expert}.down_proj.weight", (experts, width, embed), ("expert", "mlp", "embed")
+        )
+        self.shared = MLP("mlp.shared_experts", c.shared_intermediate_size, init) if c.n_shared_experts else None
+
+    def __call__(
+        self, x: Float[Array, "B T D"], valid: Float[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, " E"]]:
+        """The layer's output and how many valid tokens chose each expert, float32."""
+        router, params = self.router, (self.router.kernel, self.router.bias, self.gate_up, self.down)
+        batch = partition_spec(("batch", None))
+
+        @functools.partial(
+            jax.shard_map,
+            mesh=mesh_of(x),
+            in_specs=(batch, batch, *(partition_spec(p.axes[-len(p.shape) :]) for p in params)),
+            out_specs=(batch, partition_spec((None,))),
+        )
+        def local(x, valid, kernel, bias, gate_up, down):
+            rows = x.reshape(-1, x.shape[-1])
+            routes = router(rows, kernel, bias)
+            out = jax.lax.psum(apply_experts(rows, routes, gate_up, down), _SUM_OVER)
+            counts = jnp.zeros(bias.shape, jnp.float32).at[routes.ids].add(valid.reshape(-1, 1))
+            return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
+
+        routed, load = local(x, valid, *(weight(p, like=x) for p in params))
+        return (routed if self.shared is None else routed + self.shared(x)), load
+
+
+def apply_experts(
+    x: Float[Array, "N D"],
+    routes: Routes,
+    gate_up: Float[Array, "E D 2 F"],
+    down: Float[Array, "E F D"],
+) -> Float[Array, "N D"]:
+    """This device's part of the routed output: its experts, its slice of their width. Float32 at least.
+
+    Sorts the (token, expert) pairs by expert with those of other devices last, takes grouped products, weighs and
+    sums. No pair is dropped, whatever the load.
+    """
+    experts, embed, _, width = gate_up.shape
+    tokens, top_k = routes.ids.shape
+    first = jax.lax.axis_index("expert") * experts
+    local_id = (routes.ids - first).reshape(-1)
+    mine = (local_id >= 0) & (local_id < experts)
+    order = jnp.argsort(jnp.where(mine, local_id, experts), stable=True)
+    sizes = jnp.zeros(experts, jnp.int32).at[local_id].add(mine.astype(jnp.int32), mode="drop")
+
+    pairs = permute(jnp.repeat(x, top_k, axis=0), order)
+    gated = grouped_matmul(pairs, gate_up.reshape(experts, embed, 2 * width), sizes)
+    hidden = jax.nn.silu(gated[:, :width]) * gated[:, width:]
+    outputs = permute(grouped_matmul(hidden, down, sizes), jnp.argsort(order))
+    weights = jnp.where(mine.reshape(tokens, top_k), routes.weights, 0)
+    return jnp.einsum("nkd,nk->nd", outputs.reshape(tokens, top_k, embed).astype(weights.dtype), weights)
+
+
+@jax.custom_vjp
+def permute(x: Float[Array, "M D"], order: Int[Array, " M"]) -> Float[Array, "M D"]:
+    """Rows of `x` in `order`, a permutation. Its derivative is the inverse gather, where indexing would scatter."""
+    return x[order]
+
+
+permute.defvjp(lambda x, order: (x[order], order), lambda order, dy: (dy[jnp.argsort(order)], None))

@@ -1,0 +1,227 @@
+"""GLM: the whole network. Training, prefill, decode and scoring all call `GLM.__call__`."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, DTypeLike, Float, Int
+
+from glmkit.config import GLMConfig
+from glmkit.model.block import Block, Context
+from glmkit.model.cache import KVCache, LayerCache
+from glmkit.model.layers import RMSNorm, rope_angles
+from glmkit.model.mtp import MTP, MTPTables
+from glmkit.model.params import Init, stack, unstack, weight
+from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, mesh_of, named_sharding, partition_spec
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """`hidden` after the final norm; the cache after these tokens; how many valid tokens chose each expert."""
+
+    hidden: Float[Array, "B T D"]
+    cache: KVCache | None
+    load: Float[Array, "moe_layer E"]
+
+
+class GLM(nnx.Module):
+    """GLM-4.5: attention over grouped queries, sigmoid-routed experts, and the multi-token-prediction layer.
+
+    Blocks are a list with one module per layer, or two stacks (`stacked=True`: the dense layers and the others) that run
+    under `jax.lax.scan`. Parameters are born on `mesh` (default: one device), placed by the rules of
+    `glmkit.sharding`; `fsdp=True` also splits them over the data axis. `layer_numbers` keeps only some of the
+    config's layers, for study. `mtp` names where the prediction layer's embedding and head come from; None leaves it out.
+    """
+
+    def __init__(
+        self,
+        config: GLMConfig,
+        *,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+        mesh: Mesh | None = None,
+        fsdp: bool = False,
+        stacked: bool = False,
+        layer_numbers: tuple[int, ...] | None = None,
+        mtp: MTPTables | None = "shared",
+    ):
+        mesh = single_device_mesh() if mesh is None else mesh
+        init = Init(config, rngs, dtype, mesh, FSDP_RULES if fsdp else COMPUTE_RULES)
+        table, shape = ("vocab", "embed"), (config.vocab_size, config.hidden_size)
+        self.config = config
+        self.layer_numbers = tuple(range(config.num_hidden_layers)) if layer_numbers is None else layer_numbers
+        self.embed = init.matrix("model.embed_tokens.weight", shape, table, contract=None)
+        blocks = [Block(number, init) for number in self.layer_numbers]
+        self.blocks = nnx.List(blocks)
+        self.norm = RMSNorm("model.norm.weight", config.hidden_size, "embed", init)
+        self.head = None if config.tie_word_embeddings else init.matrix("lm_head.weight", shape[::-1], table[::-1])
+        self.mtp = MTP(mtp, init) if mtp and config.num_nextn_predict_layers else None
+        self.layer_counts: tuple[int | None, ...] = (None,) * len(blocks)
+        if stacked:
+            self._stack()
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        *,
+        positions: Int[Array, "B T"] | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Output:
+        """One forward pass over `tokens`.
+
+        A negative segment id is padding. Without a cache, tokens see earlier tokens of their own segment, and
+        positions count from the start of the segment. With one, tokens are appended to their row (padding is not
+        stored), see all that the row holds, and positions go on from it.
+        """
+        context = self._context(tokens, positions, segment_ids, cache)
+        x = self._embed(self.embed, tokens)
+        x, layers, load = self._run_blocks(x, context, cache)
+        if cache is not None:
+            cache = KVCache(layers, cache.length + context.valid.sum(axis=1))
+        return Output(self.norm(x), cache, load)
+
+    def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Next-token logits in float32, from hidden states after the final norm."""
+        if self.head is None:
+            return self._matmul_logits("btd,vd->btv", hidden, self.embed)
+        return self._matmul_logits("btd,dv->btv", hidden, self.head)
+
+    def predict_second(
+        self,
+        hidden: Float[Array, "B T D"],
+        next_tokens: Int[Array, "B T"],
+        *,
+        positions: Int[Array, "B T"] | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Output:
+        """The multi-token-prediction layer: states whose `mtp_logits` predict the token after `next_tokens`.
+
+        `hidden` is `Output.hidden` at the same positions. Raises `ValueError` when the model has no such layer.
+        """
+        if self.mtp is None:
+            raise ValueError("this model has no multi-token-prediction layer (its checkpoint holds none)")
+        context = self._context(next_tokens, positions, segment_ids, cache)
+        embedded = self._embed(self.mtp.embed or self.embed, next_tokens)
+        layer = None if cache is None else cache.layers[0]
+        x, layer, load = self.mtp(embedded, hidden, context, layer)
+        if cache is not None:
+            cache = KVCache((layer,), cache.length + context.valid.sum(axis=1))
+        return Output(x, cache, load[None])
+
+    def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Logits from the states of `predict_second`, by the layer's own head or the model's."""
+        if self.mtp is None or self.mtp.head is None:
+            return self.logits(hidden)
+        return self._matmul_logits("btd,dv->btv", hidden, self.mtp.head)
+
+    def empty_cache(self, rows: int, capacity: int) -> KVCache:
+        """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh."""
+        embed = self.embed[...]
+        return KVCache.empty(self.config, self.layer_counts, rows, capacity, embed.dtype, embed.sharding.mesh)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some of the checkpoint's layers were left out; such a model is for study and cannot be exported."""
+        return self.layer_numbers != tuple(range(self.config.num_hidden_layers))
+
+    def stacked(self) -> Self:
+        """The same model with its blocks as stacks."""
+        model = self.unstacked()
+        model._stack()
+        return model
+
+    def unstacked(self) -> Self:
+        """The same model with one module per layer."""
+        model = jax.tree.map(lambda leaf: leaf, self)
+        blocks = zip(self.blocks, self.layer_counts, strict=True)
+        model.blocks = nnx.List(
+            [one for block, count in blocks for one in ([block] if count is None else unstack(block))]
+        )
+        model.layer_counts = (None,) * len(model.blocks)
+        return model
+
+    def checkpoint_parts(self) -> Iterator[tuple[nnx.Module | nnx.Variable, str, tuple[int, ...]]]:
+        """Each part of the model with its name prefix in the checkpoint and, for a stack, its layers' numbers."""
+        yield self.embed, "", ()
+        first = 0
+        for block, count in zip(self.blocks, self.layer_counts, strict=True):
+            numbers = self.layer_numbers[first : first + (count or 1)]
+            yield (block, f"model.layers.{numbers[0]}.", ()) if count is None else (block, "model.layers.{layers}.", numbers)
+            first += count or 1
+        yield self.norm, "", ()
+        if self.head is not None:
+            yield self.head, "", ()
+        if self.mtp is not None:
+            yield self.mtp, f"model.layers.{self.config.num_hidden_layers}.", ()
+
+    def _stack(self) -> None:
+        dense = [b for b, n in zip(self.blocks, self.layer_numbers, strict=True) if not self.config.is_moe(n)]
+        groups = [group for group in (dense, list(self.blocks)[len(dense) :]) if group]
+        self.blocks = nnx.List([stack(group) for group in groups])
+        self.layer_counts = tuple(len(group) for group in groups)
+
+    def _context(self, tokens, positions, segment_ids, cache) -> Context:
+        tokens_like = named_sharding(self.embed[...], "batch", None)
+        if segment_ids is None:
+            segment_ids = jnp.zeros(tokens.shape, jnp.int32)
+        segment_ids = jax.sharding.reshard(segment_ids, tokens_like)
+        valid = segment_ids >= 0
+        if cache is None:
+            slots = _count_within_segments(segment_ids)
+        else:
+            slots = cache.slots(valid)
+        if positions is None:
+            positions = jnp.maximum(slots, 0)
+        rope = rope_angles(jax.sharding.reshard(positions, tokens_like), self.config.rotary_dim, self.config.rope_theta)
+        return Context(rope, slots, segment_ids, valid)
+
+    def _embed(self, table: nnx.Param, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        like = self.embed[...]
+        tokens = jax.sharding.reshard(tokens, named_sharding(like, "batch", None))
+        return weight(table, like=like).at[tokens].get(out_sharding=named_sharding(like, "batch", None, None))
+
+    def _matmul_logits(self, equation: str, hidden: Array, matrix: nnx.Param) -> Array:
+        return jnp.einsum(equation, hidden, weight(matrix, like=hidden), preferred_element_type=jnp.float32)
+
+    def _run_blocks(
+        self, x: Array, context: Context, cache: KVCache | None
+    ) -> tuple[Array, tuple[LayerCache, ...] | None, Array]:
+        """Every block in turn; the loads of the MoE layers are stacked in layer order."""
+        layers, loads = [], []
+        caches = [None] * len(self.blocks) if cache is None else cache.layers
+        for block, count, layer in zip(self.blocks, self.layer_counts, caches, strict=True):
+            if count is None:
+                x, layer, load = block(x, context, layer)
+                load = None if load is None else load[None]
+            else:
+                x, (layer, load) = jax.lax.scan(lambda x, inputs: _scanned(x, *inputs, context), x, (block, layer))
+            layers.append(layer)
+            loads += [] if load is None else [load]
+        load = jnp.concatenate(loads) if loads else jnp.zeros((0, self.config.n_routed_experts), jnp.float32)
+        return x, None if cache is None else tuple(layers), load
+
+
+def _scanned(x: Array, block: Block, layer: LayerCache | None, context: Context):
+    x, layer, load = block(x, context, layer)
+    return x, (layer, load)
+
+
+def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """Each token's place within its run of equal segment ids, from 0."""
+    steps = jnp.arange(segment_ids.shape[1])
+    first = jnp.concatenate(
+        [jnp.ones_like(segment_ids[:, :1], bool), segment_ids[:, 1:] != segment_ids[:, :-1]], axis=1
+    )
+    return steps - jax.lax.cummax(jnp.where(first, steps, 0), axis=1)
+
+
+def single_device_mesh() -> Mesh:
+    """The mesh of one device: explicit axes of size one, so that one device and many share one code path."""
+    return jax.make_mesh((1,) * len(MESH_AXES), MESH_AXES, devices=jax.devices()[:1])

@@ -1,0 +1,1 @@
+"""glm-nano, the bundled model: its curriculum, its vocabulary, its training recipe and how it is evaluated."""

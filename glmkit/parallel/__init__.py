@@ -1,0 +1,5 @@
+"""Meshes of devices, and what fits on them."""
+
+from glmkit.parallel.meshes import mesh
+
+__all__ = ["mesh"]

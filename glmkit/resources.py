@@ -1,0 +1,30 @@
+"""Where glmkit's own files are: what is bundled with it, and the folder it caches in. Reads and writes nothing."""
+
+import os
+from pathlib import Path
+
+from glmkit.errors import GLMKitError
+
+__all__ = ["cache_dir", "data_path"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_path(name: str) -> Path:
+    """The bundled file or folder `name`, such as "checkpoints/glm-nano" or "notebooks".
+
+    It lies inside an installed wheel, and at the top of the repository otherwise. Raises GLMKitError if in neither.
+    """
+    places = [_PACKAGE / "_data" / name, _PACKAGE.parent / name]
+    for place in places:
+        if place.exists():
+            return place
+    looked_in = " nor ".join(str(place) for place in places)
+    raise GLMKitError(f"{name} should come with glmkit but is neither {looked_in}; install glmkit again")
+
+
+def cache_dir() -> Path:
+    """glmkit's own cache folder, which may not exist yet: GLMKIT_CACHE, else `glmkit` in the user's cache folder."""
+    if chosen := os.environ.get("GLMKIT_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "glmkit"

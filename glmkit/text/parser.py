@@ -1,0 +1,359 @@
+"""What a GLM-4.5 model says, taken apart as it arrives: reasoning, content and tool calls.
+
+One incremental state machine; parsing a whole text is feeding it in one piece, so every way of cutting the text into
+pieces gives the same result. It never raises on what a model writes. Values are read in `arguments.py`.
+
+- `<think>` and `</think>` begin and end reasoning wherever they stand; a tag that changes nothing is dropped, and
+  reasoning that is never closed is reasoning.
+- `<tool_call>` starts a call, in a thought too, which it ends. It is a call once a name of one word and the end of its
+  line, or the first `<arg_key>`, have come. Anything else after the tag is text of the phase it stands in.
+- A call that the output breaks off stays a call, with the arguments that were complete, a string as far as it came,
+  and `closed` false. Text between the tags of a call is ignored; of two arguments of one name the first counts.
+- Newlines next to a tag belong to the format and are dropped, and so are blanks that are all there is between two
+  tags. Text that a call interrupts goes on in a new line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from typing import Any, Literal
+
+from glmkit.text.arguments import read_value, takes_text
+from glmkit.text.tools import normalize_tools
+
+__all__ = ["Delta", "Parsed", "StreamParser", "ToolCall", "ToolCallDelta", "assemble", "parse"]
+
+Tools = Sequence[Mapping[str, Any] | Callable] | None
+Phase = Literal["think", "answer", "tool"]
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A part of a tool call. The first has `id` and the whole `name`; all `arguments_fragment`s together are JSON."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments_fragment: str = ""
+    closed: bool = False  # the model has ended the call, with this its last part
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What one piece added: reasoning, or content, or a part of a tool call."""
+
+    reasoning: str = ""
+    content: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call the model made; `closed` is false for one that the end of the output broke off."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str
+    closed: bool = True
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A whole answer. Reasoning and content are None where the model gave none."""
+
+    reasoning: str | None
+    content: str | None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The assistant message to append to the conversation, in the OpenAI shape."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning is not None:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _json(c.arguments)}}
+                for c in self.tool_calls
+            ]
+        return message
+
+
+def parse(text: str, tools: Tools = None, thinking_open: bool = False, id_prefix: str = "call_") -> Parsed:
+    """Take a whole output apart; arguments as for `StreamParser`."""
+    parser = StreamParser(tools, thinking_open, id_prefix)
+    return assemble(parser.feed(text) + parser.finish())
+
+
+def assemble(deltas: Iterable[Delta]) -> Parsed:
+    """Put the deltas of one answer together."""
+    reasoning, content, calls = [], [], {}
+    for delta in deltas:
+        reasoning.append(delta.reasoning)
+        content.append(delta.content)
+        for part in delta.tool_calls:
+            calls.setdefault(part.index, []).append(part)
+    return Parsed("".join(reasoning) or None, "".join(content) or None, tuple(map(_whole, calls.values())))
+
+
+def _whole(parts: Sequence[ToolCallDelta]) -> ToolCall:
+    arguments = json.loads("".join(part.arguments_fragment for part in parts))
+    return ToolCall(parts[0].name, arguments, parts[0].id, closed=parts[-1].closed)
+
+
+def _json(value: Any) -> str:
+    """In the separators of the chat template, unicode as it is."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+class _At(Enum):
+    """Where in the output the parser is."""
+
+    ANSWER = auto()
+    THINK = auto()
+    NAME = auto()  # after <tool_call>
+    CALL = auto()  # between the arguments
+    KEY = auto()  # after <arg_key>
+    KEY_END = auto()  # after </arg_key>
+    VALUE = auto()  # after <arg_value>
+
+
+_TAGS = {
+    _At.ANSWER: ("<think>", "</think>", "<tool_call>"),
+    _At.THINK: ("<think>", "</think>", "<tool_call>"),
+    _At.NAME: ("\n", r"\n", "<arg_key>", "</tool_call>", "<tool_call>", "<think>", "</think>"),
+    _At.CALL: ("<arg_key>", "</tool_call>", "<tool_call>"),
+    _At.KEY: ("</arg_key>", "</tool_call>"),
+    _At.KEY_END: ("<arg_value>", "<arg_key>", "</tool_call>"),
+    _At.VALUE: ("</arg_value>",),
+}
+"""What ends the text of each place. A backslash and an n after a name are a newline that the model has escaped."""
+
+_NAME = re.compile(r"[^\s<]+")
+_PATTERNS = {at: re.compile("|".join(map(re.escape, tags))) for at, tags in _TAGS.items()}
+
+
+def _half_tag(text: str, at: _At) -> int:
+    """How many characters at the end of `text` may be the beginning of a tag."""
+    longest = max(map(len, _TAGS[at])) - 1
+    for size in range(min(longest, len(text)), 0, -1):
+        if any(tag.startswith(text[-size:]) for tag in _TAGS[at]):
+            return size
+    return 0
+
+
+@dataclass
+class _Prose:
+    """Reasoning or content, without the newlines next to tags."""
+
+    started: bool = False  # any of it, in this stretch between two tags or an earlier one
+    fresh: bool = True  # nothing yet in this stretch
+    held: str = ""  # blanks that may be dropped
+
+    def add(self, text: str) -> str:
+        text = self.held + text
+        kept = text.rstrip("\n") if not self.fresh or text.strip() else ""
+        self.held = text[len(kept) :]
+        if kept and self.fresh:
+            kept = ("\n" if self.started else "") + kept.lstrip("\n")
+            self.started, self.fresh = True, False
+        return kept
+
+    def end_stretch(self) -> None:
+        self.fresh, self.held = True, ""
+
+
+@dataclass
+class _Call:
+    """The tool call under way."""
+
+    index: int
+    properties: Mapping[str, Any]  # the schemas of its parameters, by name
+    keys: set[str] = field(default_factory=set)
+    key: str = ""
+    streams: bool = False  # the value is a string and goes out as it comes
+    repeated: bool = False  # the value is of a key that has had one
+
+
+class StreamParser:
+    """The parser of one answer.
+
+    `tools`: what the model was offered, schemas or functions; they say which arguments are strings, taken verbatim
+    and streamed as they come. Other arguments come out whole, as JSON, a Python literal or else the text.
+    `thinking_open`: the prompt ended in `<think>`, so the output starts inside the thought.
+    `id_prefix`: ids of tool calls are this and their index; give one of its own to each answer of a conversation.
+    """
+
+    def __init__(self, tools: Tools = None, thinking_open: bool = False, id_prefix: str = "call_") -> None:
+        self._tools = {tool["function"]["name"]: tool["function"] for tool in normalize_tools(tools)}
+        self._id_prefix = id_prefix
+        self._at = _At.THINK if thinking_open else _At.ANSWER
+        self._home = self._at  # the prose a tool call stands in
+        self._prose = {_At.THINK: _Prose(), _At.ANSWER: _Prose()}
+        self._tail = ""  # the beginning of a tag, perhaps
+        self._held: list[str] = []  # the name, key or value so far
+        self._call = _Call(-1, {})
+        self._out: list[Delta] = []
+
+    @property
+    def phase(self) -> Phase:
+        """What the text fed last belongs to."""
+        return "think" if self._at is _At.THINK else "answer" if self._at is _At.ANSWER else "tool"
+
+    def feed(self, piece: str) -> list[Delta]:
+        """What `piece` adds. No part of a tag and no part of a tool's name ever comes out."""
+        text, start = self._tail + piece, 0
+        while found := _PATTERNS[self._at].search(text, start):
+            self._take(text[start : found.start()])
+            self._turn(found.group())
+            start = found.end()
+        text = text[start:]
+        end = len(text) - _half_tag(text, self._at)
+        self._take(text[:end])
+        self._tail = text[end:]
+        return self._flush()
+
+    def finish(self) -> list[Delta]:
+        """What is left when the output has ended: held back text, and the end of a call that was broken off."""
+        self._take(self._tail)
+        self._tail = ""
+        if self._at is _At.NAME:
+            self._not_a_call("")
+        elif self._at not in self._prose:
+            if self._at is _At.VALUE and self._call.streams:
+                self._emit_arguments('"')
+            self._close_call(closed=False)
+        prose = self._prose[self._at]
+        if not prose.fresh:
+            self._emit_prose(prose.held)
+        prose.end_stretch()
+        return self._flush()
+
+    def _take(self, text: str) -> None:
+        """Text without tags, where the parser is."""
+        if not text:
+            return
+        if self._at in self._prose:
+            self._emit_prose(self._prose[self._at].add(text))
+        elif self._at is _At.VALUE and self._call.streams:
+            self._emit_arguments(_json(text)[1:-1])
+        elif self._at in (_At.NAME, _At.KEY, _At.VALUE):
+            self._held.append(text)
+
+    def _turn(self, tag: str) -> None:
+        """Move on at a tag; which tags can come where is in `_TAGS`."""
+        match self._at, tag:
+            case (_At.ANSWER | _At.THINK), "<tool_call>":
+                self._at, self._held = _At.NAME, []
+            case (_At.ANSWER | _At.THINK), _:
+                self._prose[self._at].end_stretch()
+                self._at = self._home = _At.THINK if tag == "<think>" else _At.ANSWER
+            case _At.NAME, _:
+                self._end_name(tag)
+            case _, "</tool_call>":
+                self._close_call(closed=True)
+            case _At.CALL, "<tool_call>":
+                self._close_call(closed=True)
+                self._turn(tag)
+            case (_At.CALL | _At.KEY_END), "<arg_key>":
+                self._at, self._held = _At.KEY, []
+            case _At.KEY, _:
+                self._call.key = "".join(self._held).strip()
+                self._at = _At.KEY_END
+            case _At.KEY_END, _:
+                self._open_value()
+            case _At.VALUE, _:
+                self._close_value()
+
+    def _end_name(self, tag: str) -> None:
+        name = "".join(self._held).strip()
+        if tag == "\n" and not name:
+            self._held.append(tag)  # the name may come on the next line
+        elif tag in ("\n", r"\n", "<arg_key>") and _NAME.fullmatch(name):
+            self._open_call(name)
+            if tag == "<arg_key>":
+                self._turn(tag)
+        else:
+            self._not_a_call(tag)
+
+    def _not_a_call(self, tag: str) -> None:
+        """Give `<tool_call>` and what followed back as text. A tag that means something in prose still does."""
+        self._at = self._home
+        text = "<tool_call>" + "".join(self._held)
+        if tag in _TAGS[self._at]:
+            self._take(text)
+            self._turn(tag)
+        else:
+            self._take(text + tag)
+
+    def _open_call(self, name: str) -> None:
+        self._prose[self._home].end_stretch()
+        self._home = _At.ANSWER  # a call ends the thought it stands in
+        parameters = self._tools.get(name, {}).get("parameters") or {}
+        self._call = _Call(self._call.index + 1, parameters.get("properties") or {})
+        self._at = _At.CALL
+        first = ToolCallDelta(self._call.index, f"{self._id_prefix}{self._call.index}", name)
+        self._emit(Delta(tool_calls=(first,)))
+
+    def _close_call(self, closed: bool) -> None:
+        self._emit_arguments("}" if self._call.keys else "{}", closed)
+        self._at = self._home
+
+    def _open_value(self) -> None:
+        call = self._call
+        self._at, self._held = _At.VALUE, []
+        call.repeated = call.key in call.keys
+        call.streams = not call.repeated and takes_text(call.properties.get(call.key))
+        if call.streams:
+            self._emit_key()
+            self._emit_arguments('"')
+
+    def _close_value(self) -> None:
+        self._at = _At.CALL
+        if self._call.streams:
+            self._emit_arguments('"')
+        elif not self._call.repeated:
+            self._emit_key()
+            self._emit_arguments(_json(read_value("".join(self._held))))
+
+    def _emit_key(self) -> None:
+        call = self._call
+        self._emit_arguments(("{" if not call.keys else ", ") + _json(call.key) + ": ")
+        call.keys.add(call.key)
+
+    def _emit_arguments(self, fragment: str, closed: bool = False) -> None:
+        self._emit(Delta(tool_calls=(ToolCallDelta(self._call.index, None, None, fragment, closed),)))
+
+    def _emit_prose(self, text: str) -> None:
+        if text:
+            self._emit(Delta(reasoning=text) if self._at is _At.THINK else Delta(content=text))
+
+    def _emit(self, delta: Delta) -> None:
+        """Queue a delta for the caller, in one with the last where that is of the same kind."""
+        joined = _joined(self._out[-1], delta) if self._out else None
+        if joined is None:
+            self._out.append(delta)
+        else:
+            self._out[-1] = joined
+
+    def _flush(self) -> list[Delta]:
+        out, self._out = self._out, []
+        return out
+
+
+def _joined(first: Delta, second: Delta) -> Delta | None:
+    """Two deltas as one, or None where they differ in kind. The name of a call stays a delta of its own."""
+    if first.reasoning and second.reasoning:
+        return Delta(reasoning=first.reasoning + second.reasoning)
+    if first.content and second.content:
+        return Delta(content=first.content + second.content)
+    if first.tool_calls and second.tool_calls:
+        (one,), (two,) = first.tool_calls, second.tool_calls
+        if one.name is None and two.name is None:
+            fragment = one.arguments_fragment + two.arguments_fragment
+            return Delta(tool_calls=(replace(two, arguments_fragment=fragment),))
+    return None

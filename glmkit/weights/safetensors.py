@@ -1,0 +1,268 @@
+"""Safetensors checkpoints as files: what tensors a folder holds, checked, and reading them one at a time.
+
+Knows nothing of models. Reads with `pread` into memory of its own: a memory map would count against the process as it
+is touched, and turn a truncated file into a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from glmkit.errors import CheckpointError
+from glmkit.weights.formats import refuse_other_formats, refuse_quantized_tensors
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+DTYPES: Mapping[str, np.dtype] = MappingProxyType(
+    {
+        "BOOL": np.dtype(np.bool_),
+        "U8": np.dtype(np.uint8),
+        "I8": np.dtype(np.int8),
+        "U16": np.dtype(np.uint16),
+        "I16": np.dtype(np.int16),
+        "U32": np.dtype(np.uint32),
+        "I32": np.dtype(np.int32),
+        "U64": np.dtype(np.uint64),
+        "I64": np.dtype(np.int64),
+        "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+        "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+        "F16": np.dtype(np.float16),
+        "BF16": np.dtype(ml_dtypes.bfloat16),
+        "F32": np.dtype(np.float32),
+        "F64": np.dtype(np.float64),
+    }
+)
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 100_000_000  # the limit of the format's own library
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where one tensor lies: `nbytes` bytes from byte `offset` of `file`, C order, little-endian."""
+
+    name: str
+    file: Path
+    dtype: str  # as the format spells it, a key of `DTYPES`
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor."""
+        return tensor_bytes(self.dtype, self.shape)
+
+
+class CheckpointFiles:
+    """The tensors of one checkpoint folder, found and checked, none of them read yet.
+
+    `tensors` maps each name to its entry, in the order of the files. Reading is safe from several threads; each call
+    holds the bytes it returns and no others.
+    """
+
+    def __init__(self, tensors: Mapping[str, TensorEntry], files: Mapping[Path, BinaryIO]):
+        self.tensors = MappingProxyType(dict(tensors))
+        self._files = files
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> CheckpointFiles:
+        """Find `model.safetensors`, or the shards its index names, and check every header.
+
+        Raises CheckpointError naming the file or tensor: a missing, truncated or corrupt file, an index that does not
+        agree with its shards, a tensor stored twice, or another format (GGUF, AWQ, GPTQ, FP8, PyTorch pickles).
+        """
+        folder = Path(folder)
+        weight_map = _weight_map(folder)
+        names = [SINGLE_FILE] if weight_map is None else sorted(set(weight_map.values()))
+        files = {folder / name: _open_shard(folder / name) for name in names}
+        tensors: dict[str, TensorEntry] = {}
+        for path, file in files.items():
+            for entry in read_header(path, file):
+                if entry.name in tensors:
+                    raise CheckpointError(f"{entry.name} is stored in {tensors[entry.name].file} and again in {path}")
+                tensors[entry.name] = entry
+        refuse_quantized_tensors(folder, tensors)
+        if weight_map is not None:
+            _check_index(folder / INDEX_FILE, weight_map, tensors)
+        return cls(tensors, files)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors together."""
+        return sum(entry.nbytes for entry in self.tensors.values())
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor `name`, in its stored dtype and shape, in memory of its own."""
+        return self.read_slice(name, ())
+
+    def read_slice(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """The part `tensor[index]`, of unit steps, in memory of its own.
+
+        Only the rows of the first axis that `index` asks for are read; the other axes are cut from those.
+        """
+        entry = self._entry(name)
+        dtype = DTYPES[entry.dtype]
+        if not index:
+            return self._read_bytes(entry, 0, entry.nbytes).view(dtype).reshape(entry.shape)
+        start, stop, step = index[0].indices(entry.shape[0])
+        if step != 1:
+            raise CheckpointError(f"{name}: cannot read every {step}th row; expected slices of step 1")
+        rows = max(stop - start, 0)
+        row_bytes = tensor_bytes(entry.dtype, entry.shape[1:])
+        data = self._read_bytes(entry, start * row_bytes, rows * row_bytes)
+        part = data.view(dtype).reshape(rows, *entry.shape[1:])[:, *index[1:]]
+        return np.ascontiguousarray(part)
+
+    def close(self) -> None:
+        """Close the files. Reading afterwards raises ValueError."""
+        for file in self._files.values():
+            file.close()
+
+    def __enter__(self) -> CheckpointFiles:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _entry(self, name: str) -> TensorEntry:
+        if name not in self.tensors:
+            raise CheckpointError(f"there is no tensor {name} in {', '.join(sorted(map(str, self._files)))}")
+        return self.tensors[name]
+
+    def _read_bytes(self, entry: TensorEntry, start: int, count: int) -> np.ndarray:
+        buffer = np.empty(count, np.uint8)
+        view, position = memoryview(buffer), entry.offset + start
+        descriptor = self._files[entry.file].fileno()
+        while view:  # one call reads at most 2 GiB
+            got = os.preadv(descriptor, [view], position)
+            if got == 0:
+                raise CheckpointError(f"{entry.file} ended inside {entry.name}; it was cut short since it was opened")
+            view, position = view[got:], position + got
+        return buffer
+
+
+def tensor_bytes(dtype: str, shape: Iterable[int]) -> int:
+    """Bytes of a tensor of the format's dtype `dtype`."""
+    return DTYPES[dtype].itemsize * math.prod(shape)
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    """How the format spells a NumPy dtype. Raises CheckpointError for one it has no name for."""
+    if dtype not in _NAMES:
+        raise CheckpointError(f"dtype {dtype} cannot be stored; expected one of {', '.join(map(str, _NAMES))}")
+    return _NAMES[dtype]
+
+
+def read_header(path: Path, file: BinaryIO) -> list[TensorEntry]:
+    """The tensors of one safetensors file, in the order of their bytes.
+
+    Raises CheckpointError when the header cannot be read, or does not describe exactly the bytes that follow it.
+    """
+    size = os.fstat(file.fileno()).st_size
+    text, start = _header_text(path, file, size)
+    try:
+        header = json.loads(text, object_pairs_hook=_without_repeats)
+    except ValueError as error:  # of the encoding, of JSON, or a repeated key
+        raise CheckpointError(f"{path} has a corrupt header ({error}); fetch the file again") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} has a corrupt header (no JSON object); fetch the file again")
+    header.pop("__metadata__", None)
+    placed = sorted((_placed(path, name, described) for name, described in header.items()), key=lambda p: p[:2])
+    end = 0
+    for begin, stop, dtype, shape, name in placed:
+        if begin != end or stop - begin != tensor_bytes(dtype, shape):
+            raise CheckpointError(
+                f"{path}: {name} {dtype} {list(shape)} lies at bytes {begin} to {stop}; "
+                f"expected {end} to {end + tensor_bytes(dtype, shape)}, without gap or overlap"
+            )
+        end = stop
+    if start + end != size:
+        state = "is truncated" if size < start + end else "has bytes that its header does not describe"
+        raise CheckpointError(f"{path} {state}: {size} bytes, expected {start + end}; fetch the file again")
+    return [TensorEntry(name, path, dtype, shape, start + begin) for begin, _, dtype, shape, name in placed]
+
+
+def _header_text(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int]:
+    """The header's JSON text, and the byte at which the tensors start."""
+    first = os.pread(file.fileno(), _LENGTH_BYTES, 0)
+    if first == b"version ":
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder")
+    length = int.from_bytes(first, "little")
+    if len(first) < _LENGTH_BYTES or not 2 <= length <= _LONGEST_HEADER:
+        raise CheckpointError(f"{path} is no safetensors file, or its first bytes are corrupt; fetch the file again")
+    start = _LENGTH_BYTES + length
+    if start > size:
+        raise CheckpointError(f"{path} is truncated: {size} bytes, of which {start} for the header; fetch it again")
+    return os.pread(file.fileno(), length, _LENGTH_BYTES), start
+
+
+def _placed(path: Path, name: str, described: Any) -> tuple[int, int, str, tuple[int, ...], str]:
+    """(begin, stop, dtype, shape, name) from a header's `{"dtype": ..., "shape": ..., "data_offsets": ...}`."""
+    try:
+        dtype, shape, (begin, stop) = described["dtype"], tuple(described["shape"]), described["data_offsets"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: the header describes {name} as {described!r}; the file is corrupt") from error
+    if dtype not in DTYPES:
+        raise CheckpointError(f"{path}: {name} has dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, stop)):
+        raise CheckpointError(f"{path}: the header describes {name} as {described!r}; the file is corrupt")
+    return begin, stop, dtype, shape, name
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    repeated = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} described twice")
+    return dict(pairs)
+
+
+def _open_shard(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing, which {INDEX_FILE} names; fetch the folder again") from error
+
+
+def _weight_map(folder: Path) -> dict[str, str] | None:
+    """What the index says of each tensor's shard; None for a checkpoint of one file without an index."""
+    single, index = folder / SINGLE_FILE, folder / INDEX_FILE
+    if not single.exists() and not index.exists():
+        refuse_other_formats(folder)
+        raise CheckpointError(f"{folder} holds neither {SINGLE_FILE} nor {INDEX_FILE}; expected a checkpoint folder")
+    if not index.exists():
+        return None
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index} is not an index: expected JSON with a weight_map ({error})") from error
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(f"{index} has a weight_map that does not map tensor names to file names")
+    outside = sorted(name for name in set(weight_map.values()) if Path(name).name != name)
+    if outside:
+        raise CheckpointError(f"{index} names {outside[0]!r}; expected files in the same folder")
+    if single.exists() and SINGLE_FILE not in weight_map.values():
+        raise CheckpointError(f"{folder} holds {SINGLE_FILE} and an index of other files; remove one of the two")
+    return weight_map
+
+
+def _check_index(index: Path, weight_map: Mapping[str, str], tensors: Mapping[str, TensorEntry]) -> None:
+    for name, file in weight_map.items():
+        if name not in tensors:
+            raise CheckpointError(f"{index} names {name} in {file}, which does not hold it")
+        if tensors[name].file.name != file:
+            raise CheckpointError(f"{index} names {name} in {file}, but {tensors[name].file.name} holds it")
+    unnamed = [name for name in tensors if name not in weight_map]
+    if unnamed:
+        raise CheckpointError(f"{tensors[unnamed[0]].file} holds {unnamed[0]}, which {index} does not name")

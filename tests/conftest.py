@@ -1,0 +1,16 @@
+"""What every test runs under: the CPU unless told otherwise, no network, and reproducible examples in CI.
+
+Array shapes and dtypes are checked by the jaxtyping option in pyproject.toml.
+"""
+
+import os
+
+# Read when jax and huggingface_hub are first imported, hence set before anything else.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from hypothesis import settings
+
+# No deadline: the first example of a property may compile a program.
+settings.register_profile("glmkit", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("glmkit")

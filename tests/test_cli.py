@@ -1,0 +1,100 @@
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from glmkit import cli
+from glmkit.errors import ConfigError
+
+pytestmark = pytest.mark.smoke
+
+
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "glmkit", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=120,
+        check=False,
+    )
+
+
+def add_failing(monkeypatch, error: BaseException) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", cli.Command("Fails.", lambda parser: None, fail))
+
+
+def test_help_lists_every_command():
+    done = run_command("--help")
+    assert done.returncode == 0
+    for name in cli.COMMANDS:
+        assert f"    {name} " in done.stdout
+
+
+def test_wrong_usage_exits_with_2():
+    done = run_command("no-such-command")
+    assert done.returncode == 2
+    assert "no-such-command" in done.stderr
+
+
+def test_an_error_is_one_line_on_stderr(monkeypatch, capsys):
+    add_failing(monkeypatch, ConfigError("hidden_size: expected a positive integer,\n  got 0"))
+    assert cli.main(["fail"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "glmkit: error: hidden_size: expected a positive integer, got 0\n")
+
+
+def test_a_full_disk_is_told_without_a_traceback(monkeypatch, capsys):
+    add_failing(monkeypatch, OSError(28, "No space left on device", "out.safetensors"))
+    assert cli.main(["fail"]) == 1
+    assert capsys.readouterr().err == "glmkit: error: [Errno 28] No space left on device: 'out.safetensors'\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    add_failing(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fail"])
+
+
+def test_ctrl_c_exits_with_130(monkeypatch):
+    monkeypatch.setitem(
+        cli.COMMANDS,
+        "fail",
+        cli.Command("Fails.", lambda parser: None, lambda args: signal.raise_signal(signal.SIGINT)),
+    )
+    assert cli.main(["fail"]) == 130
+
+
+def test_a_reader_that_goes_early_is_no_traceback():
+    command = f"{sys.executable} -m glmkit doctor | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+def test_doctor_tells_versions_devices_and_caches():
+    done = run_command("doctor", "--json", JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1", GLMKIT_CACHE="/nowhere/at/all")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert all(found["versions"].values())
+    assert [device["platform"] for device in found["devices"]] == ["cpu"]
+    assert 0 < found["host"]["memory_free"] <= found["host"]["memory_total"]
+    assert found["caches"]["glmkit"]["path"] == "/nowhere/at/all"
+    assert found["caches"]["glmkit"]["disk_free"] > 0
+    assert found["hub"]["offline"] is True
+
+
+@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+def test_doctor_tells_why_no_device_starts(platform):
+    done = run_command("doctor", JAX_PLATFORMS=platform)
+    assert done.returncode == 1
+    line = next(line for line in done.stdout.splitlines() if line.startswith("devices"))
+    assert platform in line
+    assert done.stderr == ""

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from glmkit import resources
+from glmkit.errors import GLMKitError
+
+
+def test_the_repository_is_found_when_the_package_carries_no_data():
+    assert resources.data_path("notebooks") == Path(resources.__file__).parents[1] / "notebooks"
+
+
+def test_what_the_package_carries_comes_first(tmp_path, monkeypatch):
+    package = tmp_path / "glmkit"
+    for folder in (package / "_data/notebooks", tmp_path / "notebooks"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(resources, "_PACKAGE", package)
+    assert resources.data_path("notebooks") == package / "_data/notebooks"
+
+
+def test_a_missing_file_is_named_with_the_places_looked_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "glmkit")
+    with pytest.raises(GLMKitError, match=r"checkpoints/none.*_data/checkpoints/none.*install glmkit again"):
+        resources.data_path("checkpoints/none")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"GLMKIT_CACHE": "/big/disk", "XDG_CACHE_HOME": "/x"}, "/big/disk"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/glmkit"),
+        ({"HOME": "/home/ada"}, "/home/ada/.cache/glmkit"),
+    ],
+)
+def test_the_cache_follows_the_environment(variables, expected, monkeypatch):
+    for name in ("GLMKIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert resources.cache_dir() == Path(expected)
