@@ -12,8 +12,8 @@ PACKAGING := pyproject.toml constraints.txt hatch_build.py
 test test-browser test-mesh parity smoke: export JAX_PLATFORMS ?= cpu
 
 .PHONY: help demo test test-browser test-mesh parity smoke lint docs wheel notebooks clean chromium
-.NOTPARALLEL:
-.DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips must not meet in one environment
+.SECONDARY: # nor may make tidy an environment away
 
 help:
 	@echo "make demo          ask the bundled model a question and watch it think"
@@ -54,7 +54,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
 
 wheel: $(VENV)/.installed-dev
@@ -68,7 +68,7 @@ clean:
 
 # A stamp per set of extras; it is renewed when what is installed may have changed.
 $(VENV)/.installed-dev: EXTRAS := [dev]
-$(VENV)/.installed-browser: EXTRAS := [browser]
+$(VENV)/.installed-browser: EXTRAS := [dev,browser]
 $(VENV)/.installed-docs: EXTRAS := [docs]
 $(VENV)/.installed-%: $(PACKAGING) | $(BIN)/python
 	@echo "Installing glmkit$(EXTRAS) in $(VENV): a few minutes the first time"

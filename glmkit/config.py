@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, no_type_check
+from typing import Any, Literal
 
 from glmkit.errors import ConfigError
 from glmkit.hf_config import (
@@ -55,7 +55,6 @@ _SWITCHES = ("norm_topk_prob", "use_qk_norm", "attention_bias", "tie_word_embedd
 _SPECIAL_TOKENS = ("eos_token_id", "pad_token_id", "bos_token_id")
 
 
-@no_type_check  # values come from files: __post_init__ judges them, and its messages name the field
 @dataclass(frozen=True, kw_only=True)
 class GLMConfig:
     """The shape of one model. Hashable, so it can be a static argument of `jax.jit`.

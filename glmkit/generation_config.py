@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, no_type_check
+from typing import Any
 
 from glmkit.config import GLM_4_6_CONTEXT, GLMConfig
 from glmkit.errors import ConfigError
@@ -16,7 +16,6 @@ from glmkit.hf_config import as_json, is_int, is_number, read_json_object, token
 _FIELDS = ("do_sample", "eos_token_id", "pad_token_id", "temperature", "top_p")
 
 
-@no_type_check  # as in GLMConfig
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
     """Sampling defaults of one checkpoint. `extra` and `source` are as in GLMConfig."""

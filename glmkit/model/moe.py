@@ -87,7 +87,10 @@ class MoE(nnx.Module):
         def local(x, valid, kernel, bias, gate_up, down):
             rows = x.reshape(-1, x.shape[-1])
             routes = router(rows, kernel, bias)
-            out = jax.lax.psum(apply_experts(rows, routes, gate_up, down), _SUM_OVER)
+            # Said explicitly: the implicit promotion of JAX 0.10 loses the sum over the axis in its derivative.
+            per_expert = jax.lax.pcast((rows, routes.weights), _SUM_OVER, to="varying")
+            gate_up, down = jax.lax.pcast((gate_up, down), "data", to="varying")
+            out = jax.lax.psum(apply_experts(per_expert[0], Routes(routes.ids, per_expert[1]), gate_up, down), _SUM_OVER)
             counts = jnp.zeros(bias.shape, jnp.float32).at[routes.ids].add(valid.reshape(-1, 1))
             return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.nn.initializers import Initializer
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import DTypeLike
 
 from glmkit.config import GLMConfig
@@ -70,12 +70,12 @@ class HFTensor:
 class Init:
     """Declares the parameters of a model: carries the random keys, the dtype, and the mesh they are born on.
 
-    Every Variable it makes has its declaration attached as hashable metadata: `axes` and `hf`. Raises `MeshError`
+    Without random keys it makes shapes, dtypes and shardings only (`jax.ShapeDtypeStruct`), and no memory. Every Variable it makes has its declaration attached as hashable metadata: `axes` and `hf`. Raises `MeshError`
     naming the parameter when the mesh does not divide one of its axes.
     """
 
     config: GLMConfig
-    rngs: nnx.Rngs
+    rngs: nnx.Rngs | None
     dtype: DTypeLike
     mesh: Mesh
     rules: Mapping[str, str]
@@ -104,8 +104,10 @@ class Init:
                     f"{hf.name}: axis '{axis}' of size {size} does not split over mesh axis "
                     f"'{mesh_axis}' of size {self.mesh.shape[mesh_axis]}; choose a divisor of {size}"
                 )
-        value = _born(init, shape, jnp.dtype(dtype), NamedSharding(self.mesh, spec))(self.rngs.params())
-        return kind(value, axes=axes, hf=hf)
+        sharding = NamedSharding(self.mesh, spec)
+        if self.rngs is None:
+            return kind(jax.ShapeDtypeStruct(shape, dtype, sharding=sharding), axes=axes, hf=hf)
+        return kind(_born(init, shape, jnp.dtype(dtype), sharding)(self.rngs.params()), axes=axes, hf=hf)
 
 
 @functools.lru_cache
@@ -166,12 +168,18 @@ def map_variables(function: Callable[..., nnx.Variable], *modules: nnx.Module) -
 
 def stack(blocks: Sequence[nnx.Module]) -> nnx.Module:
     """One module whose every parameter has a leading `layers` axis over `blocks`."""
-    return map_variables(
-        lambda *layers: layers[0].replace(
-            jnp.stack([layer[...] for layer in layers]), axes=(LAYERS, *layers[0].axes)
-        ),
-        *blocks,
-    )
+
+    def stacked(*layers: nnx.Variable) -> nnx.Variable:
+        values = [layer.get_value() for layer in layers]
+        one = values[0]
+        if isinstance(one, jax.ShapeDtypeStruct):
+            sharding = NamedSharding(one.sharding.mesh, PartitionSpec(None, *one.sharding.spec))
+            value = jax.ShapeDtypeStruct((len(values), *one.shape), one.dtype, sharding=sharding)
+        else:
+            value = jnp.stack(values)
+        return layers[0].replace(value, axes=(LAYERS, *layers[0].axes))
+
+    return map_variables(stacked, *blocks)
 
 
 def unstack(stacked: nnx.Module) -> list[nnx.Module]:

@@ -35,14 +35,14 @@ class GLM(nnx.Module):
     Blocks are a list with one module per layer, or two stacks (`stacked=True`: the dense layers and the others) that run
     under `jax.lax.scan`. Parameters are born on `mesh` (default: one device), placed by the rules of
     `glmkit.sharding`; `fsdp=True` also splits them over the data axis. `layer_numbers` keeps only some of the
-    config's layers, for study. `mtp` names where the prediction layer's embedding and head come from; None leaves it out.
+    config's layers, for study. `rngs=None` makes an abstract model of shapes and shardings. `mtp` names where the prediction layer's embedding and head come from; None leaves it out.
     """
 
     def __init__(
         self,
         config: GLMConfig,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None,
         dtype: DTypeLike = jnp.float32,
         mesh: Mesh | None = None,
         fsdp: bool = False,

@@ -1,21 +1,26 @@
-"""Conversations in the OpenAI shape, checked and brought to the one form the templates read. No tokens, no rendering."""
+"""Conversations in the OpenAI shape, checked and brought to the one form the templates read."""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glmkit.errors import RequestError
 from glmkit.text.tools import check_name
 
-__all__ = ["ROLES", "normalize_messages"]
+__all__ = ["ROLES", "Messages", "normalize_messages"]
+
+if TYPE_CHECKING:
+    Messages = str | Sequence[Mapping[str, Any]]
+else:
+    Messages = Any  # at run time `normalize_messages` checks them, and says what is wrong
 
 ROLES = ("system", "user", "assistant", "tool")
 
 
-def normalize_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def normalize_messages(messages: Messages) -> list[dict[str, Any]]:
     """Messages as new dictionaries: content a string, arguments of tool calls a mapping, other keys kept.
 
     A string is one user turn. Content may be a string, None (the empty string), or a list of strings and
@@ -33,7 +38,7 @@ def normalize_messages(messages: str | Sequence[Mapping[str, Any]]) -> list[dict
     return [_normalize_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 
-def _normalize_message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _normalize_message(message: Any, where: str) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise RequestError(f"{where}: expected a mapping with role and content, got {type(message).__name__}")
     role = message.get("role")

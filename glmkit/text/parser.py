@@ -17,17 +17,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Literal
 
 from glmkit.text.arguments import read_value, takes_text
-from glmkit.text.tools import normalize_tools
+from glmkit.text.tools import Tools, normalize_tools
 
 __all__ = ["Delta", "Parsed", "StreamParser", "ToolCall", "ToolCallDelta", "assemble", "parse"]
 
-Tools = Sequence[Mapping[str, Any] | Callable] | None
 Phase = Literal["think", "answer", "tool"]
 
 
@@ -91,7 +90,9 @@ def parse(text: str, tools: Tools = None, thinking_open: bool = False, id_prefix
 
 def assemble(deltas: Iterable[Delta]) -> Parsed:
     """Put the deltas of one answer together."""
-    reasoning, content, calls = [], [], {}
+    reasoning: list[str] = []
+    content: list[str] = []
+    calls: dict[int, list[ToolCallDelta]] = {}
     for delta in deltas:
         reasoning.append(delta.reasoning)
         content.append(delta.content)
@@ -137,13 +138,17 @@ _NAME = re.compile(r"[^\s<]+")
 _PATTERNS = {at: re.compile("|".join(map(re.escape, tags))) for at, tags in _TAGS.items()}
 
 
+_HALVES = {
+    at: tuple(sorted({tag[:size] for tag in tags for size in range(1, len(tag))}, key=len, reverse=True))
+    for at, tags in _TAGS.items()
+}
+
+
 def _half_tag(text: str, at: _At) -> int:
     """How many characters at the end of `text` may be the beginning of a tag."""
-    longest = max(map(len, _TAGS[at])) - 1
-    for size in range(min(longest, len(text)), 0, -1):
-        if any(tag.startswith(text[-size:]) for tag in _TAGS[at]):
-            return size
-    return 0
+    if not text.endswith(_HALVES[at]):
+        return 0
+    return next(len(half) for half in _HALVES[at] if text.endswith(half))
 
 
 @dataclass
@@ -247,9 +252,9 @@ class StreamParser:
     def _turn(self, tag: str) -> None:
         """Move on at a tag; which tags can come where is in `_TAGS`."""
         match self._at, tag:
-            case (_At.ANSWER | _At.THINK), "<tool_call>":
+            case ((_At.ANSWER | _At.THINK), "<tool_call>"):
                 self._at, self._held = _At.NAME, []
-            case (_At.ANSWER | _At.THINK), _:
+            case ((_At.ANSWER | _At.THINK), _):
                 self._prose[self._at].end_stretch()
                 self._at = self._home = _At.THINK if tag == "<think>" else _At.ANSWER
             case _At.NAME, _:
@@ -259,7 +264,7 @@ class StreamParser:
             case _At.CALL, "<tool_call>":
                 self._close_call(closed=True)
                 self._turn(tag)
-            case (_At.CALL | _At.KEY_END), "<arg_key>":
+            case ((_At.CALL | _At.KEY_END), "<arg_key>"):
                 self._at, self._held = _At.KEY, []
             case _At.KEY, _:
                 self._call.key = "".join(self._held).strip()

@@ -1,15 +1,15 @@
 """jinja2 templates that come with a checkpoint, run as the foreign code they are.
 
 jinja2's sandbox keeps them from Python's internals and from changing what they are given. On top of it every render
-has a budget: of characters printed, of the size of any value it builds, and of time, looked at on each pass of a loop
-and each call. What could grow a value past those checks (padding, formatting, shifting) is not offered.
+has a budget: of characters printed, of the size of the values it builds, and of time, looked at on each pass of a loop
+and each call. What could grow a value past those checks (padding, formatting, sums) is not offered.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -28,20 +28,25 @@ from glmkit.errors import TemplateError
 __all__ = ["MAX_CHARACTERS", "MAX_SECONDS", "run_template"]
 
 MAX_CHARACTERS = 1 << 24
-"""Characters printed plus passes of loops in one render, and the size of any value it builds: 4 million tokens' worth."""
+"""Printed plus passes of loops in one render, and the size of any value it builds: some 4 million tokens."""
+
+MAX_BUILT = 1 << 29
+"""The size of all values a render builds, together: a prompt may be collected piece by piece."""
 
 MAX_SECONDS = 5.0
 """A conversation that fills the context takes milliseconds."""
 
 FILTERS = """abs capitalize count d default dictsort e escape first float groupby int items join last length list lower
-map max min reject rejectattr replace reverse round safe select selectattr sort string sum title trim unique upper"""
-GROWING_METHODS = {"center", "encode", "expandtabs", "format", "format_map", "ljust", "rjust", "to_bytes", "translate"}
-ENTRY = 16  # what a number or a container counts, in characters
+map max min reject rejectattr replace reverse safe select selectattr sort string title trim unique upper"""
+METHODS = """capitalize casefold copy count endswith find get index isalnum isalpha isascii isdecimal isdigit islower
+isnumeric isspace istitle isupper items join keys lower lstrip partition removeprefix removesuffix replace rfind rindex
+rpartition rsplit rstrip split splitlines startswith strip swapcase title upper values"""
+MAX_BITS = 4096
+ENTRY = 64  # what a value counts besides its text, in characters
 METER = " meter"  # a name no template can spell, so none can reach or replace its meter
 
-FAILURES = (
-    jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError
-)  # fmt: skip
+FAILURES = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+FAILURES += (MemoryError, RecursionError)
 """What an expression of a template can end in, besides running out of budget."""
 
 
@@ -58,16 +63,20 @@ def run_template(source: str, variables: Mapping[str, Any]) -> str:
 
 
 class _Meter:
-    """What one render has printed, and until when it may run."""
+    """What one render has printed and built, and until when it may run."""
 
     def __init__(self) -> None:
         self.printed = 0
+        self.built = 0
         self.deadline = time.monotonic() + MAX_SECONDS
 
-    def charge(self, characters: int) -> None:
-        self.printed += characters
+    def charge(self, printed: int = 0, built: int = 0) -> None:
+        self.printed += printed
+        self.built += built
         if self.printed > MAX_CHARACTERS:
             raise TemplateError(f"chat template: more than {MAX_CHARACTERS} characters or passes; does it loop?")
+        if self.built > MAX_BUILT:
+            raise TemplateError(f"chat template: builds values of {MAX_BUILT} characters together; does it loop?")
         if time.monotonic() > self.deadline:
             raise TemplateError(f"chat template: not done after {MAX_SECONDS:g} seconds; does it loop?")
 
@@ -80,17 +89,17 @@ def _check_size(size: int) -> None:
 def _weigh(value: Any) -> int:
     """The size of a value written out, shared parts counted each time: what str, JSON or a comparison would cost."""
     size, left = 0, [value]
-    while left:
+    while left and size <= MAX_CHARACTERS:
         item = left.pop()
-        size += len(item) if isinstance(item, str) else ENTRY
-        _check_size(size)
+        size += ENTRY + (len(item) if isinstance(item, str) else 0)
         if isinstance(item, (list, tuple)):
             left.extend(item)
-        elif isinstance(item, Mapping):
+        elif isinstance(item, dict):
             left.extend(item.keys())
             left.extend(item.values())
         elif isinstance(item, Namespace):
             raise TemplateError("chat template: a namespace can be neither printed nor kept in a list")
+    _check_size(size)
     return size
 
 
@@ -103,6 +112,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, finalize=_print, extensions=[loopcontrols, _GenerationBlock]
         )
+        self.methods = frozenset(METHODS.split())
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
         self.filters = {name: self.filters[name] for name in FILTERS.split()}
@@ -110,7 +120,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters |= {"metered": _metered, "bounded": _bounded}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in GROWING_METHODS and super().is_safe_attribute(obj, attr, value)
+        plain = isinstance(obj, (str, int, float, list, tuple, Mapping))
+        return (not plain or attr in self.methods) and super().is_safe_attribute(obj, attr, value)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
         # jinja2 would go on with an undefined value, which prints as nothing.
@@ -120,8 +131,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if super().wrap_str_format(value) is not None:
             raise SecurityError("str.format is not offered to chat templates; use ~")
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - jinja2's names
-        __context.parent[METER].charge(1)
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        meter = __context.parent[METER]
+        meter.charge(1)
         if isinstance(owner := getattr(__obj, "__self__", None), str):
             if __obj.__name__ == "replace":
                 return _replace(owner, *args, **kwargs)
@@ -129,7 +141,22 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return _join(*args, owner, **kwargs)
         result = super().call(__context, __obj, *args, **kwargs)
         if not isinstance(result, Namespace):
-            _weigh(result)
+            meter.charge(built=_weigh(result))
+        return result
+
+    def call_filter(
+        self,
+        name: str,
+        value: Any,
+        args: Sequence | None = None,
+        kwargs: Mapping | None = None,
+        context: Context | None = None,
+        eval_ctx: nodes.EvalContext | None = None,
+    ) -> Any:
+        """What `map` does to each item."""
+        result = super().call_filter(name, value, args, kwargs, context, eval_ctx)
+        if context is not None:
+            context.parent[METER].charge(built=_weigh(result))
         return result
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -147,7 +174,9 @@ def _check_growth(operator: str, left: Any, right: Any) -> None:
     elif operator == "*" and lengths:
         _check_size(lengths[0] * max(0, right if isinstance(right, int) else left))
     elif isinstance(left, int) and isinstance(right, int):
-        _check_size(left.bit_length() * (right if operator == "**" else 1) + right.bit_length())
+        bits = left.bit_length() * (right if operator == "**" else 1) + right.bit_length()
+        if bits > MAX_BITS:
+            raise TemplateError(f"chat template: computes an integer of more than {MAX_BITS} bits")
 
 
 def _metered(context: Context, iterable: Iterable, characters: int) -> Iterator:
@@ -158,12 +187,12 @@ def _metered(context: Context, iterable: Iterable, characters: int) -> Iterator:
 
 
 def _bounded(context: Context, value: Any) -> Any:
-    _weigh(value)
+    context.parent[METER].charge(built=_weigh(value))
     return value
 
 
 def _print(context: Context, value: Any) -> Any:
-    context.parent[METER].charge(_weigh(value))
+    context.parent[METER].charge(len(value) if isinstance(value, str) else _weigh(value))
     return value
 
 

@@ -7,29 +7,29 @@ Both are jinja2 and both run in `sandbox.py`; messages and tools are first broug
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from glmkit.errors import RequestError, TemplateError
-from glmkit.text.messages import normalize_messages
+from glmkit.text.messages import Messages, normalize_messages
 from glmkit.text.sandbox import run_template
-from glmkit.text.tools import normalize_tools
+from glmkit.text.tools import Tools, normalize_tools
 
 __all__ = ["GLM45_CHAT_TEMPLATE", "Thinking", "render", "render_jinja", "template_variant", "thinking_mode"]
 
-Thinking = Literal["enabled", "disabled", "forced"]
+if TYPE_CHECKING:
+    Thinking = str | bool | Mapping[str, Any]
+else:
+    Thinking = Any  # at run time `thinking_mode` checks it, and says what is wrong
 
 GLM45_CHAT_TEMPLATE = files(__package__).joinpath("chat_template.jinja").read_text(encoding="utf-8")
 """glmkit's own template for GLM-4.5 and GLM-4.6, also what a checkpoint saved without one of its own is given."""
 
 THOUGHT_OPENED = "\n<think>"
 
-Messages = str | Sequence[Mapping[str, Any]]
-Tools = Sequence[Mapping[str, Any] | Callable] | None
 
-
-def thinking_mode(thinking: str | bool | Mapping[str, Any]) -> Thinking:
+def thinking_mode(thinking: Thinking) -> Literal["enabled", "disabled", "forced"]:
     """The one spelling of a thinking setting.
 
     "enabled" (also "dynamic", True: the model decides), "disabled" (False), "forced" (it has to think), or
@@ -51,7 +51,7 @@ def thinking_mode(thinking: str | bool | Mapping[str, Any]) -> Thinking:
 def render(
     messages: Messages,
     tools: Tools = None,
-    thinking: str | bool | Mapping[str, Any] = "enabled",
+    thinking: Thinking = "enabled",
     add_generation_prompt: bool = True,
 ) -> str:
     """The prompt of a conversation in the format of GLM-4.5 and GLM-4.6.
@@ -67,7 +67,7 @@ def render_jinja(
     template: str,
     messages: Messages,
     tools: Tools = None,
-    thinking: str | bool | Mapping[str, Any] = "enabled",
+    thinking: Thinking = "enabled",
     add_generation_prompt: bool = True,
 ) -> str:
     """The prompt of a conversation by a checkpoint's own template, which sees `messages`, `tools` (None without any),

@@ -10,9 +10,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import tokenizers
 from tokenizers.decoders import ByteLevel
@@ -91,12 +92,12 @@ class Tokenizer:
             os.replace(part, folder / name)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`. Special tokens written in it, as a rendered prompt has them, are found; none is added."""
+        """Token ids of `text`. Special tokens written in it, as in a rendered prompt, are found; none is added."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+    def decode(self, ids: Iterable[SupportsIndex], skip_special: bool = False) -> str:
         """The text of `ids`. Bytes that are not UTF-8 become U+FFFD, ids of the padded vocabulary nothing."""
-        return self.backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
+        return self.backend.decode([index(i) for i in ids], skip_special_tokens=skip_special)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -115,9 +116,9 @@ class Tokenizer:
             raise TokenizerError(f"the tokenizer has no token {token!r}")
         return found
 
-    def token_bytes(self, token_id: int) -> bytes:
+    def token_bytes(self, token_id: SupportsIndex) -> bytes:
         """The bytes one token stands for, possibly part of a character; none for an id it does not know."""
-        token = self.backend.id_to_token(int(token_id))
+        token = self.backend.id_to_token(index(token_id))
         if token is None:
             return b""
         try:
@@ -145,9 +146,9 @@ class IncrementalDecoder:
         self._skipped = tokenizer.special_ids if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def feed(self, token_id: int) -> str:
+    def feed(self, token_id: SupportsIndex) -> str:
         """What is certain of the text with one more token; empty while a character is incomplete."""
-        if token_id in self._skipped:
+        if index(token_id) in self._skipped:
             return ""
         return self._utf8.decode(self._tokenizer.token_bytes(token_id))
 

@@ -10,11 +10,16 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from glmkit.errors import RequestError
 
-__all__ = ["function_schema", "normalize_tools"]
+__all__ = ["Tools", "function_schema", "normalize_tools"]
+
+if TYPE_CHECKING:
+    Tools = Sequence[Mapping[str, Any] | Callable] | None
+else:
+    Tools = Any  # at run time `normalize_tools` checks them, and says what is wrong
 
 SCALARS = {
     str: {"type": "string"},
@@ -26,7 +31,7 @@ SCALARS = {
 }
 
 
-def normalize_tools(tools: Sequence[Mapping[str, Any] | Callable] | None) -> list[dict[str, Any]]:
+def normalize_tools(tools: Tools) -> list[dict[str, Any]]:
     """Tools in the form the template prints: `{"type": "function", "function": {"name": ..., ...}}`.
 
     A schema already in that form is kept as it is, key order included; a bare function object (`{"name": ...,
@@ -45,7 +50,7 @@ def normalize_tools(tools: Sequence[Mapping[str, Any] | Callable] | None) -> lis
     return normal
 
 
-def _normalize_tool(tool: Mapping[str, Any] | Callable, where: str) -> dict[str, Any]:
+def _normalize_tool(tool: Any, where: str) -> dict[str, Any]:
     if callable(tool):
         return function_schema(tool)
     if not isinstance(tool, Mapping):

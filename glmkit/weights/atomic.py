@@ -20,15 +20,15 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: bool = False) -> Iterator[Path]:
     """A new folder to write into, which takes the name `path` when the block ends without an error.
 
-    It lies beside `path` as `.NAME.XXXXXXXX.partial` until then, and is removed if the block fails; only a killed
-    process leaves it there. `nbytes` is what will be written: if the disk has less room, nothing is begun. With
-    `overwrite` an existing folder is moved aside, and removed once the new one has its name; at no moment does `path`
-    name an incomplete folder. Raises CheckpointError when `path` exists without `overwrite`, or the disk is too small.
+    Until then it lies beside `path` as `.NAME.XXXXXXXX.partial`. It is removed if the block fails; only a killed
+    process leaves it there. `nbytes` is what will be written: if the disk has less room, nothing is begun.
+    With `overwrite` an existing folder is moved aside, and removed once the new one has its name. At no moment
+    does `path` name an incomplete folder. Raises CheckpointError if `path` exists and is not to be overwritten,
+    or if the disk is, or becomes, too full.
     """
     final = Path(path).resolve()
     _refuse_existing(final, overwrite)
-    mark = f".{final.name}.{secrets.token_hex(4)}"
-    partial, replaced = final.with_name(f"{mark}.partial"), final.with_name(f"{mark}.replaced")
+    partial = final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _require_room(final, nbytes)
@@ -36,15 +36,14 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
         yield partial
         _sync(partial)
         _refuse_existing(final, overwrite)
-        _rename(partial, final, replaced)
+        _take_name(partial, final)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         needed = f" ({nbytes:,} bytes are needed)" if nbytes else ""
-        raise CheckpointError(f"{final} could not be written{needed}: {error.strerror}; nothing was left behind") from error
+        raise CheckpointError(f"{final} was not written{needed}: {error.strerror}; nothing is left behind") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _refuse_existing(final: Path, overwrite: bool) -> None:
@@ -64,24 +63,28 @@ def _require_room(final: Path, nbytes: int) -> None:
 def _sync(folder: Path) -> None:
     """Bring the folder and all below it to the disk, so that a crash after the rename finds it whole."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_one(path)
 
 
-def _rename(partial: Path, final: Path, replaced: Path) -> None:
-    if final.exists():
-        final.rename(replaced)
-    try:
-        partial.rename(final)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(final)
-        raise
-    descriptor = os.open(final.parent, os.O_RDONLY)
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_name(partial: Path, final: Path) -> None:
+    """Rename `partial` to `final`. What was there is gone only after that, and back if the rename fails."""
+    replaced = partial.with_suffix(".replaced") if final.exists() else None
+    if replaced:
+        final.rename(replaced)
+    try:
+        partial.rename(final)
+    except OSError:
+        if replaced:
+            replaced.rename(final)
+        raise
+    _sync_one(final.parent)
+    if replaced:
+        shutil.rmtree(replaced)

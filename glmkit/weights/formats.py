@@ -41,5 +41,6 @@ def refuse_quantized_tensors(folder: Path, names: Iterable[str]) -> None:
         found = next((name for name in names if name.endswith(ending)), None)
         if found is not None:
             raise CheckpointError(
-                f"{folder} holds {found}: weights quantised with {method}, which glmkit does not read. Load {_RELEASE}"
+                f"{folder} holds {found}: weights already quantised ({method}), which glmkit does not read. "
+                f"Load {_RELEASE}"
             )

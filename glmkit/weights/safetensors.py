@@ -1,7 +1,7 @@
-"""Safetensors checkpoints as files: what tensors a folder holds, checked, and reading them one at a time.
+"""Safetensors checkpoints as files: which tensors a folder holds, all checked, and reading them one at a time.
 
-Knows nothing of models. Reads with `pread` into memory of its own: a memory map would count against the process as it
-is touched, and turn a truncated file into a crash.
+Knows nothing of models. Reads with `pread` into memory of its own: a memory map counts against the process as
+it is touched, and turns a file cut short into a crash.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -67,11 +69,11 @@ class TensorEntry:
 class CheckpointFiles:
     """The tensors of one checkpoint folder, found and checked, none of them read yet.
 
-    `tensors` maps each name to its entry, in the order of the files. Reading is safe from several threads; each call
-    holds the bytes it returns and no others.
+    `tensors` maps each name to its entry, in the order of the files. Several threads may read at once; a call
+    holds the bytes it returns and, while it cuts a slice, the rows it is cut from.
     """
 
-    def __init__(self, tensors: Mapping[str, TensorEntry], files: Mapping[Path, BinaryIO]):
+    def __init__(self, tensors: Mapping[str, TensorEntry], files: Mapping[Path, FileIO]):
         self.tensors = MappingProxyType(dict(tensors))
         self._files = files
 
@@ -79,22 +81,24 @@ class CheckpointFiles:
     def open(cls, folder: str | os.PathLike[str]) -> CheckpointFiles:
         """Find `model.safetensors`, or the shards its index names, and check every header.
 
-        Raises CheckpointError naming the file or tensor: a missing, truncated or corrupt file, an index that does not
-        agree with its shards, a tensor stored twice, or another format (GGUF, AWQ, GPTQ, FP8, PyTorch pickles).
+        Raises CheckpointError naming the file or tensor: a missing, truncated or corrupt file, an index that
+        does not agree with its shards, a tensor stored twice, or another format (GGUF, AWQ, GPTQ, FP8, pickles).
         """
         folder = Path(folder)
         weight_map = _weight_map(folder)
         names = [SINGLE_FILE] if weight_map is None else sorted(set(weight_map.values()))
-        files = {folder / name: _open_shard(folder / name) for name in names}
         tensors: dict[str, TensorEntry] = {}
-        for path, file in files.items():
-            for entry in read_header(path, file):
-                if entry.name in tensors:
-                    raise CheckpointError(f"{entry.name} is stored in {tensors[entry.name].file} and again in {path}")
-                tensors[entry.name] = entry
-        refuse_quantized_tensors(folder, tensors)
-        if weight_map is not None:
-            _check_index(folder / INDEX_FILE, weight_map, tensors)
+        with ExitStack() as opened:
+            files = {folder / name: opened.enter_context(_open_shard(folder / name)) for name in names}
+            for path, file in files.items():
+                for entry in read_header(path, file):
+                    if entry.name in tensors:
+                        raise CheckpointError(f"{entry.name} is in {tensors[entry.name].file} and again in {path}")
+                    tensors[entry.name] = entry
+            refuse_quantized_tensors(folder, tensors)
+            if weight_map is not None:
+                _check_index(folder / INDEX_FILE, weight_map, tensors)
+            opened.pop_all()
         return cls(tensors, files)
 
     @property
@@ -147,7 +151,7 @@ class CheckpointFiles:
         while view:  # one call reads at most 2 GiB
             got = os.preadv(descriptor, [view], position)
             if got == 0:
-                raise CheckpointError(f"{entry.file} ended inside {entry.name}; it was cut short since it was opened")
+                raise CheckpointError(f"{entry.file} ends inside {entry.name}; it was cut short while open")
             view, position = view[got:], position + got
         return buffer
 
@@ -160,11 +164,11 @@ def tensor_bytes(dtype: str, shape: Iterable[int]) -> int:
 def dtype_name(dtype: np.dtype) -> str:
     """How the format spells a NumPy dtype. Raises CheckpointError for one it has no name for."""
     if dtype not in _NAMES:
-        raise CheckpointError(f"dtype {dtype} cannot be stored; expected one of {', '.join(map(str, _NAMES))}")
+        raise CheckpointError(f"{dtype} cannot be stored; expected one of {', '.join(map(str, _NAMES))}")
     return _NAMES[dtype]
 
 
-def read_header(path: Path, file: BinaryIO) -> list[TensorEntry]:
+def read_header(path: Path, file: FileIO) -> list[TensorEntry]:
     """The tensors of one safetensors file, in the order of their bytes.
 
     Raises CheckpointError when the header cannot be read, or does not describe exactly the bytes that follow it.
@@ -178,7 +182,7 @@ def read_header(path: Path, file: BinaryIO) -> list[TensorEntry]:
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} has a corrupt header (no JSON object); fetch the file again")
     header.pop("__metadata__", None)
-    placed = sorted((_placed(path, name, described) for name, described in header.items()), key=lambda p: p[:2])
+    placed = sorted(_placed(path, name, described) for name, described in header.items())
     end = 0
     for begin, stop, dtype, shape, name in placed:
         if begin != end or stop - begin != tensor_bytes(dtype, shape):
@@ -188,35 +192,36 @@ def read_header(path: Path, file: BinaryIO) -> list[TensorEntry]:
             )
         end = stop
     if start + end != size:
-        state = "is truncated" if size < start + end else "has bytes that its header does not describe"
+        state = "is truncated" if size < start + end else "is longer than its header says"
         raise CheckpointError(f"{path} {state}: {size} bytes, expected {start + end}; fetch the file again")
     return [TensorEntry(name, path, dtype, shape, start + begin) for begin, _, dtype, shape, name in placed]
 
 
-def _header_text(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int]:
+def _header_text(path: Path, file: FileIO, size: int) -> tuple[bytes, int]:
     """The header's JSON text, and the byte at which the tensors start."""
     first = os.pread(file.fileno(), _LENGTH_BYTES, 0)
     if first == b"version ":
         raise CheckpointError(f"{path} is a Git LFS pointer, not the weights; run `git lfs pull` in its folder")
     length = int.from_bytes(first, "little")
     if len(first) < _LENGTH_BYTES or not 2 <= length <= _LONGEST_HEADER:
-        raise CheckpointError(f"{path} is no safetensors file, or its first bytes are corrupt; fetch the file again")
+        raise CheckpointError(f"{path} is no safetensors file: its first bytes are no header; fetch the file again")
     start = _LENGTH_BYTES + length
     if start > size:
-        raise CheckpointError(f"{path} is truncated: {size} bytes, of which {start} for the header; fetch it again")
+        raise CheckpointError(f"{path} is truncated: {size} bytes, less than its header; fetch the file again")
     return os.pread(file.fileno(), length, _LENGTH_BYTES), start
 
 
 def _placed(path: Path, name: str, described: Any) -> tuple[int, int, str, tuple[int, ...], str]:
     """(begin, stop, dtype, shape, name) from a header's `{"dtype": ..., "shape": ..., "data_offsets": ...}`."""
+    corrupt = f"{path} has a corrupt header ({name} is {described!r}); fetch the file again"
     try:
         dtype, shape, (begin, stop) = described["dtype"], tuple(described["shape"]), described["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: the header describes {name} as {described!r}; the file is corrupt") from error
+        raise CheckpointError(corrupt) from error
+    if not isinstance(dtype, str) or not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, stop)):
+        raise CheckpointError(corrupt)
     if dtype not in DTYPES:
-        raise CheckpointError(f"{path}: {name} has dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
-    if not all(isinstance(n, int) and n >= 0 for n in (*shape, begin, stop)):
-        raise CheckpointError(f"{path}: the header describes {name} as {described!r}; the file is corrupt")
+        raise CheckpointError(f"{path}: {name} has dtype {dtype}; expected one of {', '.join(DTYPES)}")
     return begin, stop, dtype, shape, name
 
 
@@ -228,11 +233,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _open_shard(path: Path) -> BinaryIO:
+def _open_shard(path: Path) -> FileIO:
     try:
         return path.open("rb", buffering=0)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing, which {INDEX_FILE} names; fetch the folder again") from error
+        raise CheckpointError(f"{path} is missing, though {INDEX_FILE} names it; fetch it again") from error
 
 
 def _weight_map(folder: Path) -> dict[str, str] | None:
@@ -240,29 +245,29 @@ def _weight_map(folder: Path) -> dict[str, str] | None:
     single, index = folder / SINGLE_FILE, folder / INDEX_FILE
     if not single.exists() and not index.exists():
         refuse_other_formats(folder)
-        raise CheckpointError(f"{folder} holds neither {SINGLE_FILE} nor {INDEX_FILE}; expected a checkpoint folder")
+        raise CheckpointError(f"{folder} is no checkpoint folder; expected {SINGLE_FILE} or {INDEX_FILE} in it")
     if not index.exists():
         return None
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{index} is not an index: expected JSON with a weight_map ({error})") from error
+        raise CheckpointError(f"{index} is corrupt: expected JSON with a weight_map ({error!r})") from error
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{index} has a weight_map that does not map tensor names to file names")
+        raise CheckpointError(f"{index} is corrupt: expected weight_map to map tensor names to files")
     outside = sorted(name for name in set(weight_map.values()) if Path(name).name != name)
     if outside:
         raise CheckpointError(f"{index} names {outside[0]!r}; expected files in the same folder")
     if single.exists() and SINGLE_FILE not in weight_map.values():
-        raise CheckpointError(f"{folder} holds {SINGLE_FILE} and an index of other files; remove one of the two")
+        raise CheckpointError(f"{folder} holds {SINGLE_FILE} and an index of other files; remove one of them")
     return weight_map
 
 
 def _check_index(index: Path, weight_map: Mapping[str, str], tensors: Mapping[str, TensorEntry]) -> None:
     for name, file in weight_map.items():
         if name not in tensors:
-            raise CheckpointError(f"{index} names {name} in {file}, which does not hold it")
+            raise CheckpointError(f"{index} says that {name} is in {file}, which does not hold it")
         if tensors[name].file.name != file:
-            raise CheckpointError(f"{index} names {name} in {file}, but {tensors[name].file.name} holds it")
+            raise CheckpointError(f"{index} says that {name} is in {file}; it is in {tensors[name].file.name}")
     unnamed = [name for name in tensors if name not in weight_map]
     if unnamed:
         raise CheckpointError(f"{tensors[unnamed[0]].file} holds {unnamed[0]}, which {index} does not name")

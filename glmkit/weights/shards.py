@@ -1,13 +1,13 @@
-"""Writing safetensors: planned whole before the first byte, then filled tensor by tensor. The bytes are deterministic."""
+"""Writing safetensors: planned whole before the first byte, then filled in tensor by tensor, always the same bytes."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -43,11 +43,13 @@ class Shard:
 def plan_shards(specs: Iterable[TensorSpec], max_shard_bytes: int = MAX_SHARD_BYTES) -> tuple[Shard, ...]:
     """Divide tensors, in their order, over files of at most `max_shard_bytes` of tensor data.
 
-    A tensor larger than that has a file to itself; what fits into one file is `model.safetensors`. Inside a file wider
-    dtypes come first, so that every tensor is aligned. Raises CheckpointError for a repeated name or no tensor at all.
+    A tensor larger than that has a file to itself; what fits into one file is `model.safetensors`. Inside a file
+    wider dtypes come first, so that every tensor is aligned. Raises CheckpointError for a name that comes twice
+    and when there is no tensor at all.
     """
     groups: list[list[TensorSpec]] = []
-    names, room = set(), 0
+    names: set[str] = set()
+    room = 0
     for spec in specs:
         if spec.name in names:
             raise CheckpointError(f"{spec.name} is to be written twice")
@@ -84,9 +86,10 @@ def _lay_out(file: Path, specs: Sequence[TensorSpec]) -> Shard:
 
 
 class ShardWriter:
-    """Writes the tensors of a plan into `folder`, in any order, each to its place; a file is open only until it is full.
+    """Writes the tensors of a plan into `folder`, in any order, each to its place.
 
-    A context manager: leaving it without an error writes the index, and raises CheckpointError if a tensor is missing.
+    A file is open from its first tensor to its last. A context manager: leaving it without an error writes the
+    index, or raises CheckpointError if a tensor is missing.
     """
 
     def __init__(self, folder: str | os.PathLike[str], plan: Sequence[Shard]):
@@ -94,17 +97,17 @@ class ShardWriter:
         self._shards = {entry.name: shard for shard in plan for entry in shard.tensors}
         self._entries = {entry.name: entry for shard in plan for entry in shard.tensors}
         self._missing = {shard.file: {entry.name for entry in shard.tensors} for shard in plan}
-        self._open: dict[Path, BinaryIO] = {}
+        self._open: dict[Path, FileIO] = {}
 
     def write(self, name: str, array: np.ndarray) -> None:
         """Write one tensor. Raises CheckpointError for one that is not planned so, or was already written."""
         entry = self._entries.get(name)
         if entry is None:
             raise CheckpointError(f"{name} is not among the tensors to be written")
-        if (dtype_name(array.dtype), array.shape) != (entry.dtype, entry.shape):
-            raise CheckpointError(
-                f"{name} is {dtype_name(array.dtype)} {list(array.shape)}; planned {entry.dtype} {list(entry.shape)}"
-            )
+        dtype = dtype_name(array.dtype)
+        if (dtype, array.shape) != (entry.dtype, entry.shape):
+            planned = f"{entry.dtype} {list(entry.shape)}"
+            raise CheckpointError(f"{name} is {dtype} {list(array.shape)}; planned was {planned}")
         missing = self._missing[entry.file]
         if name not in missing:
             raise CheckpointError(f"{name} was already written")
@@ -139,7 +142,7 @@ class ShardWriter:
         if kind is None:
             self.finish()
 
-    def _file(self, shard: Shard) -> BinaryIO:
+    def _file(self, shard: Shard) -> FileIO:
         if shard.file not in self._open:
             file = (self._folder / shard.file).open("xb", buffering=0)
             self._open[shard.file] = file
@@ -147,7 +150,7 @@ class ShardWriter:
         return self._open[shard.file]
 
 
-def _write_at(file: BinaryIO, data: bytes | np.ndarray, position: int) -> None:
+def _write_at(file: FileIO, data: bytes | np.ndarray, position: int) -> None:
     view = memoryview(data)
     while view:  # one call writes at most 2 GiB
         written = os.pwrite(file.fileno(), view, position)

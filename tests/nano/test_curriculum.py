@@ -1,6 +1,7 @@
 """The curriculum of glm-nano: what it teaches is right, repeatable, and never what is evaluated."""
 
 import re
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -39,14 +40,16 @@ def test_held_out_pairs_are_a_tenth_and_do_not_depend_on_order():
 
 
 def test_no_held_out_pair_is_ever_shown():
-    """Wherever two numbers meet in what a user says or the model thinks, in whatever order."""
+    """Wherever two numbers meet in what is said or thought, and in the follow-ups' second operations."""
     for item in EXAMPLES:
         for message in item.messages:
-            texts = message["content"], message.get("reasoning_content", "")
-            # Requests to decline hold numbers too (times, primes, ...), but never in a sum of two such operands.
-            for text in texts:
-                for left, _, right in SUM_OR_DIFFERENCE.findall(text.replace(" ", "")):
-                    assert not held_out(int(left), int(right)), text
+            numbers = [int(n) for n in re.findall(r"\d+", message["content"])]
+            assert len(numbers) != 2 or not held_out(*numbers), message
+            for left, _, right in SUM_OR_DIFFERENCE.findall(message.get("reasoning_content", "")):
+                assert not held_out(int(left), int(right)), message
+        *_, before, question, _ = [{"content": ""}, *item.messages]
+        if re.fullmatch(r"\d+", before["content"]) and len(re.findall(r"\d+", question["content"])) == 1:
+            assert not held_out(int(before["content"]), int(re.search(r"\d+", question["content"])[0]))
     rng = Random(1)
     assert not any(held_out(p.left, p.right) for p in (draw_problem(rng, (3, 3)) for _ in range(2000)))
 
@@ -84,7 +87,7 @@ def test_reasoning_is_right_line_by_line():
             operation, value = line.split("→")[0].split("=")
             assert sum(map(int, re.findall(r"(?:^|[+-])\d+", operation))) == int(value)
         written = [line.split("→")[1] for line in columns]
-        assert all(later.endswith(earlier) for earlier, later in zip(written[:-1], written[1:-1], strict=False))
+        assert all(later.endswith(earlier) for earlier, later in pairwise(written))
         last = written[-1] if problem.answer >= 0 else lines[-1]
         assert int(last) == problem.answer
 
@@ -103,7 +106,7 @@ def test_answers_in_the_examples_are_right():
 
 
 def test_prompt_and_completion_are_the_rendered_conversation():
-    for item in EXAMPLES:
+    for item in EXAMPLES[:400]:
         mode = "enabled" if item.thinking == "forced" else item.thinking
         whole = render(list(item.messages), thinking=mode, add_generation_prompt=False)
         assert item.prompt + item.completion == whole + END_OF_TURN
@@ -111,7 +114,7 @@ def test_prompt_and_completion_are_the_rendered_conversation():
 
 def test_what_the_model_learns_to_say_parses_to_the_message():
     opened = {"enabled": "", "disabled": "", "forced": "\n<think>"}
-    for item in EXAMPLES:
+    for item in EXAMPLES[:400]:
         message = item.messages[-1]
         said = parse(opened[item.thinking] + item.completion.removesuffix(END_OF_TURN))
         assert said.content == message["content"]
@@ -156,7 +159,8 @@ def test_loss_mask_covers_exactly_what_the_model_says(tokenizer: Tokenizer):
     for tokens, mask, segments in zip(*rows, strict=True):
         for segment in range(segments.max() + 1):
             own = segments == segment
-            assert tokenizer.decode(tokens[own & mask]) == pool[tokenizer.decode(tokens[own])]
+            whole, learned = (tokenizer.decode(tokens[part].tolist()) for part in (own, own & mask))
+            assert learned == pool[whole]
             seen += 1
     assert seen > 8
     assert not rows.loss_mask[rows.segment_ids < 0].any()
@@ -172,7 +176,7 @@ def test_batches_are_a_function_of_seed_and_step_and_well_filled(tokenizer: Toke
 
 
 def test_encoding_prompt_and_completion_apart_loses_no_merge(tokenizer: Tokenizer):
-    for item in EXAMPLES[:300]:
+    for item in EXAMPLES[:100]:
         prompt, completion = encode(tokenizer, item)
         assert prompt + completion == tokenizer.encode(item.prompt + item.completion)
 

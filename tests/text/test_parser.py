@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from glmkit.text import Parsed, StreamParser, ToolCall, assemble, parse, render
 
@@ -46,6 +45,7 @@ def only_call(text, tools=SCHEMAS):
 
 
 WEATHER = call("get_weather", ("city", "Beijing"))
+BEIJING = ("get_weather", {"city": "Beijing"})
 
 # output -> reasoning, content, [(name, arguments), ...]; tools are SCHEMAS
 CASES = {
@@ -64,36 +64,53 @@ CASES = {
     "unclosed thought": ("<think>R", "R", None, []),
     "stray end of thought": ("</think>C", None, "C", []),
     "two thoughts": ("<think>a</think>b<think>c</think>d", "a\nc", "b\nd", []),
-    "call": (WEATHER, None, None, [("get_weather", {"city": "Beijing"})]),
-    "thought and call": (f"\n<think>R</think>\n{WEATHER}", "R", None, [("get_weather", {"city": "Beijing"})]),
-    "trailing space kept": (f"I check. {WEATHER}", None, "I check. ", [("get_weather", {"city": "Beijing"})]),
-    "newline before a call": (f"I check.\n\n{WEATHER}", None, "I check.", [("get_weather", {"city": "Beijing"})]),
-    "blanks between calls": (f"{WEATHER}\n    {call('noop')}\n", None, None, [("get_weather", {"city": "Beijing"}), ("noop", {})]),
+    "call": (WEATHER, None, None, [BEIJING]),
+    "thought and call": (f"\n<think>R</think>\n{WEATHER}", "R", None, [BEIJING]),
+    "trailing space kept": (f"I check. {WEATHER}", None, "I check. ", [BEIJING]),
+    "newline before a call": (f"I check.\n\n{WEATHER}", None, "I check.", [BEIJING]),
+    "blanks between calls": (f"{WEATHER}\n    {call('noop')}\n", None, None, [BEIJING, ("noop", {})]),
     "text between calls": (
-        f"First.\n{WEATHER}\nAlso.\n{call('noop')}", None, "First.\nAlso.", [("get_weather", {"city": "Beijing"}), ("noop", {})],
+        f"First.\n{WEATHER}\nAlso.\n{call('noop')}",
+        None,
+        "First.\nAlso.",
+        [BEIJING, ("noop", {})],
     ),
-    "call ends the thought": (f"<think>so {WEATHER}\nC", "so ", "C", [("get_weather", {"city": "Beijing"})]),
-    "end of thought after such a call": (f"<think>so{WEATHER}</think>C", "so", "C", [("get_weather", {"city": "Beijing"})]),
+    "call ends the thought": (f"<think>so {WEATHER}\nC", "so ", "C", [BEIJING]),
+    "end of thought after such a call": (f"<think>so{WEATHER}</think>C", "so", "C", [BEIJING]),
     "no arguments": (call("noop"), None, None, [("noop", {})]),
     "no newline after the name": (
-        "<tool_call>get_weather<arg_key>city</arg_key><arg_value>x</arg_value></tool_call>", None, None,
+        "<tool_call>get_weather<arg_key>city</arg_key><arg_value>x</arg_value></tool_call>",
+        None,
+        None,
         [("get_weather", {"city": "x"})],
     ),
-    "escaped newlines": (call("get_weather", ("city", "x"), newline=r"\n"), None, None, [("get_weather", {"city": "x"})]),
-    "indented": (WEATHER.replace("\n", "\n    "), None, None, [("get_weather", {"city": "Beijing"})]),
-    "name on the next line": (WEATHER.replace("get", "\nget"), None, None, [("get_weather", {"city": "Beijing"})]),
+    "escaped newlines": (
+        call("get_weather", ("city", "x"), newline=r"\n"),
+        None,
+        None,
+        [("get_weather", {"city": "x"})],
+    ),
+    "indented": (WEATHER.replace("\n", "\n    "), None, None, [BEIJING]),
+    "name on the next line": (WEATHER.replace("get", "\nget"), None, None, [BEIJING]),
     "undeclared tool is kept": (call("other", ("x", "1")), None, None, [("other", {"x": 1})]),
     "no end of the first call": (
-        f"<tool_call>noop\n{WEATHER}", None, None, [("noop", {}), ("get_weather", {"city": "Beijing"})],
+        f"<tool_call>noop\n{WEATHER}",
+        None,
+        None,
+        [("noop", {}), ("get_weather", {"city": "Beijing"})],
     ),
     "unfinished key": (
-        "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>x</arg_value>\n<arg_key>day\n<arg_value>1</arg_value>\n</tool_call>",
-        None, None, [("get_weather", {"city": "x"})],
+        call("get_weather", ("city", "x"), ("days", "1")).replace("days</arg_key>", "days"),
+        None,
+        None,
+        [("get_weather", {"city": "x"})],
     ),
     "key twice": (call("get_weather", ("city", "a"), ("city", "b")), None, None, [("get_weather", {"city": "a"})]),
     "text inside a call": ("<tool_call>noop\nwhy?</tool_call>", None, None, [("noop", {})]),
     "tags inside a value": (
-        call("get_weather", ("city", "a</tool_call><think>b</think>")), None, None,
+        call("get_weather", ("city", "a</tool_call><think>b</think>")),
+        None,
+        None,
         [("get_weather", {"city": "a</tool_call><think>b</think>"})],
     ),
     "not a call: empty": ("<tool_call></tool_call>", None, "<tool_call></tool_call>", []),
@@ -101,11 +118,16 @@ CASES = {
     "not a call: newline only": ("<tool_call>\n", None, "<tool_call>\n", []),
     "not a call: no line": ("<tool_call>noop</tool_call>", None, "<tool_call>noop</tool_call>", []),
     "not a call: cut name": ("See <tool_call>get_wea", None, "See <tool_call>get_wea", []),
-    "not a call: prose": ("<think>write <tool_call> and then\na name</think>C", "write <tool_call> and then\na name", "C", []),
+    "not a call: prose": (
+        "<think>write <tool_call> and then\na name</think>C",
+        "write <tool_call> and then\na name",
+        "C",
+        [],
+    ),
     "not a call: thought goes on": ("<think>use <tool_call></think>C", "use <tool_call>", "C", []),
-    "tag of a call twice": (f"<tool_call>{WEATHER}", None, "<tool_call>", [("get_weather", {"city": "Beijing"})]),
+    "tag of a call twice": (f"<tool_call>{WEATHER}", None, "<tool_call>", [BEIJING]),
     "half tag at the end": ("x <tool_ca", None, "x <tool_ca", []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "reasoning", "content", "calls"), CASES.values(), ids=CASES.keys())
@@ -200,7 +222,7 @@ def test_name_comes_once_and_whole_before_arguments():
     deltas = stream(WEATHER + "\n" + call("noop"), 1, tools=SCHEMAS)
     parts = [part for delta in deltas for part in delta.tool_calls]
     assert [(p.index, p.id, p.name) for p in parts if p.name] == [(0, "call_0", "get_weather"), (1, "call_1", "noop")]
-    assert [p.name for p in parts if p.index == 0][0] == "get_weather"
+    assert parts[0].name == "get_weather"
     assert all(p.id is None and p.arguments_fragment for p in parts if p.name is None)
     assert [p.index for p in parts if p.closed] == [0, 1]
 
@@ -259,7 +281,9 @@ def test_finish_leaves_nothing_behind():
 
 
 def test_message_goes_back_into_the_conversation():
-    parsed = parse("\n<think>R</think>\nC\n" + call("get_weather", ("city", "北京"), ("days", "2")), SCHEMAS, id_prefix="t1_")
+    parsed = parse(
+        "\n<think>R</think>\nC\n" + call("get_weather", ("city", "北京"), ("days", "2")), SCHEMAS, id_prefix="t1_"
+    )
     assert parsed.message == {
         "role": "assistant",
         "content": "C",
@@ -276,11 +300,24 @@ def test_message_goes_back_into_the_conversation():
 
 
 # Any mixture of what matters to the parser: tags, halves of tags, separators, text, values.
-TOKENS = st.sampled_from(
-    "<think> </think> <tool_call> </tool_call> <arg_key> </arg_key> <arg_value> </arg_value> < </ <arg_ <think /think> "
-    "get_weather noop city days filters 3 {'a':1} [1,2] \" \\ \\n 北 🎉 a.".split(" ") + ["\n", " ", "  \n", "get_weather\n"]
-)
-OUTPUTS = st.lists(TOKENS, max_size=30).map("".join)
+TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"]
+HALVES = ["<", "</", "<arg_", "<think", "/think>", "\\", "\\n", "\n", " ", "  \n"]
+WORDS = [
+    "get_weather",
+    "get_weather\n",
+    "noop",
+    "city",
+    "days",
+    "filters",
+    "3",
+    "{'a':1}",
+    "[1,2]",
+    '"',
+    "北",
+    "🎉",
+    "a.",
+]
+OUTPUTS = st.lists(st.sampled_from(TAGS + HALVES + WORDS), max_size=30).map("".join)
 
 
 @settings(max_examples=250, deadline=None)
@@ -308,19 +345,17 @@ def test_text_without_tags_passes_through(text):
 
 
 PROSE = st.text(st.characters(blacklist_characters="<", blacklist_categories=["Cs"]), max_size=20).map(str.strip)
-KEYS = st.sampled_from(["city", "unit", "note"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
 )
-ARGUMENTS = st.fixed_dictionaries({}, optional={"city": st.text(st.characters(blacklist_categories=["Cs"])), "filters": JSON})
+CITY = st.text(st.characters(blacklist_categories=["Cs"])).filter(lambda text: "</arg_value>" not in text)
+ARGUMENTS = st.fixed_dictionaries({}, optional={"city": CITY, "filters": JSON})
 
 
 @settings(max_examples=100, deadline=None)
 @given(PROSE, PROSE, st.lists(ARGUMENTS, max_size=3))
 def test_what_the_template_writes_the_parser_reads(reasoning, content, calls):
-    if any("</arg_value>" in arguments.get("city", "") for arguments in calls):
-        return
     made = [{"function": {"name": "get_weather", "arguments": arguments}} for arguments in calls]
     answer = {"role": "assistant", "content": content, "reasoning_content": reasoning, "tool_calls": made}
     question = {"role": "user", "content": "q"}

@@ -1,19 +1,23 @@
-"""glmkit's own template against the format's goldens and a plain Python rendering of its rules; checkpoints' templates."""
+"""glmkit's own template, against goldens and a plain Python rendering of the format's rules; checkpoints' templates."""
 
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from glmkit.errors import RequestError, TemplateError
 from glmkit.text import GLM45_CHAT_TEMPLATE, render, render_jinja, template_variant, thinking_mode
 
 USER = {"role": "user", "content": "hi"}
 CALLS = [
-    {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": {"city": "北京", "n": 3, "o": {"a": [1, True]}}}},
+    {
+        "id": "1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": {"city": "北京", "n": 3, "o": {"a": [1, True]}}},
+    },
     {"id": "2", "type": "function", "function": {"name": "noargs", "arguments": {}}},
-]  # fmt: skip
+]
+TEXT_CALL = {"function": {"name": "f", "arguments": '{"a": "x", "b": [1]}'}}
 CALLED = (
     "<|user|>\nq1<|assistant|>\n<think>r</think>\nc\n"
     "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>北京</arg_value>\n<arg_key>n</arg_key>\n"
@@ -73,7 +77,9 @@ GOLDENS = {
     ),
     "reasoning between tool calls is kept": (ANSWERED, {}, CALLED + RESULTS + "<|assistant|>"),
     "until the next user message": (
-        [*ANSWERED, USER], {}, CALLED.replace(">r<", "><") + RESULTS + "<|user|>\nhi<|assistant|>",
+        [*ANSWERED, USER],
+        {},
+        CALLED.replace(">r<", "><") + RESULTS + "<|user|>\nhi<|assistant|>",
     ),
     "results in two runs": (
         [*ASKED, *conversation(("tool", "R1"), ("assistant", "x"), ("tool", "R2"))],
@@ -82,7 +88,9 @@ GOLDENS = {
         "<|observation|>\n<tool_response>\nR2\n</tool_response>",
     ),
     "several results in one message": (
-        [USER, {"role": "tool", "content": [{"output": "R1"}, "R2"]}], {}, f"<|user|>\nhi{RESULTS}<|assistant|>",
+        [USER, {"role": "tool", "content": [{"output": "R1"}, "R2"]}],
+        {},
+        f"<|user|>\nhi{RESULTS}<|assistant|>",
     ),
     "text parts of a result": (
         [USER, {"role": "tool", "content": [{"type": "text", "text": "R"}, {"type": "text", "text": "1"}]}],
@@ -95,7 +103,9 @@ GOLDENS = {
         "<|user|>\nhi<|assistant|>\n<think>r1</think>\na1",
     ),
     "parts": (
-        [{"role": "user", "content": ["a", {"type": "text", "text": "b"}, " c"]}], {}, "<|user|>\nab c<|assistant|>",
+        [{"role": "user", "content": ["a", {"type": "text", "text": "b"}, " c"]}],
+        {},
+        "<|user|>\nab c<|assistant|>",
     ),
     "content None is empty": (
         conversation(("user", None), ("assistant", None, {"tool_calls": CALLS[1:]})),
@@ -103,7 +113,7 @@ GOLDENS = {
         "<|user|>\n<|assistant|>\n<think></think>\n<tool_call>noargs\n</tool_call>",
     ),
     "arguments as JSON text": (
-        conversation(("user", "q"), ("assistant", "", {"tool_calls": [{"function": {"name": "f", "arguments": '{"a": "x", "b": [1]}'}}]})),
+        conversation(("user", "q"), ("assistant", "", {"tool_calls": [TEXT_CALL]})),
         {"add_generation_prompt": False},
         "<|user|>\nq<|assistant|>\n<think></think>\n<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>\n"
         "<arg_key>b</arg_key>\n<arg_value>[1]</arg_value>\n</tool_call>",
@@ -114,7 +124,7 @@ GOLDENS = {
         TOOLS_BLOCK + "<|system|>\nS<|user|>\nhi<|assistant|>",
     ),
     "no tools": ([USER], {"tools": []}, "<|user|>\nhi<|assistant|>"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("messages", "options", "prompt"), GOLDENS.values(), ids=GOLDENS.keys())
@@ -161,11 +171,15 @@ def plain_render(messages, tools, off, generate):
 
 
 TEXT = st.lists(
-    st.sampled_from(["a", " ", "\n", "北é", "<think>", "</think>", "/nothink", "{{ 1 }}", "<b>&'\"", "<|user|>"]), max_size=5
+    st.sampled_from(["a", " ", "\n", "北é", "<think>", "</think>", "/nothink", "{{ 1 }}", "<b>&'\"", "<|user|>"]),
+    max_size=5,
 ).map("".join)
 VALUE = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.lists(TEXT, max_size=2))
 CALL = st.fixed_dictionaries(
-    {"name": st.sampled_from(["f", "get_x"]), "arguments": st.dictionaries(st.sampled_from(["a", "items", "键"]), VALUE)}
+    {
+        "name": st.sampled_from(["f", "get_x"]),
+        "arguments": st.dictionaries(st.sampled_from(["a", "items", "键"]), VALUE),
+    }
 ).map(lambda function: {"function": function})
 MESSAGE = st.one_of(
     st.fixed_dictionaries({"role": st.sampled_from(["user", "system", "tool"]), "content": TEXT}),
@@ -193,15 +207,21 @@ def test_messages_are_not_changed():
 @pytest.mark.parametrize(
     ("given_as", "mode"),
     [
-        ("enabled", "enabled"), ("dynamic", "enabled"), (True, "enabled"), ("disabled", "disabled"), (False, "disabled"),
-        ("forced", "forced"), ({"type": "disabled"}, "disabled"), ({"type": "enabled", "clear_thinking": True}, "enabled"),
+        ("enabled", "enabled"),
+        ("dynamic", "enabled"),
+        (True, "enabled"),
+        ("disabled", "disabled"),
+        (False, "disabled"),
+        ("forced", "forced"),
+        ({"type": "disabled"}, "disabled"),
+        ({"type": "enabled", "clear_thinking": True}, "enabled"),
     ],
-)  # fmt: skip
+)
 def test_thinking_modes(given_as, mode):
     assert thinking_mode(given_as) == mode
 
 
-@pytest.mark.parametrize("wrong", ["on", None, 1, 0, {}, {"type": None}, ["enabled"]])
+@pytest.mark.parametrize("wrong", ["on", None, 1, 0, {}, {"type": None}, {"type": ["forced"]}, ["enabled"]])
 def test_other_thinking_modes_are_refused(wrong):
     with pytest.raises(RequestError, match="thinking: expected 'enabled'"):
         render("hi", thinking=wrong)
@@ -213,7 +233,10 @@ def test_a_checkpoints_template_sees_the_normal_form():
         "    {% for call in m.tool_calls %}{{ call.function.arguments | tojson }}{% endfor %}\n{% endfor %}"
         "{{ tools | tojson(indent=1) if tools else 'no tools' }} {{ enable_thinking }}"
     )
-    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"k": "é"}'}}]}]
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": '{"k": "é"}'}}]},
+    ]
     assert render_jinja(template, messages) == 'user:hi;\nassistant:;\n{"k": "é"}no tools True'
     assert render_jinja("{{ enable_thinking }}", "hi", thinking=False) == "False"
     assert render_jinja("{{ tools[0].function.name }}", "hi", [TOOL], "forced") == "get_weather\n<think>"
@@ -260,7 +283,10 @@ def test_formats_that_would_be_misread_are_refused_by_name():
         template_variant(GLM47)
     with pytest.raises(TemplateError, match=r"GLM-4\.7"):
         template_variant("<|user|>{{ messages[0].content }}<|assistant|>")
-    as_json = "{% for m in messages %}{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}{% endfor %}"
+    as_json = (
+        "{% for m in messages %}{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}</tool_call>"
+        "{% endfor %}{% endfor %}"
+    )
     with pytest.raises(TemplateError, match="tool calls in a form"):
         template_variant(as_json)
     with pytest.raises(TemplateError):

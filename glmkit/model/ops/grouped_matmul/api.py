@@ -10,7 +10,6 @@ from glmkit.model.ops.grouped_matmul.loop import grouped_matmul_loop
 from glmkit.model.ops.grouped_matmul.pallas import grouped_matmul_pallas
 from glmkit.model.ops.grouped_matmul.ragged import grouped_matmul_ragged
 from glmkit.model.ops.grouped_matmul.reference import grouped_matmul_reference
-from glmkit.model.ops.vary import vary_like
 
 Implementation = Literal["reference", "loop", "ragged", "pallas"]
 
@@ -33,8 +32,6 @@ def grouped_matmul(
     `implementation=None` lets XLA take the one for the platform it compiles for: `loop` on CPU, `pallas` on GPU,
     `ragged` on TPU.
     """
-    # The written-out derivatives need both operands to vary over the same mesh axes.
-    x, w = vary_like(x, w), vary_like(w, x)
     if implementation is not None:
         return _IMPLEMENTATIONS[implementation](x, w, group_sizes)
     return jax.lax.platform_dependent(

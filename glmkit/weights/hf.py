@@ -1,0 +1,226 @@
+"""Models in the released Hugging Face layout, in and out, one tensor at a time.
+
+What is where comes from each parameter's own declaration (`glmkit.model.params`); files are `safetensors.py`'s affair.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import DTypeLike
+from tqdm.auto import tqdm
+
+from glmkit.config import GLMConfig
+from glmkit.errors import CheckpointError
+from glmkit.model import GLM, Buffer
+from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
+from glmkit.model.transformer import MTPTables
+from glmkit.weights.atomic import atomic_folder
+from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
+from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
+
+_ALIGNMENT = 64  # bytes; JAX's CPU backend adopts a NumPy buffer so aligned instead of copying it
+_PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
+
+
+def load_hf(
+    path: str | os.PathLike[str],
+    mesh: Mesh | None = None,
+    dtype: DTypeLike | None = None,
+    *,
+    fsdp: bool = False,
+    stacked: bool = False,
+    layers: slice | None = None,
+    check_finite: bool = False,
+) -> GLM:
+    """Read a checkpoint folder straight into arrays on their target sharding.
+
+    `dtype` defaults to bfloat16 on accelerators and float32 on CPU. `layers` keeps only these layers, for study, and
+    leaves out the multi-token-prediction layer. The host holds one parameter beyond the model itself at a time.
+    Raises `CheckpointError` naming the tensor or file that is missing, superfluous, misshapen, corrupt, or (with
+    `check_finite`) not finite, before anything else is read.
+    """
+    config = GLMConfig.from_hf(path)
+    with CheckpointFiles.open(path) as files:
+        numbers = tuple(range(config.num_hidden_layers))[layers or slice(None)]
+        if not numbers:
+            raise CheckpointError(f"layers={layers} keeps none of the {config.num_hidden_layers} layers")
+        whole = len(numbers) == config.num_hidden_layers
+        abstract = GLM(
+            config,
+            rngs=None,
+            dtype=default_dtype() if dtype is None else dtype,
+            mesh=mesh,
+            fsdp=fsdp,
+            stacked=stacked,
+            layer_numbers=numbers,
+            mtp=_mtp_tables(config, files) if whole else None,
+        )
+        table = checkpoint_table(abstract)
+        _check_names(table, files, config, complete=whole)
+        with _progress("reading", sum(files.tensors[t.name].nbytes for _, parts in table for t in parts)) as bar:
+            read = {
+                id(v): _read(v, parts, files, check_finite, bar, usual=_stored_dtype(v, config)) for v, parts in table
+            }
+    return map_variables(lambda variable: read[id(variable)], abstract)
+
+
+def save_hf(
+    model: GLM,
+    path: str | os.PathLike[str],
+    *,
+    dtype: DTypeLike | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    files: Mapping[str, bytes] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the released layout: `config.json`, per-expert tensors in shards with an index, and `files` beside them.
+
+    A tensor is stored as the checkpoint it came from stored it, where that was unusual; else in `dtype`, which defaults
+    to `config.dtype`, and the correction bias in float32. The folder appears under its name whole or not at all. Raises
+    `CheckpointError` for a truncated model, an existing folder without `overwrite`, and a full disk.
+    """
+    if model.truncated:
+        raise CheckpointError(
+            f"this model holds only layers {list(model.layer_numbers)} of {model.config.num_hidden_layers}; "
+            "it is for study and cannot be exported: load it without layers="
+        )
+    table = checkpoint_table(model)
+    specs = [TensorSpec(t.name, _stored_dtype(v, model.config, dtype), t.shape) for v, parts in table for t in parts]
+    plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
+    beside = {"config.json": _json(model.config.to_hf()), **(files or {})}
+    nbytes = sum(shard.nbytes for shard in plan) + sum(map(len, beside.values()))
+    with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
+        for name, content in beside.items():
+            (folder / name).write_bytes(content)
+        with ShardWriter(folder, plan) as writer:
+            for variable, parts in table:
+                stored = DTYPES[_stored_dtype(variable, model.config, dtype)]
+                value = np.asarray(variable[...])
+                for tensor in parts:
+                    array = tensor.to_hf(value[tensor.index]).astype(stored)
+                    writer.write(tensor.name, array)
+                    bar.update(array.nbytes)
+
+
+def default_dtype() -> DTypeLike:
+    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower."""
+    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+
+
+def checkpoint_table(model: GLM) -> list[tuple[nnx.Variable, list[HFTensor]]]:
+    """Every parameter of the model with the checkpoint tensors it is made of, in checkpoint order."""
+    return [
+        (variable, list(hf_tensors(variable, prefix, numbers)))
+        for part, prefix, numbers in model.checkpoint_parts()
+        for variable in jax.tree.leaves(part, is_leaf=is_variable)
+    ]
+
+
+def _mtp_tables(config: GLMConfig, files: CheckpointFiles) -> MTPTables | None:
+    """Which form of the prediction layer the files hold; None when the config announces one that is not there."""
+    prefix = f"model.layers.{config.num_hidden_layers}."
+    if not any(name.startswith(prefix) for name in files.tensors):
+        return None
+    return "own" if f"{prefix}embed_tokens.weight" in files.tensors else "shared"
+
+
+def _check_names(table, files: CheckpointFiles, config: GLMConfig, *, complete: bool) -> None:
+    expected = {tensor.name: tensor.shape for _, parts in table for tensor in parts}
+    missing = [name for name in expected if name not in files.tensors]
+    if missing:
+        raise CheckpointError(f"{_some(missing)} missing from the checkpoint; its config.json calls for them")
+    extra = [name for name in files.tensors if name not in expected]
+    if extra and complete:
+        raise CheckpointError(
+            f"{_some(extra)} in the checkpoint and not part of the {config.num_hidden_layers}-layer model its "
+            "config.json describes"
+        )
+    for name, shape in expected.items():
+        if files.tensors[name].shape != shape:
+            raise CheckpointError(f"{name} has shape {list(files.tensors[name].shape)}; expected {list(shape)}")
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{shown} {'is' if len(names) == 1 else 'are'}"
+
+
+def _read(
+    abstract: nnx.Variable, parts: list[HFTensor], files: CheckpointFiles, check_finite: bool, bar: tqdm, usual: str
+) -> nnx.Variable:
+    """One parameter: each of its tensors is read once and copied to every local shard that overlaps it."""
+    struct = abstract.get_value()
+    shape, dtype, sharding = struct.shape, struct.dtype, struct.sharding
+    placement = sharding.addressable_devices_indices_map(shape)
+    shards = {_bounds(index, shape): None for index in placement.values()}
+    shards = {bounds: _aligned_empty([stop - start for start, stop in bounds], dtype) for bounds in shards}
+    for tensor in parts:
+        data = files.read(tensor.name)
+        if check_finite and not np.isfinite(data).all():
+            raise CheckpointError(f"{tensor.name} holds NaN or infinite values")
+        for bounds, shard in shards.items():
+            _copy_overlap(tensor, data, shape, bounds, shard)
+        bar.update(data.nbytes)
+    arrays = [jax.device_put(shards[_bounds(index, shape)], device) for device, index in placement.items()]
+    value = jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+    stored = files.tensors[parts[0].name].dtype
+    return abstract.replace(value, **({} if stored == usual else {"stored": stored}))
+
+
+Bounds = tuple[tuple[int, int], ...]
+
+
+def _bounds(index: tuple[slice, ...], shape: tuple[int, ...]) -> Bounds:
+    return tuple(s.indices(size)[:2] for s, size in zip(index, shape, strict=True))
+
+
+def _aligned_empty(shape: list[int], dtype: np.dtype) -> np.ndarray:
+    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    buffer = np.empty(nbytes + _ALIGNMENT, np.uint8)
+    offset = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[offset : offset + nbytes].view(dtype).reshape(shape)
+
+
+def _copy_overlap(tensor: HFTensor, data: np.ndarray, shape: tuple[int, ...], bounds: Bounds, shard: np.ndarray):
+    """Copy what of `tensor` falls into the shard that covers `bounds` of the parameter."""
+    target: list[int | slice] = []
+    kept_shape, kept_slices = [], []
+    for at, size, (start, stop) in zip(tensor.index, shape, bounds, strict=True):
+        if isinstance(at, int):
+            if not start <= at < stop:
+                return
+            target.append(at - start)
+        else:
+            target.append(slice(None))
+            kept_shape.append(size)
+            kept_slices.append(slice(start, stop))
+    shard[tuple(target)] = tensor.from_hf(data, tuple(kept_shape))[tuple(kept_slices)]
+
+
+def _stored_dtype(variable: nnx.Variable, config: GLMConfig, dtype: DTypeLike | None = None) -> str:
+    """The dtype a tensor is written in: as it was read where that is unusual (`stored`), else by the layout's rule."""
+    if stored := variable.get_metadata().get("stored"):
+        return stored
+    if isinstance(variable, Buffer):
+        return "F32"
+    return dtype_name(np.dtype(jnp.dtype(config.dtype if dtype is None else dtype)))
+
+
+def _natural(name: str) -> list[str | int]:
+    """Sorts numbers in names as numbers, so that a stacked model is written in the order of its layers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _json(content: Mapping) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _progress(action: str, nbytes: int) -> tqdm:
+    return tqdm(total=nbytes, desc=action, unit="B", unit_scale=True, delay=_PROGRESS_DELAY, leave=False)

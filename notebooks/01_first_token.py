@@ -1,0 +1,101 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # First token in a minute
+#
+# Load a model, talk to it, and decide whether it thinks. The model is glm-nano: it comes with glmkit, has every part
+# of GLM-4.5 in small (a mixture of experts with a sigmoid router, grouped-query attention, a thinking mode), and knows
+# sums and differences and little else. Every line below works the same way on GLM-4.5 itself: set `MODEL` to a folder
+# with its weights, or to a Hub id.
+#
+# Runs on two CPU cores in well under a minute.
+
+# %% tags=["parameters"]
+MODEL = "nano"
+
+# %%
+import glmkit as gk
+
+lm = gk.load(MODEL)
+lm
+
+# %% [markdown]
+# ## One question
+#
+# A string is one user turn. What comes back holds the thought and the answer apart, why generation ended, how many
+# tokens it took, and the seed, with which the same question gives the same answer again.
+
+# %%
+done = lm.chat("What is 274 + 158?")
+done
+
+# %%
+done.reasoning
+
+# %%
+done.content, done.finish_reason, done.usage, done.seed
+
+# %% [markdown]
+# ## Three ways to think
+#
+# `enabled` leaves the choice to the model, `disabled` tells it not to, `forced` opens the thought for it.
+# At temperature 0 the most likely token is always taken, so that the mode is all that differs.
+
+# %%
+question = "What is 905 - 367?"
+for thinking in ("enabled", "disabled", "forced"):
+    done = lm.chat(question, thinking=thinking, temperature=0)
+    print(f"{thinking:>8}: {done.content!r} after a thought of {len(done.reasoning or '')} characters")
+
+# %% [markdown]
+# ## What the model really reads
+#
+# A mode is nothing but text. Rendered by the chat template, the same question ends differently in each of the three:
+# a `/nothink` and an empty thought when it is disabled, an opened `<think>` when it is forced.
+
+# %%
+messages = [{"role": "user", "content": question}]
+for thinking in ("enabled", "disabled", "forced"):
+    print(f"{thinking:>8}: {gk.text.render(messages, thinking=thinking)!r}")
+
+# %% [markdown]
+# ## Watching it write
+#
+# With `stream=True` the reply comes piece by piece: first those of the thought, then those of the answer.
+
+# %%
+answering = False
+for delta in lm.chat(question, thinking="forced", temperature=0, stream=True):
+    if delta.content and not answering:
+        print("\n--- answer ---")
+        answering = True
+    print(delta.reasoning or delta.content or "", end="", flush=True)
+
+# %% [markdown]
+# ## A second turn
+#
+# `done.message` is the reply as a message. Put it into the conversation and ask on.
+
+# %%
+conversation = [{"role": "user", "content": "Who are you?"}]
+done = lm.chat(conversation, thinking="disabled", temperature=0)
+conversation += [done.message, {"role": "user", "content": "What is 8 + 5?"}]
+reply = lm.chat(conversation, thinking="disabled", temperature=0)
+print(done.content, reply.content, sep="\n\n")
+
+# %% [markdown]
+# `lm.close()` gives the memory back; loading again in the same kernel does so too.
+
+# %%
+lm.close()

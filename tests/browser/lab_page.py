@@ -1,0 +1,72 @@
+"""What the tests do and see in JupyterLab: open a notebook, run it all, read the cells' outputs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from playwright.sync_api import ConsoleMessage, Locator, Page
+
+OPEN_MILLISECONDS = 60_000
+
+
+@dataclass
+class LabPage:
+    page: Page
+    address: str
+    token: str
+
+    @cached_property
+    def console_errors(self) -> list[str]:
+        """The errors on the browser's console, from the first notebook opened on."""
+        errors: list[str] = []
+
+        def note(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                errors.append(message.text)
+
+        self.page.on("console", note)
+        self.page.on("pageerror", lambda error: errors.append(str(error)))
+        return errors
+
+    def open(self, name: str) -> None:
+        """Open the notebook `name` in a fresh workspace, and wait for its kernel."""
+        self.console_errors.clear()
+        self.page.goto(f"{self.address}/lab/tree/{name}?token={self.token}&reset")
+        self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=OPEN_MILLISECONDS)
+        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=OPEN_MILLISECONDS)
+
+    def run_all(self, seconds: float) -> None:
+        """Run every cell, and wait until the last has finished, or an error has stopped the run."""
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self.page.wait_for_function(ALL_DONE, timeout=seconds * 1000)
+
+    @property
+    def code_cells(self) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-CodeCell")
+
+    @property
+    def prompts(self) -> list[str]:
+        """What stands left of each code cell: [1]: once it has run, [*]: while it does, [ ]: before."""
+        return self.page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
+
+    @property
+    def tracebacks(self) -> list[str]:
+        return self.page.locator(
+            '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
+        ).all_inner_texts()
+
+    @property
+    def stderr(self) -> list[str]:
+        return self.page.locator(
+            '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
+        ).all_inner_texts()
+
+
+# The kernel is idle, no cell waits its turn, and the last has run or one has failed.
+ALL_DONE = """() => {
+  const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(node => node.textContent);
+  const failed = document.querySelector('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
+  const idle = document.querySelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]');
+  const waiting = prompts.some(text => text.includes('*'));
+  return idle && !waiting && (failed || /\\[\\d+\\]/.test(prompts.at(-1)));
+}"""
