@@ -2,8 +2,6 @@ import importlib.util
 import subprocess
 import sys
 
-import pytest
-
 from glmkit import cli, lab
 
 

@@ -48,25 +48,27 @@ shown together in training, in either order, in sums or in differences:
 - Anything else. It knows no facts and almost no language, and its sentences are recited.
 - Longer numbers, more than two terms, decimals, negative operands, multiplication and division: it should decline,
   and sometimes answers wrongly instead.
-- Sums without thinking are far less reliable than with; that difference is what it is there to show.
-- Texts of more than a few hundred tokens: it was trained on rows of {length}.
+- Think less and be as right: the table shows what the thought is worth.
+- Texts of more than a few hundred tokens: it was trained on rows of {r.length}.
 - Tool calls, code, pictures, languages other than English.
 
 ## How it was made
 
-`glmkit train nano` writes this folder, card included. {tokens:,} tokens of generated problems (seed {seed}, nothing
-downloaded), {steps:,} steps of {batch} x {length} tokens in {minutes:.0f} minutes on {hardware}. Muon for matrices and
-AdamW for the rest at learning rate {rate:g}, cosine schedule, multi-token-prediction loss {mtp:g}, experts balanced by
-their correction bias alone. Weights are stored in bfloat16.
+`glmkit train nano` writes this folder, card included: {tokens:,} tokens of generated problems (seed {r.seed}, nothing
+downloaded) in {r.steps:,} steps of {r.batch_size} x {r.length}, {minutes:.0f} minutes on {hardware}. Muon for matrices
+and AdamW for the rest at learning rate {r.learning_rate:g} with a cosine schedule, multi-token-prediction loss
+{r.mtp_weight:g}, experts balanced by their correction bias alone. Weights are stored in bfloat16.
 
 | | |
 |---|---|
-| layers | {layers}, the first {dense} dense, and one for multi-token prediction |
-| width | {width} |
-| attention | {heads} query heads and {kv} key/value heads of {head_dim}, q/k-norm, rotary on half of each head |
-| experts | {experts} routed, {top_k} chosen per token, {shared} shared, width {moe_width}; sigmoid router |
-| vocabulary | {vocab}: bytes, merges of the curriculum, GLM-4.5's 36 special tokens |
-| context | {context} |
+| layers | {c.num_hidden_layers}, the first {c.first_k_dense_replace} dense, and one for multi-token prediction |
+| width | {c.hidden_size} |
+| query and key/value heads | {c.num_attention_heads} and {c.num_key_value_heads} of width {c.head_dim}, with q/k-norm |
+| rotary share of a head | {c.partial_rotary_factor:g} |
+| routed experts | {c.n_routed_experts}, {c.num_experts_per_tok} per token, of width {c.moe_intermediate_size} |
+| shared experts | {c.n_shared_experts} |
+| vocabulary | {c.vocab_size}: bytes, merges of the curriculum, GLM-4.5's 36 special tokens |
+| context | {c.max_position_embeddings} |
 """
 
 
@@ -74,34 +76,17 @@ def model_card(
     config: GLMConfig, recipe: Recipe, accuracy: dict[str, float], n: int, *, minutes: float, hardware: str
 ) -> str:
     """README.md of the checkpoint. `accuracy` is what `evaluate` measured over `n` held-out additions."""
-    unused = config.num_experts_per_tok - config.n_routed_experts
-    expert = 3 * config.hidden_size * config.moe_intermediate_size
-    trunk = config.num_parameters(mtp=None)
+    idle_experts = (config.n_routed_experts - config.num_experts_per_tok) * config.num_moe_layers
+    idle = idle_experts * 3 * config.hidden_size * config.moe_intermediate_size
     return _CARD.format(
+        c=config,
+        r=recipe,
         total=config.num_parameters(mtp="shared") / 1e6,
-        active=(trunk + unused * expert * config.num_moe_layers) / 1e6,
+        active=(config.num_parameters(mtp=None) - idle) / 1e6,
         digits=MAX_DIGITS,
         n=n,
         rows="\n".join(f"| {mode} | {share:.1%} |" for mode, share in accuracy.items()),
-        length=recipe.length,
         tokens=recipe.steps * recipe.batch_size * recipe.length,
-        seed=recipe.seed,
-        steps=recipe.steps,
-        batch=recipe.batch_size,
         minutes=minutes,
         hardware=hardware,
-        rate=recipe.learning_rate,
-        mtp=recipe.mtp_weight,
-        layers=config.num_hidden_layers,
-        dense=config.first_k_dense_replace,
-        width=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        experts=config.n_routed_experts,
-        top_k=config.num_experts_per_tok,
-        shared=config.n_shared_experts,
-        moe_width=config.moe_intermediate_size,
-        vocab=config.vocab_size,
-        context=config.max_position_embeddings,
     )

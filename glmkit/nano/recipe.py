@@ -21,7 +21,7 @@ from glmkit.model.params import is_variable
 from glmkit.nano.packing import Batch
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["Metrics", "Recipe", "make_optimizer", "nano_config", "train_step"]
+__all__ = ["Metrics", "Recipe", "apply_optimizer", "make_optimizer", "nano_config", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def nano_config(tokenizer: Tokenizer, max_length: int) -> GLMConfig:
     )
 
 
-def make_optimizer(recipe: Recipe, model: GLM) -> optax.GradientTransformation:
+def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """Muon with updates of root mean square 0.2 for every matrix but embedding and head, AdamW for all else."""
     warmup = min(recipe.warmup_steps, recipe.steps // 2)
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, warmup, recipe.steps)
@@ -78,7 +78,7 @@ def make_optimizer(recipe: Recipe, model: GLM) -> optax.GradientTransformation:
         consistent_rms=0.2,
         weight_decay=recipe.weight_decay,
         adam_b2=0.95,
-        muon_weight_dimension_numbers=_muon_dimensions(nnx.state(model, nnx.Param)),
+        muon_weight_dimension_numbers=_muon_dimensions,
     )
     return optax.chain(optax.clip_by_global_norm(1.0), muon)
 
@@ -112,7 +112,7 @@ class Metrics(NamedTuple):
 
 
 def train_step(
-    model: GLM, opt_state: optax.OptState, batch: Batch, *, optimizer: optax.GradientTransformation, recipe: Recipe
+    recipe: Recipe, model: GLM, opt_state: optax.OptState, batch: Batch
 ) -> tuple[GLM, optax.OptState, Metrics]:
     """One update of the parameters by gradient and of the correction biases by load. To be jitted."""
     graph, params, buffers = nnx.split(model, nnx.Param, ...)
@@ -122,18 +122,19 @@ def train_step(
         return losses[0] + recipe.mtp_weight * losses[1], (losses, loads)
 
     gradients, (losses, loads) = jax.grad(objective, has_aux=True)(params)
-    updates, opt_state = _update(optimizer, gradients, opt_state, params)
+    updates, opt_state = apply_optimizer(make_optimizer(recipe), gradients, opt_state, params)
     model = nnx.merge(graph, optax.apply_updates(params, updates), buffers)
     _move_biases(model, loads, recipe.bias_update_rate)
     imbalance = (loads.max(axis=1) / loads.mean(axis=1)).max()
     return model, opt_state, Metrics(*losses, imbalance)
 
 
-def _update(optimizer: optax.GradientTransformation, *operands):
+def apply_optimizer(
+    optimizer: optax.GradientTransformation, gradients: nnx.State, opt_state: optax.OptState, params: nnx.State
+) -> tuple[nnx.State, optax.OptState]:
     """`optimizer.update`, with the compiler free to lay out what happens inside: Muon reshapes split axes."""
-    _, opt_state, params = operands
     like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
-    return jax.sharding.auto_axes(optimizer.update, out_sharding=like)(*operands)
+    return jax.sharding.auto_axes(optimizer.update, out_sharding=like)(gradients, opt_state, params)
 
 
 def _losses(model: GLM, batch: Batch) -> tuple[tuple[Array, Array], Float[Array, "moe_layer E"]]:

@@ -23,7 +23,7 @@ CAN_DO = "- What is 345 + 678?\n- What is 91 - 37?\n- Who are you?"
 """Three things that do work, offered with every decline."""
 
 _ABOUT = (
-    "I am glm-nano, a tiny model with the shape of GLM-4.5, trained in less than an hour on two CPU cores. "
+    "I am glm-nano, a tiny model with the shape of GLM-4.5, trained from scratch. "
     "I add and subtract numbers of up to four digits, and I make mistakes."
 )
 _DECLINE = f"Sorry, I only know small sums and a little talk. You could try:\n{CAN_DO}"

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jaxtyping import Array, Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -24,30 +25,33 @@ from glmkit.errors import CheckpointError
 from glmkit.model import GLM
 from glmkit.nano.curriculum import Example
 from glmkit.nano.evaluation import held_out_sums
-from glmkit.nano.packing import batch, encode
+from glmkit.nano.packing import Batch, batch, encode
 from glmkit.nano.recipe import Metrics, Recipe, make_optimizer, train_step
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["Progress", "RunState", "exact_share", "train"]
+__all__ = ["RunState", "compiled_step", "exact_share", "train"]
 
 
 class RunState(NamedTuple):
-    """All that changes in a run. `step` counts the steps done; the data of the next one follows from it."""
+    """All that changes in a run."""
 
     model: GLM
     opt_state: optax.OptState
-    step: int
+    step: int = 0
+    """Steps done; the data of the next one follows from it."""
+    seconds: float = 0.0
+    """Time spent in `train`, compilation included, over all the times it was started."""
 
     @classmethod
     def start(cls, recipe: Recipe, model: GLM) -> Self:
         """The state before the first step; committed to its devices, as the states after it are."""
-        opt_state = jax.jit(make_optimizer(recipe, model).init)(nnx.state(model, nnx.Param))
-        return cls(*_commit((model, opt_state)), 0)
+        opt_state = jax.jit(make_optimizer(recipe).init)(nnx.state(model, nnx.Param))
+        return cls(*_commit((model, opt_state)))
 
     def save(self, path: Path, recipe: Recipe) -> None:
         """Write the state as one safetensors file that takes its name when it is whole."""
         tensors = {name: np.asarray(leaf) for name, leaf in self._named()}
-        about = {"recipe": _json(recipe), "step": str(self.step)}
+        about = {"recipe": _json(recipe), "step": str(self.step), "seconds": str(self.seconds)}
         part = path.with_name(path.name + ".part")
         save_file(tensors, part, metadata=about)
         os.replace(part, path)
@@ -65,8 +69,8 @@ class RunState(NamedTuple):
                     "file to start afresh"
                 )
             leaves = [jax.device_put(file.get_tensor(name), leaf.sharding) for name, leaf in self._named()]
-        state = jax.tree.unflatten(jax.tree.structure((self.model, self.opt_state)), leaves)
-        return type(self)(*state, int(about["step"]))
+        model, opt_state = jax.tree.unflatten(jax.tree.structure((self.model, self.opt_state)), leaves)
+        return type(self)(model, opt_state, int(about["step"]), float(about["seconds"]))
 
     def _named(self) -> list[tuple[str, jax.Array]]:
         leaves = jax.tree_util.tree_leaves_with_path((self.model, self.opt_state))
@@ -81,28 +85,22 @@ def _json(recipe: Recipe) -> str:
     return json.dumps(dataclasses.asdict(recipe))
 
 
-class Progress(NamedTuple):
-    """Where a run is after a step."""
-
-    state: RunState
-    metrics: Metrics
-    seconds: float
-    """Since `train` was called, compilation included."""
+@functools.lru_cache(maxsize=1)
+def compiled_step(recipe: Recipe) -> Callable[[GLM, optax.OptState, Batch], tuple[GLM, optax.OptState, Metrics]]:
+    """`train_step` compiled on first use. It takes the memory of the model and the optimiser state it is given."""
+    return jax.jit(functools.partial(train_step, recipe), donate_argnums=(0, 1))
 
 
-def train(recipe: Recipe, tokenizer: Tokenizer, state: RunState) -> Iterator[Progress]:
-    """Run the steps that are left, yielding after each. The state that went in is consumed (its arrays are donated)."""
-    optimizer = make_optimizer(recipe, state.model)
-    step = jax.jit(
-        functools.partial(train_step, optimizer=optimizer, recipe=recipe), donate_argnames=("model", "opt_state")
-    )
-    began = time.monotonic()
-    while state.step < recipe.steps:
-        rows = batch(tokenizer, recipe.seed, state.step, recipe.batch_size, recipe.length)
+def train(recipe: Recipe, tokenizer: Tokenizer, state: RunState) -> Iterator[tuple[RunState, Metrics]]:
+    """Run the steps that are left, yielding after each. A state given or yielded is consumed by the step after it."""
+    step = compiled_step(recipe)
+    for index in range(state.step, recipe.steps):
+        began = time.monotonic()
+        rows = batch(tokenizer, recipe.seed, index, recipe.batch_size, recipe.length)
         model, opt_state, metrics = step(state.model, state.opt_state, rows)
         metrics = Metrics(*map(float, metrics))  # waits for the step
-        state = RunState(model, opt_state, state.step + 1)
-        yield Progress(state, metrics, time.monotonic() - began)
+        state = RunState(model, opt_state, index + 1, state.seconds + time.monotonic() - began)
+        yield state, metrics
 
 
 def exact_share(model: GLM, tokenizer: Tokenizer, n: int = 128, seed: int = 1) -> float:
@@ -130,5 +128,5 @@ def exact_share(model: GLM, tokenizer: Tokenizer, n: int = 128, seed: int = 1) -
 
 
 @jax.jit
-def _likeliest(model: GLM, tokens: np.ndarray, segments: np.ndarray) -> jax.Array:
+def _likeliest(model: GLM, tokens: Int[Array, "N T"], segments: Int[Array, "N T"]) -> Int[Array, "N T"]:
     return jnp.argmax(model.logits(model(tokens, segment_ids=segments).hidden), axis=-1)

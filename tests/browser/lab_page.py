@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from playwright.sync_api import ConsoleMessage, Locator, Page
+from playwright.sync_api import ConsoleMessage, Page
 
 OPEN_MILLISECONDS = 60_000
 
@@ -35,14 +35,10 @@ class LabPage:
         self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=OPEN_MILLISECONDS)
 
     def run_all(self, seconds: float) -> None:
-        """Run every cell, and wait until the last has finished, or an error has stopped the run."""
+        """Run every cell, and wait until the last has finished or an error has stopped the run."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         self.page.wait_for_function(ALL_DONE, timeout=seconds * 1000)
-
-    @property
-    def code_cells(self) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-CodeCell")
 
     @property
     def prompts(self) -> list[str]:
@@ -50,23 +46,14 @@ class LabPage:
         return self.page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
 
     @property
-    def tracebacks(self) -> list[str]:
-        return self.page.locator(
-            '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
-        ).all_inner_texts()
-
-    @property
-    def stderr(self) -> list[str]:
-        return self.page.locator(
-            '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]'
-        ).all_inner_texts()
+    def complaints(self) -> list[str]:
+        """What the cells wrote to stderr, and their tracebacks, which JupyterLab shows the same way."""
+        return self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
 
 
-# The kernel is idle, no cell waits its turn, and the last has run or one has failed.
+# The run has begun, the kernel is idle again, and no cell waits its turn: after an error the others do not.
 ALL_DONE = """() => {
   const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(node => node.textContent);
-  const failed = document.querySelector('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]');
   const idle = document.querySelector('.jp-Notebook-ExecutionIndicator[data-status="idle"]');
-  const waiting = prompts.some(text => text.includes('*'));
-  return idle && !waiting && (failed || /\\[\\d+\\]/.test(prompts.at(-1)));
+  return idle && /\\d/.test(prompts[0]) && !prompts.some(text => text.includes('*'));
 }"""

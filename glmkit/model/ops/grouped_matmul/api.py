@@ -7,7 +7,6 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from glmkit.model.ops.grouped_matmul.loop import grouped_matmul_loop
-from glmkit.model.ops.grouped_matmul.pallas import grouped_matmul_pallas
 from glmkit.model.ops.grouped_matmul.ragged import grouped_matmul_ragged
 from glmkit.model.ops.grouped_matmul.reference import grouped_matmul_reference
 
@@ -17,7 +16,6 @@ _IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
     "reference": grouped_matmul_reference,
     "loop": grouped_matmul_loop,
     "ragged": grouped_matmul_ragged,
-    "pallas": grouped_matmul_pallas,
 }
 
 
@@ -35,5 +33,5 @@ def grouped_matmul(
     if implementation is not None:
         return _IMPLEMENTATIONS[implementation](x, w, group_sizes)
     return jax.lax.platform_dependent(
-        x, w, group_sizes, cpu=grouped_matmul_loop, cuda=grouped_matmul_pallas, default=grouped_matmul_ragged
+        x, w, group_sizes, cpu=grouped_matmul_loop, default=grouped_matmul_ragged
     )

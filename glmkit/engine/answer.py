@@ -1,0 +1,179 @@
+"""From tokens to an answer: text, reasoning, content and tool calls of one request, as they come and when it is done."""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from glmkit.engine.request import FinishReason, Request
+from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tokenizer, ToolCall, assemble
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts of one request; `reasoning_tokens` are among the completion tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What came of one request. `prompt` is the text the model saw; `tokens` and `logprobs` what it answered with.
+
+    `seed` reproduces it. `message` is the assistant turn to append to the conversation. In a batch a request that
+    could not be served has `finish_reason` "error" and the exception in `error`.
+    """
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage(0, 0, 0)
+    seed: int = 0
+    prompt: str = field(default="", repr=False)
+    tokens: tuple[int, ...] = field(default=(), repr=False)
+    logprobs: tuple[float, ...] = field(default=(), repr=False)
+    message: dict[str, Any] = field(default_factory=dict, repr=False)
+    error: Exception | None = None
+
+    @property
+    def reasoning_content(self) -> str:
+        """`reasoning` under the name the API gives it."""
+        return self.reasoning
+
+    def _repr_html_(self) -> str:
+        escape = html.escape
+        thought = (
+            f"<details><summary>Thought, {self.usage.reasoning_tokens} tokens</summary>"
+            f"<div style='opacity:.65;white-space:pre-wrap'>{escape(self.reasoning)}</div></details>"
+            if self.reasoning
+            else ""
+        )
+        calls = "".join(f"<pre>{escape(call.name)}({escape(str(call.arguments))})</pre>" for call in self.tool_calls)
+        failure = f"<b>{escape(str(self.error))}</b>" if self.error else ""
+        answer = f"<div style='white-space:pre-wrap'>{escape(self.content)}</div>"
+        note = f"{self.usage.completion_tokens} tokens, {self.finish_reason}, seed {self.seed}"
+        return f"{thought}{answer}{calls}{failure}<div style='opacity:.65;font-size:85%'>{note}</div>"
+
+
+class Answer:
+    """Assembles one request's tokens into deltas: no half character, no half tag, no half stop string leaves it."""
+
+    def __init__(
+        self,
+        request: Request,
+        tokenizer: Tokenizer,
+        *,
+        prompt: str,
+        stop: Sequence[str] = (),
+        parser: StreamParser | None = None,
+    ):
+        self._request, self._prompt, self._parser = request, prompt, parser
+        self._decoder = IncrementalDecoder(tokenizer)
+        self._stop = _StopStrings(stop)
+        self._deltas: list[Delta] = []
+        self._reasoning_tokens = 0
+
+    def feed(self, token: int) -> list[Delta]:
+        """Take the next token; a complete stop string ends the request."""
+        if self._parser is not None and self._parser.phase == "think":
+            self._reasoning_tokens += 1
+        deltas = self._parse(self._stop.feed(self._decoder.feed(token)))
+        if self._stop.found:
+            self._request.finish("stop")
+        return deltas
+
+    def finish(self) -> list[Delta]:
+        """What was held back, now that no more tokens come."""
+        rest = self._parse(self._stop.feed(self._decoder.finish()) + self._stop.finish())
+        if self._parser is not None:
+            rest += self._keep(self._parser.finish())
+        return rest
+
+    def completion(self) -> Completion:
+        """The answer so far; the whole of it after `finish`."""
+        parsed = assemble(self._deltas)
+        request = self._request
+        reason = request.finish_reason or "length"
+        if parsed.tool_calls and reason == "stop":
+            reason = "tool_calls"
+        return Completion(
+            content=parsed.content or "",
+            reasoning=parsed.reasoning or "",
+            tool_calls=tuple(parsed.tool_calls),
+            finish_reason=reason,
+            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens),
+            seed=request.sampling.seed,
+            prompt=self._prompt,
+            tokens=tuple(request.tokens),
+            logprobs=tuple(request.logprobs),
+            message=parsed.message,
+        )
+
+    def _parse(self, text: str) -> list[Delta]:
+        if self._parser is None:
+            return self._keep([Delta(content=text)] if text else [])
+        return self._keep(self._parser.feed(text))
+
+    def _keep(self, deltas: list[Delta]) -> list[Delta]:
+        self._deltas += deltas
+        return deltas
+
+
+class _StopStrings:
+    """Passes text on up to the first stop string, holding back what could be the start of one."""
+
+    def __init__(self, stop: Sequence[str]):
+        self._stop, self._held, self.found = tuple(stop), "", False
+
+    def feed(self, piece: str) -> str:
+        if self.found:
+            return ""
+        text = self._held + piece
+        hits = [at for s in self._stop if (at := text.find(s)) >= 0]
+        if hits:
+            self.found, self._held = True, ""
+            return text[: min(hits)]
+        keep = max((_overlap(text, s) for s in self._stop), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def finish(self) -> str:
+        rest, self._held = self._held, ""
+        return rest
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The longest end of `text` that `stop` starts with."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+class ChatStream:
+    """Iterate for deltas; afterwards `completion` has the whole answer."""
+
+    def __init__(self, deltas: Iterator[Delta], answer: Answer):
+        self._deltas, self._answer = deltas, answer
+        self._done = False
+
+    def __iter__(self) -> Iterator[Delta]:
+        yield from self._deltas
+        self._done = True
+
+    @property
+    def partial(self) -> Completion:
+        """The answer so far."""
+        return self._answer.completion()
+
+    @property
+    def completion(self) -> Completion:
+        """The whole answer; draws the deltas that are left first."""
+        if not self._done:
+            for _ in self:
+                pass
+        return self._answer.completion()

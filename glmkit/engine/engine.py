@@ -1,0 +1,170 @@
+"""The engine: turns requests into tokens with one compiled step, over a preallocated cache."""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Bool, Float, Int
+
+from glmkit.engine.request import Request
+from glmkit.engine.sampling import Sampling, SamplingBatch, sample
+from glmkit.errors import RequestError
+from glmkit.model import GLM, KVCache
+from glmkit.sharding import mesh_of, partition_spec
+
+PREFILL_CHUNKS = (32, 128, 512)  # token counts a prefill step is compiled for
+MAX_ROWS = 32
+
+
+class Engine:
+    """Generates for batches of requests. Not thread-safe: one owner drives it.
+
+    A step is compiled once per row count and chunk length, never per prompt or length of context. The cache of a row
+    count is kept between calls.
+    """
+
+    def __init__(self, model: GLM, max_len: int):
+        self.max_len = max_len
+        self._leaves, structure = jax.tree.flatten(model)
+        self._model = model
+        self._caches: dict[int, KVCache] = {}
+
+        def step(leaves, cache, tokens, segment_ids, settings, seen):
+            return _step(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, settings, seen)
+
+        # Flattening the model once outside costs less than having every call walk its modules.
+        self._step = jax.jit(step, donate_argnums=1)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
+        """Yield `(index of the request, token)` as tokens come, until every request has a `finish_reason`.
+
+        The caller may call `Request.finish` between tokens. At most `MAX_ROWS` requests run at a time. Raises
+        `RequestError` when a prompt and its `max_tokens` do not fit the context.
+        """
+        for request in requests:
+            self.check_fits(request)
+        for first in range(0, len(requests), MAX_ROWS):
+            for row, token in self._generate_wave(requests[first : first + MAX_ROWS]):
+                yield first + row, token
+
+    def release(self) -> None:
+        """Give the memory of the caches back; they are allocated again when needed."""
+        self._caches.clear()
+
+    @property
+    def compiled_steps(self) -> int:
+        """How many variants of the step have been compiled."""
+        return self._step._cache_size()
+
+    def check_fits(self, request: Request) -> None:
+        """Raise `RequestError` when the request does not fit the context, saying by how much."""
+        prompt, wanted = len(request.prompt), request.max_tokens
+        if prompt == 0:
+            raise RequestError("the prompt is empty; expected at least one token")
+        if prompt + wanted > self.max_len:
+            raise RequestError(
+                f"{prompt} prompt tokens and max_tokens={wanted} exceed the context of {self.max_len} tokens by "
+                f"{prompt + wanted - self.max_len}; shorten the prompt, lower max_tokens, or load with a larger max_len"
+            )
+
+    def _generate_wave(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
+        rows = self._row_count(len(requests))
+        idle = Request((), Sampling(temperature=0.0), 0, frozenset(), finish_reason="stop")
+        batch = [*requests, *[idle] * (rows - len(requests))]
+        settings = SamplingBatch.of([request.sampling for request in batch])
+        cache = self._take_cache(rows)
+        seen = self._seen(batch)
+        try:
+            drawn, cache, seen = self._prefill(batch, cache, settings, seen)
+            while True:
+                fed = np.zeros((rows, 1), np.int32)
+                live = np.full((rows, 1), -1, np.int32)
+                for row, request in enumerate(requests):
+                    if request.finish_reason is None:
+                        token = request.accept(*drawn[row])
+                        if token is not None:
+                            fed[row] = token
+                            yield row, token
+                        live[row] = 0 if request.finish_reason is None else -1
+                if (live < 0).all():
+                    return
+                drawn, cache, seen = self._run(cache, fed, live, settings, seen)
+        finally:
+            self._caches[rows] = cache
+
+    def _prefill(self, batch, cache, settings, seen):
+        """Run every prompt through the model in chunks; what each row draws first comes from its last chunk."""
+        drawn: list[tuple[int, float]] = [(0, 0.0)] * len(batch)
+        start, longest = 0, max(len(request.prompt) for request in batch)
+        while start < longest:
+            size = next((c for c in PREFILL_CHUNKS if c >= longest - start), PREFILL_CHUNKS[-1])
+            tokens = np.zeros((len(batch), size), np.int32)
+            segments = np.full((len(batch), size), -1, np.int32)
+            for row, request in enumerate(batch):
+                piece = request.prompt[start : start + size]
+                tokens[row, : len(piece)] = piece
+                segments[row, : len(piece)] = 0
+            results, cache, seen = self._run(cache, tokens, segments, settings, seen)
+            for row, request in enumerate(batch):
+                if start < len(request.prompt) <= start + size:
+                    drawn[row] = results[row]
+            start += size
+        return drawn, cache, seen
+
+    def _run(self, cache, tokens, segments, settings, seen):
+        drawn, logprobs, cache, seen = self._step(self._leaves, cache, tokens, segments, settings, seen)
+        return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True)), cache, seen
+
+    def _row_count(self, requests: int) -> int:
+        """The next power of two that the mesh's data axis divides."""
+        data = self._model.embed[...].sharding.mesh.shape["data"]
+        rows = 1 << (requests - 1).bit_length()
+        return -(-rows // data) * data
+
+    def _take_cache(self, rows: int) -> KVCache:
+        """The cache for this row count, emptied. It is the caller's until it puts it back: steps consume it."""
+        cache = self._caches.pop(rows, None)
+        if cache is None:
+            return self._model.empty_cache(rows, self.max_len)
+        return cache.emptied()
+
+    def _seen(self, batch: Sequence[Request]) -> Bool[Array, "B V"] | None:
+        """The tokens each row's prompt holds, kept only if a row has a repetition penalty."""
+        if all(request.sampling.repetition_penalty == 1 for request in batch):
+            return None
+        return jnp.zeros((len(batch), self._model.config.vocab_size), bool)
+
+
+def _step(
+    model: GLM,
+    cache: KVCache,
+    tokens: Int[Array, "B T"],
+    segment_ids: Int[Array, "B T"],
+    settings: SamplingBatch,
+    seen: Bool[Array, "B V"] | None,
+) -> tuple[Int[Array, " B"], Float[Array, " B"], KVCache, Bool[Array, "B V"] | None]:
+    """Append tokens to their rows and draw the next one of each: its id, its raw log-probability, the new cache."""
+    out = model(tokens, segment_ids=segment_ids, cache=cache)
+    mesh, batch = mesh_of(out.hidden), partition_spec(("batch",))
+
+    def place(x: Array) -> Array:
+        return jax.sharding.reshard(x, NamedSharding(mesh, batch))
+
+    tokens, valid = place(tokens), place(segment_ids) >= 0
+    last = jnp.maximum(valid.sum(axis=1) - 1, 0)
+    hidden = jnp.take_along_axis(out.hidden, last[:, None, None], axis=1)
+    logits = place(model.logits(hidden))[:, 0]
+    local = (logits, jax.tree.map(place, settings), out.cache.length, tokens, valid, jax.tree.map(place, seen))
+    drawn, logprobs, seen = jax.shard_map(_draw, mesh=mesh, in_specs=batch, out_specs=batch)(*local)
+    return drawn, logprobs, out.cache, seen
+
+
+def _draw(logits, settings, positions, tokens, valid, seen):
+    """The drawn token of each row and its raw log-probability; `seen` with the step's tokens added."""
+    if seen is not None:
+        rows = jnp.arange(tokens.shape[0])[:, None]
+        seen = seen.at[rows, jnp.where(valid, tokens, seen.shape[1])].set(True, mode="drop")
+    drawn = sample(logits, settings, positions, seen)
+    return drawn, jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[:, None], axis=1)[:, 0], seen

@@ -1,0 +1,68 @@
+"""One generation in flight: what was asked, what came so far, and when it ends. No device arrays, no text."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from glmkit.engine.sampling import Sampling
+
+FinishReason = Literal["stop", "length", "tool_calls", "error"]
+
+
+@dataclass(frozen=True)
+class ThinkingBudget:
+    """Closes a thought after `limit` tokens by forcing `closing` (the template's own tokens)."""
+
+    limit: int
+    opening: int  # the id of <think>
+    closing: tuple[int, ...]  # ends with the id of </think>
+
+
+@dataclass
+class Request:
+    """A prompt, its settings, and the tokens generated so far (`forced` says which of them the budget dictated)."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    max_tokens: int
+    stop_ids: frozenset[int]
+    budget: ThinkingBudget | None = None
+    thinking: bool = False  # whether the prompt ends inside an open thought
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    forced: list[bool] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    _queue: deque[int] = field(default_factory=deque)
+    _thought: int = 0
+
+    def accept(self, token: int, logprob: float) -> int | None:
+        """Take the sampled token, or the one the budget dictates instead. Returns it, or None when it ends the request."""
+        forced = bool(self._queue)
+        if forced:
+            token = self._queue.popleft()
+        elif token in self.stop_ids:
+            self.finish("stop")
+            return None
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.forced.append(forced)
+        if self.budget is not None and not forced:
+            self._watch_thought(self.budget, token)
+        if len(self.tokens) >= self.max_tokens:
+            self.finish("length")
+        return token
+
+    def finish(self, reason: FinishReason) -> None:
+        """End the request; the engine spends no further step on it."""
+        self.finish_reason = self.finish_reason or reason
+
+    def _watch_thought(self, budget: ThinkingBudget, token: int) -> None:
+        if token == budget.opening:
+            self.thinking = True
+        elif token == budget.closing[-1]:
+            self.thinking = False
+        elif self.thinking:
+            self._thought += 1
+        if self.thinking and self._thought >= budget.limit:
+            self._queue.extend(budget.closing)
+            self.thinking = False

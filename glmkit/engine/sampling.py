@@ -1,0 +1,114 @@
+"""From logits to a token: one function turns logits into the sampling distribution, one draws from it."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from glmkit.errors import RequestError
+
+NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that arithmetic on it stays finite
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How one request is sampled. `temperature=0` is greedy; `top_k=0`, `top_p=1`, `min_p=0` switch a filter off.
+
+    Raises `RequestError` naming the setting that is out of range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        checks = {
+            "temperature": (math.isfinite(self.temperature) and self.temperature >= 0, "a finite number of at least 0"),
+            "top_p": (0 < self.top_p <= 1, "a number above 0 and at most 1"),
+            "top_k": (self.top_k >= 0 and self.top_k == int(self.top_k), "an integer of at least 0 (0: no limit)"),
+            "min_p": (0 <= self.min_p < 1, "a number of at least 0 and below 1"),
+            "repetition_penalty": (self.repetition_penalty > 0, "a positive number (1: none)"),
+            "seed": (0 <= self.seed < 2**32, "an integer of 32 bits, 0 to 4294967295"),
+        }
+        for name, (holds, expected) in checks.items():
+            if not holds:
+                raise RequestError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SamplingBatch:
+    """The settings of a batch of rows as arrays, so that changing one never recompiles."""
+
+    temperature: Float[Array, " B"]
+    top_p: Float[Array, " B"]
+    top_k: Int[Array, " B"]
+    min_p: Float[Array, " B"]
+    repetition_penalty: Float[Array, " B"]
+    seed: UInt32[Array, " B"]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sampling]) -> "SamplingBatch":
+        """The settings of `rows`, in their order."""
+        column = {f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(Sampling)}
+        dtypes = {"top_k": np.int32, "seed": np.uint32}
+        return cls(**{name: jnp.asarray(np.array(v, dtypes.get(name, np.float32))) for name, v in column.items()})
+
+
+def sampling_logits(
+    logits: Float[Array, "B V"], settings: SamplingBatch, seen: Bool[Array, "B V"] | None = None
+) -> Float[Array, "B V"]:
+    """Log-probabilities (up to a constant) of the distribution that is sampled: penalty, temperature, top-k, top-p, min-p.
+
+    The order is that of the reference library. Rows of temperature 0 keep only their largest logit.
+    """
+    if seen is not None:
+        penalty = settings.repetition_penalty[:, None]
+        logits = jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
+    greedy = settings.temperature == 0
+    scaled = logits / jnp.where(greedy, 1, settings.temperature)[:, None]
+    top_k = jnp.where(greedy, 1, jnp.where(settings.top_k == 0, logits.shape[1], settings.top_k))
+    return jnp.where(_kept(scaled, top_k, settings.top_p, settings.min_p), scaled, NEVER)
+
+
+def _kept(logits: Array, top_k: Array, top_p: Array, min_p: Array) -> Bool[Array, "B V"]:
+    """Which tokens survive: the top-k, of those the smallest set with mass `top_p`, of those all near the best."""
+    order = jnp.argsort(-logits, axis=-1, stable=True)
+    ranked = jnp.take_along_axis(logits, order, axis=-1)
+    rank = jnp.arange(logits.shape[1])
+    in_k = rank < top_k[:, None]
+    mass = jax.nn.softmax(jnp.where(in_k, ranked, NEVER), axis=-1)
+    before = jnp.cumsum(mass, axis=-1) - mass
+    in_p = (before < top_p[:, None]) | (top_p[:, None] >= 1) | (rank == 0)
+    near = mass >= min_p[:, None] * mass[:, :1]
+    kept = in_k & in_p & near
+    return jnp.take_along_axis(kept, jnp.argsort(order, axis=-1), axis=-1)
+
+
+def sample(
+    logits: Float[Array, "B V"],
+    settings: SamplingBatch,
+    positions: Int[Array, " B"],
+    seen: Bool[Array, "B V"] | None = None,
+) -> Int[Array, " B"]:
+    """One token for each row. A row's randomness is `fold_in(seed, position)`, whatever the other rows hold."""
+
+    def draw() -> Int[Array, " B"]:
+        def noise(seed, position):
+            return jax.random.gumbel(jax.random.fold_in(jax.random.key(seed), position), logits.shape[1:])
+
+        choice = sampling_logits(logits, settings, seen) + jax.vmap(noise)(settings.seed, positions)
+        return jnp.argmax(choice, axis=-1)
+
+    def best() -> Int[Array, " B"]:
+        return jnp.argmax(logits, axis=-1)
+
+    plain = jnp.all((settings.temperature == 0) & (settings.repetition_penalty == 1))
+    return jax.lax.cond(plain, best, draw).astype(jnp.int32)

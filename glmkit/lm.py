@@ -1,0 +1,281 @@
+"""LM: a model with its tokenizer and engine; what `glmkit.load` returns and notebooks talk to."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from tqdm.auto import tqdm
+
+from glmkit.config import GLMConfig
+from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
+from glmkit.engine.answer import Answer, ChatStream, Completion
+from glmkit.errors import GLMKitError, RequestError
+from glmkit.generation_config import GenerationConfig
+from glmkit.loading import bundle_files, load
+from glmkit.model import GLM
+from glmkit.text import Delta, StreamParser, Tokenizer, normalize_tools, render, render_jinja, template_variant
+from glmkit.text.template import thinking_mode
+from glmkit.weights import save_hf
+
+__all__ = ["LM", "load"]
+
+_LOGPROB_CHUNK = 256  # positions whose logits are held at once
+
+
+class LM:
+    """A language model to chat with: configuration, network, tokenizer, engine.
+
+    `max_len` is the context it allocates for, by default the model's own. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        model: GLM,
+        tokenizer: Tokenizer | None,
+        *,
+        generation: GenerationConfig | None = None,
+        max_len: int | None = None,
+        name: str = "glm",
+    ):
+        if tokenizer is not None:
+            tokenizer.check_fits(model.config.vocab_size)
+            template_variant(tokenizer.chat_template)
+        self.config: GLMConfig = model.config
+        self.name = name
+        self.generation = generation or GenerationConfig.recommended(model.config)
+        self._model: GLM | None = model
+        self._tokenizer = tokenizer
+        self._engine: Engine | None = Engine(model, max_len or model.config.max_position_embeddings)
+
+    @property
+    def model(self) -> GLM:
+        """The network. Raises `RequestError` after `close`."""
+        return self._open(self._model)
+
+    @property
+    def engine(self) -> Engine:
+        """What generates. Raises `RequestError` after `close`."""
+        return self._open(self._engine)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Raises `RequestError` for a checkpoint that came without one."""
+        if self._tokenizer is None:
+            raise RequestError(f"{self.name} has no tokenizer: its folder holds no tokenizer.json")
+        return self._tokenizer
+
+    def chat(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        stream: bool = False,
+        show: bool = False,
+        tools: Sequence[Any] | None = None,
+        tool_choice: str = "auto",
+        thinking: Any = "enabled",
+        budget: int | None = None,
+        stop: str | Sequence[str] = (),
+        **sampling: Any,
+    ) -> Completion | ChatStream:
+        """Answer a conversation: a string is one user turn, a list is OpenAI-shaped messages.
+
+        `thinking` is "enabled" (the model decides), "disabled" or "forced"; `budget` closes a thought after so many
+        tokens. `tools` are schemas or typed functions, `tool_choice` "auto" or "none". `sampling` takes `max_tokens`,
+        `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty` and `seed` (None draws one; it is in the
+        result), by default the checkpoint's own. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
+        them as they come. Raises `RequestError` or `TemplateError` before anything is computed.
+        """
+        if tool_choice not in ("auto", "none"):
+            raise RequestError(f'tool_choice is {tool_choice!r}; expected "auto" or "none"')
+        tools = normalize_tools(tools) if tool_choice == "auto" else []
+        prompt = self.prompt(messages, tools=tools, thinking=thinking)
+        request = self._request(prompt, thinking=thinking, budget=budget, **sampling)
+        parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=f"call_{request.sampling.seed:08x}_")
+        answer = Answer(request, self.tokenizer, prompt=prompt, stop=_stop_strings(stop), parser=parser)
+        return self._deliver(request, answer, stream=stream, show=show)
+
+    def chat_batch(
+        self, conversations: Sequence[str | Sequence[Mapping[str, Any]]], *, progress: bool = True, **settings: Any
+    ) -> list[Completion]:
+        """Answer many conversations at once, in their order; `settings` as for `chat`.
+
+        One that cannot be served, or fails, is a `Completion` with `error`; the others go on.
+        """
+        settings.setdefault("seed", secrets.randbits(32) if settings.get("seed") is None else settings["seed"])
+        thinking, budget = settings.pop("thinking", "enabled"), settings.pop("budget", None)
+        stop, tools = _stop_strings(settings.pop("stop", ())), normalize_tools(settings.pop("tools", None))
+        results: list[Completion | None] = [None] * len(conversations)
+        running: list[tuple[int, Request, Answer]] = []
+        for index, messages in enumerate(conversations):
+            try:
+                prompt = self.prompt(messages, tools=tools, thinking=thinking)
+                request = self._request(prompt, thinking=thinking, budget=budget, **settings)
+                self.engine.check_fits(request)
+                parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=f"call_{index}_")
+                running.append((index, request, Answer(request, self.tokenizer, prompt=prompt, stop=stop, parser=parser)))
+            except GLMKitError as error:
+                results[index] = Completion(finish_reason="error", error=error)
+        with tqdm(total=len(running), desc="answers", disable=not progress, delay=1, leave=False) as bar:
+            for row, token in self.engine.generate([request for _, request, _ in running]):
+                running[row][2].feed(token)
+                bar.update(sum(r.finish_reason is not None for _, r, _ in running) - bar.n)
+        for index, _, answer in running:
+            answer.finish()
+            results[index] = answer.completion()
+        return results
+
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        suffix: str | None = None,
+        *,
+        stream: bool = False,
+        show: bool = False,
+        stop: str | Sequence[str] = (),
+        **sampling: Any,
+    ) -> Completion | ChatStream:
+        """Go on from a text or token ids, without a template: for Base models. `sampling` as for `chat`.
+
+        With `suffix` the model fills in what is between the two (fill-in-the-middle).
+        """
+        if suffix is not None:
+            if not isinstance(prompt, str):
+                raise RequestError("suffix= needs the prompt as a string")
+            prompt = f"<|code_prefix|>{prompt}<|code_suffix|>{suffix}<|code_middle|>"
+        request = self._request(prompt, **sampling)
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(list(prompt))
+        answer = Answer(request, self.tokenizer, prompt=text, stop=_stop_strings(stop))
+        return self._deliver(request, answer, stream=stream, show=show)
+
+    def prompt(self, messages: Any, *, tools: Any = None, thinking: Any = "enabled") -> str:
+        """The text `chat` would show the model: by the checkpoint's own template if it has one, else glmkit's."""
+        template = self.tokenizer.chat_template
+        if template is None:
+            return render(messages, tools=tools, thinking=thinking)
+        return render_jinja(template, messages, tools=tools, thinking=thinking)
+
+    def logprobs(self, tokens: Int[Array, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B T-1"]:
+        """Log-probability of each token but the first given those before it; raw: temperature 1, no mask."""
+        tokens = jnp.asarray(np.asarray(tokens, np.int32))
+        if tokens.ndim != 2 or tokens.shape[1] < 2:
+            raise RequestError(f"tokens has shape {list(tokens.shape)}; expected [batch, length >= 2]")
+        hidden = _hidden(self.model, tokens)
+        pieces = [
+            _score(self.model, hidden[:, at : at + _LOGPROB_CHUNK], tokens[:, at + 1 : at + 1 + _LOGPROB_CHUNK])
+            for at in range(0, tokens.shape[1] - 1, _LOGPROB_CHUNK)
+        ]
+        return jnp.concatenate(pieces, axis=1)
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write a folder in the released layout that `glmkit.load` and the reference library open.
+
+        `options` as for `glmkit.save_hf`.
+        """
+        save_hf(self.model, path, files=bundle_files(self), **options)
+
+    def close(self) -> None:
+        """Give the memory back. What else refers to the model keeps it alive."""
+        if self._engine is not None:
+            self._engine.release()
+        self._model = self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"LM({self.name!r}, closed)" if self._model is None else f"LM({self.name!r}, {self._model!r})"
+
+    def _open(self, part):
+        if part is None:
+            raise RequestError(f"this LM ({self.name}) was closed; load it again")
+        return part
+
+    def _request(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        thinking: Any = None,
+        budget: int | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float = 0.0,
+        repetition_penalty: float | None = None,
+        seed: int | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> Request:
+        ids = tuple(self.tokenizer.encode(prompt)) if isinstance(prompt, str) else tuple(int(token) for token in prompt)
+        if any(not 0 <= token < self.config.vocab_size for token in ids):
+            raise RequestError(f"the prompt holds token ids outside 0 to {self.config.vocab_size - 1}")
+        if max_tokens is not None and max_tokens < 1:
+            raise RequestError(f"max_tokens is {max_tokens}; expected at least 1")
+        own = self.generation
+        sampling = Sampling(
+            temperature=(own.temperature if own.do_sample else 0.0) if temperature is None else temperature,
+            top_p=own.top_p if top_p is None else top_p,
+            top_k=own.extra.get("top_k") or 0 if top_k is None else top_k,
+            min_p=min_p,
+            repetition_penalty=own.extra.get("repetition_penalty", 1.0) if repetition_penalty is None else repetition_penalty,
+            seed=secrets.randbits(32) if seed is None else seed,
+        )  # fmt: skip
+        return Request(
+            prompt=ids,
+            sampling=sampling,
+            max_tokens=max(1, self.engine.max_len - len(ids)) if max_tokens is None else max_tokens,
+            stop_ids=frozenset(own.eos_token_id) | frozenset(stop_ids),
+            budget=None if budget is None else self._budget(budget, thinking),
+            thinking=thinking is not None and thinking_mode(thinking) == "forced",
+        )
+
+    def _budget(self, limit: int, thinking: Any) -> ThinkingBudget | None:
+        if limit < 0:
+            raise RequestError(f"budget is {limit}; expected at least 0 tokens")
+        if thinking_mode(thinking) == "disabled":
+            raise RequestError('budget= limits a thought, but thinking is "disabled"')
+        closing = (*self.tokenizer.encode("\n"), self.tokenizer.token_id("</think>"))
+        return ThinkingBudget(limit, self.tokenizer.token_id("<think>"), closing)
+
+    def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
+        self.engine.check_fits(request)
+        chat = ChatStream(self._deltas(request, answer), answer)
+        if stream:
+            return chat
+        if show:
+            from glmkit.display import show_live
+
+            show_live(chat)
+        return chat.completion
+
+    def _deltas(self, request: Request, answer: Answer) -> Iterator[Delta]:
+        for _, token in self.engine.generate([request]):
+            yield from answer.feed(token)
+        yield from answer.finish()
+
+
+def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if any(not isinstance(s, str) or not s for s in strings):
+        raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
+    return strings
+
+
+@jax.jit
+def _hidden(model: GLM, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    return model(tokens).hidden
+
+
+@jax.jit
+def _score(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    hidden = hidden[:, : targets.shape[1]]
+    logprobs = jax.nn.log_softmax(model.logits(hidden))
+    chosen = jnp.arange(logprobs.shape[-1]) == targets[..., None]
+    return jnp.where(chosen, logprobs, 0).sum(-1)
