@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glmkit import errors as errors, text as text
     from glmkit.config import GLMConfig as GLMConfig
-    from glmkit.lm import LM as LM, load as load
+    from glmkit.lm import LM as LM
+    from glmkit.loading import load as load
     from glmkit.model import GLM as GLM
     from glmkit.parallel import mesh as mesh
     from glmkit.weights import load_hf as load_hf, restore as restore, save as save, save_hf as save_hf
@@ -20,7 +21,7 @@ _HOME: dict[str, str | None] = {
     "GLMConfig": "glmkit.config",
     "LM": "glmkit.lm",
     "errors": None,
-    "load": "glmkit.lm",
+    "load": "glmkit.loading",
     "load_hf": "glmkit.weights",
     "mesh": "glmkit.parallel",
     "restore": "glmkit.weights",

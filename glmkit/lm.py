@@ -11,18 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
+from glmkit.bundle import bundle_files
 from glmkit.config import GLMConfig
+from glmkit.display import show_live
 from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
 from glmkit.engine.answer import Answer, ChatStream, Completion
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
-from glmkit.loading import bundle_files, load
 from glmkit.model import GLM
 from glmkit.text import Delta, StreamParser, Tokenizer, normalize_tools, render, render_jinja, template_variant
 from glmkit.text.template import thinking_mode
 from glmkit.weights import save_hf
 
-__all__ = ["LM", "load"]
+__all__ = ["LM"]
 
 _LOGPROB_CHUNK = 256  # positions whose logits are held at once
 
@@ -117,7 +118,9 @@ class LM:
                 request = self._request(prompt, thinking=thinking, budget=budget, **settings)
                 self.engine.check_fits(request)
                 parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=f"call_{index}_")
-                running.append((index, request, Answer(request, self.tokenizer, prompt=prompt, stop=stop, parser=parser)))
+                running.append(
+                    (index, request, Answer(request, self.tokenizer, prompt=prompt, stop=stop, parser=parser))
+                )
             except GLMKitError as error:
                 results[index] = Completion(finish_reason="error", error=error)
         with tqdm(total=len(running), desc="answers", disable=not progress, delay=1, leave=False) as bar:
@@ -176,7 +179,8 @@ class LM:
 
         `options` as for `glmkit.save_hf`.
         """
-        save_hf(self.model, path, files=bundle_files(self), **options)
+        files = bundle_files(self.model, self.tokenizer, self.generation, self.name)
+        save_hf(self.model, path, files=files, **options)
 
     def close(self) -> None:
         """Give the memory back. What else refers to the model keeps it alive."""
@@ -224,7 +228,9 @@ class LM:
             top_p=own.top_p if top_p is None else top_p,
             top_k=own.extra.get("top_k") or 0 if top_k is None else top_k,
             min_p=min_p,
-            repetition_penalty=own.extra.get("repetition_penalty", 1.0) if repetition_penalty is None else repetition_penalty,
+            repetition_penalty=own.extra.get("repetition_penalty", 1.0)
+            if repetition_penalty is None
+            else repetition_penalty,
             seed=secrets.randbits(32) if seed is None else seed,
         )  # fmt: skip
         return Request(
@@ -250,8 +256,6 @@ class LM:
         if stream:
             return chat
         if show:
-            from glmkit.display import show_live
-
             show_live(chat)
         return chat.completion
 

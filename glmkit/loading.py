@@ -1,29 +1,23 @@
-"""`load`: from a name to an LM. Also what lies beside the weights in a checkpoint folder."""
+"""`load`: from a name to an LM."""
 
-from __future__ import annotations
-
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from jaxtyping import DTypeLike
 
 from glmkit.config import GLMConfig
 from glmkit.generation_config import GenerationConfig
-from glmkit.resources import cache_dir as glmkit_cache
-from glmkit.resources import data_path
-from glmkit.text import GLM45_CHAT_TEMPLATE, Tokenizer
-from glmkit.weights import load_hf
+from glmkit.lm import LM
+from glmkit.parallel.planner import require_fit
+from glmkit.resources import cache_dir as glmkit_cache, data_path
+from glmkit.text import Tokenizer
+from glmkit.weights import load_hf, restore
 from glmkit.weights.hub import resolve
-
-if TYPE_CHECKING:
-    from jax.sharding import Mesh
-    from jaxtyping import DTypeLike
-
-    from glmkit.lm import LM
+from glmkit.weights.orbax import is_orbax
 
 BUNDLED = MappingProxyType({"nano": "checkpoints/glm-nano"})
 HUB_IDS = MappingProxyType(
@@ -57,10 +51,6 @@ def load(
     kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0 is set).
     Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
     """
-    from glmkit.lm import LM
-    from glmkit.parallel.planner import require_fit
-    from glmkit.weights.orbax import is_orbax, restore
-
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
@@ -79,27 +69,6 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
     if text in BUNDLED and not Path(text).exists():
         return data_path(BUNDLED[text])
     return resolve(HUB_IDS.get(text, name), **hub)
-
-
-def bundle_files(lm: LM) -> Mapping[str, bytes]:
-    """What a saved checkpoint carries beside weights and config: tokenizer, template, generation settings, card."""
-    files = dict(lm.tokenizer.files)
-    files.setdefault("chat_template.jinja", GLM45_CHAT_TEMPLATE.encode())
-    files["generation_config.json"] = (json.dumps(lm.generation.to_hf(), indent=2) + "\n").encode()
-    files.setdefault("README.md", _card(lm).encode())
-    return files
-
-
-def _card(lm: LM) -> str:
-    config = lm.config
-    return (
-        "---\nlibrary_name: glmkit\n---\n"
-        f"# {Path(lm.name).name}\n\n"
-        f"A GLM-4.5-shaped mixture of experts in the released layout: {config.num_hidden_layers} layers, "
-        f"{config.n_routed_experts} routed experts with {config.num_experts_per_tok} active, "
-        f"{config.num_parameters('own' if lm.model.mtp and lm.model.mtp.embed else None):,} parameters. "
-        f"Written by glmkit from `{lm.name}`; its licence is that of the weights it came from.\n"
-    )
 
 
 def _keep_compiled_programs() -> None:

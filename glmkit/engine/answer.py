@@ -1,4 +1,4 @@
-"""From tokens to an answer: text, reasoning, content and tool calls of one request, as they come and when it is done."""
+"""From tokens to an answer: text, reasoning, content and tool calls, as they come and when they are done."""
 
 import html
 from collections.abc import Iterator, Sequence

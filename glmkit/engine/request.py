@@ -36,7 +36,7 @@ class Request:
     _thought: int = 0
 
     def accept(self, token: int, logprob: float) -> int | None:
-        """Take the sampled token, or the one the budget dictates instead. Returns it, or None when it ends the request."""
+        """Take the sampled token, or what the budget dictates instead. Returns it; None when it ends the request."""
         forced = bool(self._queue)
         if forced:
             token = self._queue.popleft()

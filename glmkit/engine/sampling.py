@@ -65,9 +65,10 @@ class SamplingBatch:
 def sampling_logits(
     logits: Float[Array, "B V"], settings: SamplingBatch, seen: Bool[Array, "B V"] | None = None
 ) -> Float[Array, "B V"]:
-    """Log-probabilities (up to a constant) of the distribution that is sampled: penalty, temperature, top-k, top-p, min-p.
+    """Log-probabilities, up to a constant, of the distribution that is sampled.
 
-    The order is that of the reference library. Rows of temperature 0 keep only their largest logit.
+    Penalty, temperature, top-k, top-p and min-p apply in this order, which is the reference library's. Rows of
+    temperature 0 keep only their largest logit.
     """
     if seen is not None:
         penalty = settings.repetition_penalty[:, None]

@@ -45,7 +45,7 @@ class Attention(nnx.Module):
         segment_ids: Int[Array, "B T"],
         cache: LayerCache | None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """Without a cache, tokens see earlier tokens of their segment; with one, all that the cache holds up to them."""
+        """Without a cache, tokens see earlier ones of their segment; with one, all that it holds up to them."""
         q = self._project(x, "btd,dkgc->btkgc", self.q, self.q_bias, self.q_norm)
         k = self._project(x, "btd,dkc->btkc", self.k, self.k_bias, self.k_norm)
         v = self._project(x, "btd,dkc->btkc", self.v, self.v_bias, None)
@@ -65,9 +65,7 @@ class Attention(nnx.Module):
 
 
 def _attend(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
-    @functools.partial(
-        jax.shard_map, mesh=mesh_of(q), in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS), out_specs=_QUERIES
-    )
+    @functools.partial(jax.shard_map, mesh=mesh_of(q), in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS), out_specs=_QUERIES)
     def local(q, k, v, segments):
         steps = jnp.arange(q.shape[1])
         same = segments[:, :, None] == segments[:, None, :]

@@ -37,7 +37,13 @@ class KVCache:
 
     @classmethod
     def empty(
-        cls, config: GLMConfig, layer_counts: tuple[int | None, ...], rows: int, capacity: int, dtype: DTypeLike, mesh: Mesh
+        cls,
+        config: GLMConfig,
+        layer_counts: tuple[int | None, ...],
+        rows: int,
+        capacity: int,
+        dtype: DTypeLike,
+        mesh: Mesh,
     ) -> Self:
         """A cache for `rows` sequences of up to `capacity` tokens, laid out on `mesh`.
 

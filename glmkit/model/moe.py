@@ -1,4 +1,4 @@
-"""The mixture of experts: sigmoid router with group-limited top-k, routed experts over the expert axis, shared expert."""
+"""The mixture of experts: sigmoid router with group-limited top-k, routed experts, shared expert."""
 
 import functools
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Routes(NamedTuple):
 
 
 class Router(nnx.Module):
-    """Scores in float32; the correction bias takes part in the selection and never in the weights (arXiv 2408.15664)."""
+    """Scores in float32; the correction bias selects and never weighs (arXiv 2408.15664)."""
 
     def __init__(self, init: Init):
         c = init.config
@@ -90,7 +90,9 @@ class MoE(nnx.Module):
             # Said explicitly: the implicit promotion of JAX 0.10 loses the sum over the axis in its derivative.
             per_expert = jax.lax.pcast((rows, routes.weights), _SUM_OVER, to="varying")
             gate_up, down = jax.lax.pcast((gate_up, down), "data", to="varying")
-            out = jax.lax.psum(apply_experts(per_expert[0], Routes(routes.ids, per_expert[1]), gate_up, down), _SUM_OVER)
+            out = jax.lax.psum(
+                apply_experts(per_expert[0], Routes(routes.ids, per_expert[1]), gate_up, down), _SUM_OVER
+            )
             counts = jnp.zeros(bias.shape, jnp.float32).at[routes.ids].add(valid.reshape(-1, 1))
             return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
 

@@ -1,4 +1,4 @@
-"""How a parameter is declared: once, with shape, dtype, logical axes, initialiser and its place in the released checkpoint.
+"""How a parameter is declared, once: shape, dtype, logical axes, initialiser, and its place in the checkpoint.
 
 Initialisation, sharding, conversion in both directions, freezing masks and memory planning all read this declaration
 off the Variable; there is no second table.
@@ -70,8 +70,9 @@ class HFTensor:
 class Init:
     """Declares the parameters of a model: carries the random keys, the dtype, and the mesh they are born on.
 
-    Without random keys it makes shapes, dtypes and shardings only (`jax.ShapeDtypeStruct`), and no memory. Every Variable it makes has its declaration attached as hashable metadata: `axes` and `hf`. Raises `MeshError`
-    naming the parameter when the mesh does not divide one of its axes.
+    Without random keys it makes shapes, dtypes and shardings only (`jax.ShapeDtypeStruct`), and no memory. Every
+    Variable it makes has its declaration attached as hashable metadata: `axes` and `hf`. Raises `MeshError` naming
+    the parameter when the mesh does not divide one of its axes.
     """
 
     config: GLMConfig
@@ -116,7 +117,9 @@ def _normal(stddev: float) -> Initializer:
 
 
 @functools.lru_cache(maxsize=1024)
-def _born(init: Initializer, shape: Shape, dtype: jnp.dtype, sharding: NamedSharding) -> Callable[[jax.Array], jax.Array]:
+def _born(
+    init: Initializer, shape: Shape, dtype: jnp.dtype, sharding: NamedSharding
+) -> Callable[[jax.Array], jax.Array]:
     """The compiled initialiser of all parameters of one shape, which never holds the array unsharded."""
     return jax.jit(lambda key: init(key, shape, dtype), out_shardings=sharding)
 
@@ -130,7 +133,7 @@ def weight(variable: nnx.Variable, like: jax.Array) -> jax.Array:
 def hf_tensors(variable: nnx.Variable, prefix: str, layer_numbers: Sequence[int] = ()) -> Iterator[HFTensor]:
     """The checkpoint tensors that make up one parameter, in the order of the parameter's axes.
 
-    `prefix` is put before the layout's name and may hold `{layers}`; `layer_numbers` names the layers of a stack.
+    `prefix` is put before the layout's name and may hold `{layers}`; `layer_numbers` are those of the block or stack.
     """
     layout, axes, shape = variable.hf, variable.axes, variable.shape
     labels = {LAYERS: layer_numbers, "gate_up": _GATE_UP}
@@ -140,6 +143,8 @@ def hf_tensors(variable: nnx.Variable, prefix: str, layer_numbers: Sequence[int]
     for position in itertools.product(*sizes):
         at = dict(zip(spread, position, strict=True))
         names = {axis: labels[axis][i] if axis in labels else i for axis, i in at.items()}
+        if LAYERS not in names and layer_numbers:
+            names[LAYERS] = layer_numbers[0]
         yield HFTensor(
             name=(prefix + layout.name).format(**names),
             shape=_stored_shape(kept, layout.contract),

@@ -7,7 +7,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.config import GLMConfig
@@ -16,7 +16,7 @@ from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.params import Init, stack, unstack, weight
-from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, mesh_of, named_sharding, partition_spec
+from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, named_sharding
 
 
 @jax.tree_util.register_dataclass
@@ -32,10 +32,11 @@ class Output:
 class GLM(nnx.Module):
     """GLM-4.5: attention over grouped queries, sigmoid-routed experts, and the multi-token-prediction layer.
 
-    Blocks are a list with one module per layer, or two stacks (`stacked=True`: the dense layers and the others) that run
-    under `jax.lax.scan`. Parameters are born on `mesh` (default: one device), placed by the rules of
+    Blocks are a list with one module per layer, or two stacks (`stacked=True`: the dense layers and the others) that
+    run under `jax.lax.scan`. Parameters are born on `mesh` (default: one device), placed by the rules of
     `glmkit.sharding`; `fsdp=True` also splits them over the data axis. `layer_numbers` keeps only some of the
-    config's layers, for study. `rngs=None` makes an abstract model of shapes and shardings. `mtp` names where the prediction layer's embedding and head come from; None leaves it out.
+    config's layers, for study. `rngs=None` makes an abstract model of shapes and shardings. `mtp` names where the
+    prediction layer's embedding and head come from; None leaves it out.
     """
 
     def __init__(
@@ -148,12 +149,12 @@ class GLM(nnx.Module):
         return model
 
     def checkpoint_parts(self) -> Iterator[tuple[nnx.Module | nnx.Variable, str, tuple[int, ...]]]:
-        """Each part of the model with its name prefix in the checkpoint and, for a stack, its layers' numbers."""
+        """Each part of the model with its name prefix in the checkpoint and, for a block, the numbers of its layers."""
         yield self.embed, "", ()
         first = 0
         for block, count in zip(self.blocks, self.layer_counts, strict=True):
             numbers = self.layer_numbers[first : first + (count or 1)]
-            yield (block, f"model.layers.{numbers[0]}.", ()) if count is None else (block, "model.layers.{layers}.", numbers)
+            yield block, "model.layers.{layers}.", numbers
             first += count or 1
         yield self.norm, "", ()
         if self.head is not None:
@@ -173,10 +174,7 @@ class GLM(nnx.Module):
             segment_ids = jnp.zeros(tokens.shape, jnp.int32)
         segment_ids = jax.sharding.reshard(segment_ids, tokens_like)
         valid = segment_ids >= 0
-        if cache is None:
-            slots = _count_within_segments(segment_ids)
-        else:
-            slots = cache.slots(valid)
+        slots = _count_within_segments(segment_ids) if cache is None else cache.slots(valid)
         if positions is None:
             positions = jnp.maximum(slots, 0)
         rope = rope_angles(jax.sharding.reshard(positions, tokens_like), self.config.rotary_dim, self.config.rope_theta)
@@ -225,3 +223,8 @@ def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
 def single_device_mesh() -> Mesh:
     """The mesh of one device: explicit axes of size one, so that one device and many share one code path."""
     return jax.make_mesh((1,) * len(MESH_AXES), MESH_AXES, devices=jax.devices()[:1])
+
+
+def default_dtype() -> DTypeLike:
+    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower."""
+    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16

@@ -41,8 +41,7 @@ def evaluate(generate: Generate, n: int = 500, seed: int = 0) -> dict[str, float
     for thinking in THINKING_MODES:
         replies = generate(conversations, thinking)
         right = sum(
-            reply.content.strip() == str(problem.answer)
-            for reply, (_, problem) in zip(replies, sums, strict=True)
+            reply.content.strip() == str(problem.answer) for reply, (_, problem) in zip(replies, sums, strict=True)
         )
         accuracy[thinking] = right / n
     return accuracy

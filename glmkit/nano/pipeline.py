@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 from flax import nnx
 
+from glmkit.engine.answer import Completion
 from glmkit.generation_config import GenerationConfig
-from glmkit.lm import load
+from glmkit.loading import load
 from glmkit.model import GLM
 from glmkit.nano.card import model_card
 from glmkit.nano.evaluation import evaluate
@@ -82,11 +83,13 @@ def _report(recipe: Recipe, state: RunState, metrics: Metrics) -> str:
 
 def _measure(checkpoint: Path) -> dict[str, float]:
     """`evaluate` on the model in a folder, through the interface that users have."""
-    lm = load(checkpoint)
+    with load(checkpoint, max_len=256) as lm:
 
-    def generate(conversations: list[list[dict]], thinking: str):
-        return lm.chat_batch(conversations, thinking=thinking, temperature=0.0, max_tokens=128)
+        def generate(conversations: list[list[dict]], thinking: str) -> list[Completion]:
+            replies = lm.chat_batch(conversations, thinking=thinking, temperature=0.0, max_tokens=128)
+            for reply in replies:
+                if reply.error is not None:
+                    raise reply.error
+            return replies
 
-    accuracy = evaluate(generate, EVALUATED)
-    lm.close()
-    return accuracy
+        return evaluate(generate, EVALUATED)

@@ -50,9 +50,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> T
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    backend.add_tokens(
-        [AddedToken(text, special=flag, normalized=False) for text, flag in GLM_SPECIAL_TOKENS.items()]
-    )
+    backend.add_tokens([AddedToken(text, special=flag, normalized=False) for text, flag in GLM_SPECIAL_TOKENS.items()])
     if (size := backend.get_vocab_size()) != vocab_size:
         raise TokenizerError(f"the texts give {size} entries of {vocab_size}: give more text or a smaller vocab_size")
     return Tokenizer(

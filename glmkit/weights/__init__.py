@@ -1,5 +1,29 @@
-"""Weights in and out: the released Hugging Face layout, Orbax, and the Hub."""
+"""Weights in and out: the released Hugging Face layout, Orbax, and the Hub. The file layer imports without JAX."""
 
-from glmkit.weights.hf import load_hf, save_hf
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["load_hf", "save_hf"]
+if TYPE_CHECKING:
+    from glmkit.weights.hf import load_hf as load_hf, save_hf as save_hf
+    from glmkit.weights.orbax import restore as restore, save as save
+
+_HOME = {
+    "load_hf": "glmkit.weights.hf",
+    "restore": "glmkit.weights.orbax",
+    "save": "glmkit.weights.orbax",
+    "save_hf": "glmkit.weights.hf",
+}
+
+__all__ = ["load_hf", "restore", "save", "save_hf"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'glmkit.weights' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,10 +3,12 @@
 What is where comes from each parameter's own declaration (`glmkit.model.params`); files are `safetensors.py`'s affair.
 """
 
+import functools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +21,15 @@ from tqdm.auto import tqdm
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
+from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
-from glmkit.model.transformer import MTPTables
+from glmkit.model.transformer import default_dtype
 from glmkit.weights.atomic import atomic_folder
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
 
 _ALIGNMENT = 64  # bytes; JAX's CPU backend adopts a NumPy buffer so aligned instead of copying it
+_WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
 _PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
 
 
@@ -82,9 +86,10 @@ def save_hf(
 ) -> None:
     """Write the released layout: `config.json`, per-expert tensors in shards with an index, and `files` beside them.
 
-    A tensor is stored as the checkpoint it came from stored it, where that was unusual; else in `dtype`, which defaults
-    to `config.dtype`, and the correction bias in float32. The folder appears under its name whole or not at all. Raises
-    `CheckpointError` for a truncated model, an existing folder without `overwrite`, and a full disk.
+    Without `dtype` a tensor is stored as the checkpoint it came from stored it, where that was unusual, else in
+    `config.dtype`; with it in `dtype`, which config.json then states. The correction bias is stored in float32. The
+    folder appears under its name whole or not at all. Raises `CheckpointError` for a truncated model, an existing
+    folder without `overwrite`, and a full disk.
     """
     if model.truncated:
         raise CheckpointError(
@@ -94,7 +99,8 @@ def save_hf(
     table = checkpoint_table(model)
     specs = [TensorSpec(t.name, _stored_dtype(v, model.config, dtype), t.shape) for v, parts in table for t in parts]
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
-    beside = {"config.json": _json(model.config.to_hf()), **(files or {})}
+    config = model.config if dtype is None else replace(model.config, dtype=jnp.dtype(dtype).name)
+    beside = {"config.json": _json(config.to_hf()), **(files or {})}
     nbytes = sum(shard.nbytes for shard in plan) + sum(map(len, beside.values()))
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
         for name, content in beside.items():
@@ -102,16 +108,17 @@ def save_hf(
         with ShardWriter(folder, plan) as writer:
             for variable, parts in table:
                 stored = DTYPES[_stored_dtype(variable, model.config, dtype)]
-                value = np.asarray(variable[...])
+                value = _on_host(variable.get_value())
                 for tensor in parts:
                     array = tensor.to_hf(value[tensor.index]).astype(stored)
                     writer.write(tensor.name, array)
                     bar.update(array.nbytes)
 
 
-def default_dtype() -> DTypeLike:
-    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower."""
-    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+def _on_host(array: jax.Array) -> np.ndarray:
+    """The whole array. JAX keeps with an array the host copy made of it, and would so keep the whole model."""
+    shards = [shard.data for shard in array.addressable_shards]
+    return np.asarray(jax.make_array_from_single_device_arrays(array.shape, array.sharding, shards))
 
 
 def checkpoint_table(model: GLM) -> list[tuple[nnx.Variable, list[HFTensor]]]:
@@ -143,8 +150,11 @@ def _check_names(table, files: CheckpointFiles, config: GLMConfig, *, complete: 
             "config.json describes"
         )
     for name, shape in expected.items():
-        if files.tensors[name].shape != shape:
-            raise CheckpointError(f"{name} has shape {list(files.tensors[name].shape)}; expected {list(shape)}")
+        entry = files.tensors[name]
+        if entry.shape != shape:
+            raise CheckpointError(f"{name} has shape {list(entry.shape)}; expected {list(shape)}")
+        if entry.dtype not in _WEIGHT_DTYPES:
+            raise CheckpointError(f"{name} has dtype {entry.dtype}; expected one of {', '.join(_WEIGHT_DTYPES)}")
 
 
 def _some(names: list[str]) -> str:
@@ -170,7 +180,7 @@ def _read(
         bar.update(data.nbytes)
     arrays = [jax.device_put(shards[_bounds(index, shape)], device) for device, index in placement.items()]
     value = jax.make_array_from_single_device_arrays(shape, sharding, arrays)
-    stored = files.tensors[parts[0].name].dtype
+    stored = _widest(files.tensors[tensor.name].dtype for tensor in parts)
     return abstract.replace(value, **({} if stored == usual else {"stored": stored}))
 
 
@@ -204,9 +214,15 @@ def _copy_overlap(tensor: HFTensor, data: np.ndarray, shape: tuple[int, ...], bo
     shard[tuple(target)] = tensor.from_hf(data, tuple(kept_shape))[tuple(kept_slices)]
 
 
+def _widest(names: Iterable[str]) -> str:
+    """The dtype that holds the values of all of these exactly."""
+    return dtype_name(np.dtype(functools.reduce(jnp.promote_types, (DTYPES[name] for name in set(names)))))
+
+
 def _stored_dtype(variable: nnx.Variable, config: GLMConfig, dtype: DTypeLike | None = None) -> str:
-    """The dtype a tensor is written in: as it was read where that is unusual (`stored`), else by the layout's rule."""
-    if stored := variable.get_metadata().get("stored"):
+    """The dtype to write in: unless `dtype` asks for one, as it was read where unusual, else by the layout's rule."""
+    stored = variable.get_metadata().get("stored")
+    if stored and dtype is None:
         return stored
     if isinstance(variable, Buffer):
         return "F32"

@@ -1,5 +1,6 @@
 """What the tests do and see in JupyterLab: open a notebook, run it all, read the cells' outputs."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,7 +33,8 @@ class LabPage:
         self.console_errors.clear()
         self.page.goto(f"{self.address}/lab/tree/{name}?token={self.token}&reset")
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=OPEN_MILLISECONDS)
-        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=OPEN_MILLISECONDS)
+        # The status bar: the notebook's own indicator says idle before there is a kernel, and what is run then is lost.
+        self.page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=OPEN_MILLISECONDS)
 
     def run_all(self, seconds: float) -> None:
         """Run every cell, and wait until the last has finished or an error has stopped the run."""

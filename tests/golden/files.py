@@ -11,7 +11,7 @@ import numpy as np
 from golden.cases import Inputs
 
 FOLDER = Path(__file__).parent
-_MOST_STEPS = 16
+_MOST_STEPS = 48
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def _require_decided(scores: Scores, valid: np.ndarray, greedy: np.ndarray) -> N
     """Equality with the golden file is exact because no choice in it is a near tie."""
     expert, token = closest_expert(scores, valid), closest_token(scores, greedy)
     if expert < NEAR_TIE_EXPERTS or token < NEAR_TIE_TOKENS:
-        raise ValueError(f"closest choice of an expert {expert:.1e}, of a token {token:.1e}; give the case another seed")
+        raise ValueError(
+            f"closest choice of an expert {expert:.1e}, of a token {token:.1e}; give the case another seed"
+        )
 
 
 def main(names: list[str]) -> None:

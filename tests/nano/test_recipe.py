@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import glmkit as gk
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM
+from glmkit.nano import pipeline
 from glmkit.nano.card import model_card
+from glmkit.nano.evaluation import THINKING_MODES
 from glmkit.nano.packing import Batch, batch
 from glmkit.nano.recipe import Recipe, apply_optimizer, make_optimizer, nano_config
 from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
@@ -93,9 +96,7 @@ def test_a_step_moves_biases_by_load_alone_and_every_parameter_by_gradient(token
 def test_loss_of_packed_examples_is_that_of_each_alone(tokenizer, config):
     """Neither attention nor targets reach from one example of a row into another, padding into none."""
     step, packed = compiled_step(RECIPE), batch(tokenizer, 3, 0, RECIPE.batch_size, RECIPE.length)
-    rows = [
-        (row, segment) for row in range(RECIPE.batch_size) for segment in range(packed.segment_ids[row].max() + 1)
-    ]
+    rows = [(row, segment) for row in range(RECIPE.batch_size) for segment in range(packed.segment_ids[row].max() + 1)]
     totals, count = np.zeros(2), 0
     for row, segment in rows:
         own = packed.segment_ids[row] == segment
@@ -150,6 +151,22 @@ def test_a_state_of_another_recipe_is_refused(config, tmp_path):
     state.save(file, RECIPE)
     with pytest.raises(CheckpointError, match="another recipe"):
         state.restore(file, dataclasses.replace(RECIPE, seed=1))
+
+
+def test_the_whole_way_to_a_checkpoint_that_loads(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "nano_config", lambda *_: config)
+    monkeypatch.setattr(pipeline, "EVALUATED", 3)
+    out = tmp_path / "tiny"
+    accuracy = pipeline.make_nano(out, RECIPE)
+    assert set(accuracy) == set(THINKING_MODES)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]  # nothing of the run is left beside it
+    expected = {"README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors"}
+    assert {path.name for path in out.iterdir()} == expected | {"tokenizer.json", "tokenizer_config.json"}
+    assert f"| forced | {accuracy['forced']:.1%} |" in (out / "README.md").read_text()
+    with gk.load(out) as lm:
+        assert lm.config == config
+        assert lm.generation.eos_token_id == config.eos_token_id
+        assert lm.model.mtp is not None
 
 
 class Echo(GLM):

@@ -83,7 +83,9 @@ class Reference:
         mtp = MtpModel.from_pretrained(self.model).eval()
         arguments = _arguments(inputs)
         hidden = self.model(**arguments, output_hidden_states=True, use_cache=False).hidden_states[-1]
-        state = mtp.forward_layer(0, hidden[:, :-1], arguments["position_ids"][:, 1:], None, arguments["input_ids"][:, 1:])
+        state = mtp.forward_layer(
+            0, hidden[:, :-1], arguments["position_ids"][:, 1:], None, arguments["input_ids"][:, 1:]
+        )
         return self.model.lm_head(state).float().numpy()
 
     @contextmanager

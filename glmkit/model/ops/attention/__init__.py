@@ -1,4 +1,4 @@
-"""Attention of queries over keys: `reference.py` is the definition, `blocked.py` reads a cache only as far as it is filled."""
+"""Attention: `reference.py` is the definition, `blocked.py` reads a cache only as far as it is filled."""
 
 from glmkit.model.ops.attention.blocked import attention_blocked
 from glmkit.model.ops.attention.reference import attention_reference

@@ -32,6 +32,4 @@ def grouped_matmul(
     """
     if implementation is not None:
         return _IMPLEMENTATIONS[implementation](x, w, group_sizes)
-    return jax.lax.platform_dependent(
-        x, w, group_sizes, cpu=grouped_matmul_loop, default=grouped_matmul_ragged
-    )
+    return jax.lax.platform_dependent(x, w, group_sizes, cpu=grouped_matmul_loop, default=grouped_matmul_ragged)

@@ -1,72 +1,34 @@
-"""Grouped product as a loop over blocks of rows, each block one ordinary product: the fast form on CPU.
+"""Grouped product as loops over blocks of rows, each block one ordinary product: the fast form on CPU.
 
-Only blocks that hold rows are visited (the trip count is dynamic), so the cost follows the rows, not the groups, and
-an expert nobody chose is never read. The derivative is written out because a loop of dynamic length has none.
+Only blocks that hold rows are visited (trip counts are dynamic), so the cost follows the rows, not the groups, and an
+expert nobody chose is never read. The derivative is written out because a loop of dynamic length has none.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from glmkit.model.ops.grouped_matmul.schedule import cut_blocks
+from glmkit.model.ops.row_product import row_product
 from glmkit.model.ops.vary import vary_like
 
+# Up to this many rows a group on average, reading a matrix once for each of its rows is the fastest.
+_FEW_ROWS = 4
+_LARGEST_BLOCK = 512
 
-class _Blocks(NamedTuple):
-    """Which rows each block covers. A block may run past its group's end; `rows` says how many rows are its own."""
-
-    group: Int[Array, " B"]
-    start: Int[Array, " B"]
-    rows: Int[Array, " B"]
-    count: Int[Array, ""]
-
-
-def _block_size(rows: int, groups: int) -> int:
-    """Rows per block: about half a fair group, so that padding stays small and products stay large."""
-    fair = max(1, rows // groups)
-    return min(128, 1 << (fair.bit_length() - 1))
-
-
-def _blocks(group_sizes: Int[Array, " G"], rows: int, size: int) -> _Blocks:
-    per_group = -(-group_sizes // size)
-    last = jnp.cumsum(per_group)
-    index = jnp.arange(rows // size + group_sizes.shape[0])
-    group = jnp.minimum(jnp.searchsorted(last, index, side="right"), group_sizes.shape[0] - 1)
-    within = (index - (last - per_group)[group]) * size
-    start = (jnp.cumsum(group_sizes) - group_sizes)[group] + within
-    return _Blocks(group, start, jnp.clip(group_sizes[group] - within, 0, size), last[-1])
-
-
-def _slice_rows(x: Array, start: Array, size: int) -> Array:
-    return jax.lax.dynamic_slice_in_dim(x, start, size)
-
-
-def _product(x: Array, w: Array, group_sizes: Array, transpose: bool) -> Array:
-    """`x @ w[g]`, or `x @ w[g].T`, by group."""
-    rows, size = x.shape[0], _block_size(x.shape[0], w.shape[0])
-    blocks = _blocks(group_sizes, rows, size)
-    padded = jnp.pad(x, ((0, size), (0, 0)))
-    contracting = ((1,), (1 if transpose else 0,))
-
-    def step(i, out):
-        matrix = jax.lax.dynamic_index_in_dim(w, blocks.group[i], keepdims=False)
-        block = jax.lax.dot_general(_slice_rows(padded, blocks.start[i], size), matrix, (contracting, ((), ())))
-        # Blocks go up the rows, so what one writes past its group's end the next group overwrites.
-        return jax.lax.dynamic_update_slice_in_dim(out, block, blocks.start[i], axis=0)
-
-    width = w.shape[1] if transpose else w.shape[2]
-    out = vary_like(jnp.zeros((rows + size, width), x.dtype), x, w)
-    out = jax.lax.fori_loop(0, blocks.count, step, out)
-    return jnp.where(jnp.arange(rows)[:, None] < group_sizes.sum(), out[:rows], 0)
+Carry = TypeVar("Carry")
 
 
 @jax.custom_vjp
 def grouped_matmul_loop(
     x: Float[Array, "M K"], w: Float[Array, "G K N"], group_sizes: Int[Array, " G"]
 ) -> Float[Array, "M N"]:
-    """As `grouped_matmul_reference`, reading each group's matrix once per block of rows."""
-    return _product(x, w, group_sizes, transpose=False)
+    """As `grouped_matmul_reference`, reading only the matrices of groups that hold rows."""
+    few = x.shape[0] <= _FEW_ROWS * w.shape[0]
+    return _by_row(x, w, group_sizes) if few else _by_block(x, w, group_sizes, contract=1)
 
 
 def _forward(x, w, group_sizes):
@@ -75,23 +37,85 @@ def _forward(x, w, group_sizes):
 
 def _backward(residuals, dy):
     x, w, group_sizes = residuals
-    return _product(dy, w, group_sizes, transpose=True), _weight_gradient(x, dy, w, group_sizes), None
+    return _by_block(dy, w, group_sizes, contract=2), _weight_gradient(x, dy, w, group_sizes), None
+
+
+grouped_matmul_loop.defvjp(_forward, _backward)
+
+
+def _by_row(x: Array, w: Array, group_sizes: Array) -> Array:
+    ends = jnp.cumsum(group_sizes)
+    group = jnp.searchsorted(ends, jnp.arange(x.shape[0]), side="right", method="compare_all")
+
+    def step(i, out):
+        y = row_product(jax.lax.dynamic_index_in_dim(x, i, keepdims=False), w, group[i])
+        return jax.lax.dynamic_update_slice_in_dim(out, y.astype(out.dtype), i, axis=0)
+
+    out = vary_like(jnp.zeros((x.shape[0], w.shape[2]), x.dtype), x, w)
+    return jax.lax.fori_loop(0, ends[-1], step, out)
+
+
+def _by_block(x: Array, w: Array, group_sizes: Array, contract: int) -> Array:
+    """Rows of `x` times their group's matrix, contracted over axis `contract` of `w`."""
+
+    def step(block, out):
+        matrix = jax.lax.dynamic_index_in_dim(w, block.group, keepdims=False)
+        y = jax.lax.dot_general(block.rows_of(x), matrix, (((1,), (contract - 1,)), ((), ())))
+        y = jnp.where(block.own, y, block.rows_of(out))
+        return jax.lax.dynamic_update_slice_in_dim(out, y, block.start, axis=0)
+
+    out = vary_like(jnp.zeros((x.shape[0], w.shape[3 - contract]), x.dtype), x, w)
+    return _fold_blocks(group_sizes, x.shape[0], step, out)
 
 
 def _weight_gradient(x: Array, dy: Array, w: Array, group_sizes: Array) -> Array:
     """`dw[g] = x_g.T @ dy_g`, accumulated block by block."""
-    size = _block_size(x.shape[0], w.shape[0])
-    blocks = _blocks(group_sizes, x.shape[0], size)
-    x, dy = (jnp.pad(rows, ((0, size), (0, 0))) for rows in (x, dy))
 
-    def step(i, dw):
-        own = jnp.arange(size)[:, None] < blocks.rows[i]
-        block = jnp.where(own, _slice_rows(x, blocks.start[i], size), 0)
-        update = block.T @ _slice_rows(dy, blocks.start[i], size)
-        group = blocks.group[i]
-        return jax.lax.dynamic_update_index_in_dim(dw, dw[group] + update, group, axis=0)
+    def step(block, dw):
+        own = jnp.where(block.own, block.rows_of(x), 0)
+        update = own.T @ block.rows_of(dy)
+        return jax.lax.dynamic_update_index_in_dim(dw, dw[block.group] + update, block.group, axis=0)
 
-    return jax.lax.fori_loop(0, blocks.count, step, vary_like(jnp.zeros_like(w), x, dy))
+    return _fold_blocks(group_sizes, x.shape[0], step, vary_like(jnp.zeros_like(w), x, dy))
 
 
-grouped_matmul_loop.defvjp(_forward, _backward)
+class _Block(NamedTuple):
+    """A window of `size` rows that holds a block; `own` marks the block's rows in it."""
+
+    group: Int[Array, ""]
+    start: Int[Array, ""]
+    size: int
+    own: Bool[Array, "S 1"]
+
+    def rows_of(self, x: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(x, self.start, self.size)
+
+
+def _block_sizes(rows: int, groups: int) -> tuple[int, ...]:
+    """Half a fair group's rows to two fair groups'.
+
+    A product of few rows costs as much as one of about 50 before its rows count (the matrix is copied and packed), so
+    most groups should be one block, and few sizes suffice to keep the padding small.
+    """
+    half = min(max(1, rows // (2 * groups)), _LARGEST_BLOCK // 4)
+    return tuple(sorted({min(rows, half * n) for n in (1, 2, 3, 4)}))
+
+
+def _fold_blocks(group_sizes: Array, rows: int, step: Callable[[_Block, Carry], Carry], carry: Carry) -> Carry:
+    """Fold `step` over all blocks that hold rows, in one loop for each size of window, the smallest that holds them."""
+    sizes = _block_sizes(rows, group_sizes.shape[0])
+    blocks = cut_blocks(group_sizes, rows, sizes[-1])
+    kind = jnp.searchsorted(jnp.array((0, *sizes)), blocks.end - blocks.start, method="compare_all")
+    order = jnp.argsort(kind)
+    bounds = jnp.searchsorted(kind[order], jnp.arange(len(sizes) + 1), side="right", method="compare_all")
+    for i, size in enumerate(sizes):
+
+        def body(b, carry, size=size):
+            start, end = blocks.start[order[b]], blocks.end[order[b]]
+            # A window that would run past the last row begins earlier; the mask keeps what other groups have there.
+            window = jnp.minimum(start, rows - size)
+            row = window + jnp.arange(size)[:, None]
+            return step(_Block(blocks.group[order[b]], window, size, (row >= start) & (row < end)), carry)
+
+        carry = jax.lax.fori_loop(bounds[i], bounds[i + 1], body, carry)
+    return carry

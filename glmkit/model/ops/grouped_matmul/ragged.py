@@ -1,4 +1,4 @@
-"""Grouped product by `jax.lax.ragged_dot`, which XLA compiles to a grouped kernel on TPU (and to a dense one elsewhere)."""
+"""Grouped product by `jax.lax.ragged_dot`: a grouped kernel on TPU, and a dense product elsewhere."""
 
 import jax
 from jaxtyping import Array, Float, Int

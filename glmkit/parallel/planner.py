@@ -1,0 +1,193 @@
+"""Does a model fit its devices? Told from shapes and shardings, before a byte is read.
+
+Counts parameters and the KV cache. Activations, small beside them, and whatever else runs on the devices are not counted.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from jaxtyping import DTypeLike
+
+from glmkit.config import GLMConfig
+from glmkit.errors import MemoryPlanError
+from glmkit.model import GLM, Buffer, KVCache
+from glmkit.model.cache import LAYER_AXES
+from glmkit.model.mtp import MTPTables
+from glmkit.model.ops.attention.blocked import BLOCK
+from glmkit.model.params import map_variables
+from glmkit.model.transformer import default_dtype, single_device_mesh
+from glmkit.sharding import partition_spec
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def bytes_per_device(model: GLM) -> int:
+    """Bytes of parameters that each device of the model's mesh holds; the model may be abstract (`rngs=None`)."""
+    return sum(_shard_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(model))
+
+
+def cache_bytes_per_device(model: GLM, max_len: int, rows: int | None = None) -> int:
+    """Bytes of keys and values on each device, for `rows` sequences of up to `max_len` tokens.
+
+    `rows` defaults to the fewest the mesh can hold, one for each index of its data axis.
+    """
+    embed = model.embed.get_value()
+    mesh = embed.sharding.mesh
+    rows = mesh.shape["data"] if rows is None else rows
+    one_layer = jax.eval_shape(lambda: KVCache.empty(model.config, (None,), rows, max_len, embed.dtype, mesh)).layers
+    sharding = NamedSharding(mesh, partition_spec(LAYER_AXES))
+    return len(model.layer_numbers) * sum(_shard_bytes(array, sharding) for array in jax.tree.leaves(one_layer))
+
+
+def free_bytes(device: jax.Device) -> int:
+    """Free memory of an accelerator; on CPU that of the host, which all CPU devices share."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    if _MEMINFO.exists():  # Linux, whose idea of what is available counts caches that it can drop
+        fields = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS tells no more than what is built in
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An abstract model with a cache of `max_len` tokens (0: none), and the bytes each device holds of them."""
+
+    model: GLM
+    max_len: int
+
+    @cached_property
+    def weights(self) -> int:
+        """Bytes of parameters on each device."""
+        return bytes_per_device(self.model)
+
+    @cached_property
+    def cache(self) -> int:
+        """Bytes of the KV cache on each device."""
+        return cache_bytes_per_device(self.model, self.max_len) if self.max_len else 0
+
+    @property
+    def needed(self) -> int:
+        """Bytes of both."""
+        return self.weights + self.cache
+
+    @property
+    def mesh(self) -> Mesh | AbstractMesh:
+        """The mesh that the model's shardings name."""
+        return self.model.embed.get_value().sharding.mesh
+
+    def in_bfloat16(self) -> "Plan":
+        """The plan with trained parameters in bfloat16; buffers keep their dtype."""
+
+        def narrowed(variable: nnx.Variable) -> nnx.Variable:
+            if isinstance(variable, Buffer):
+                return variable
+            return variable.replace(variable.get_value().update(dtype=jnp.bfloat16))
+
+        return Plan(map_variables(narrowed, self.model), self.max_len)
+
+    def over_experts(self, size: int) -> "Plan":
+        """The plan on a mesh whose expert axis has `size` devices."""
+        sizes = {**self.mesh.shape, "expert": size}
+        mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=self.mesh.axis_types)
+        model = jax.tree.map(lambda x: x.update(sharding=NamedSharding(mesh, x.sharding.spec)), self.model)
+        return Plan(model, self.max_len)
+
+
+def require_fit(
+    config: GLMConfig,
+    mesh: Mesh | None = None,
+    dtype: DTypeLike | None = None,
+    max_len: int | None = None,
+    *,
+    layers: slice | None = None,
+    fsdp: bool = False,
+    mtp: MTPTables | None = "own",
+) -> None:
+    """Raise `MemoryPlanError` unless parameters and a cache of `max_len` tokens fit every device of the mesh.
+
+    Defaults are those of `load_hf`, and of `max_len` the model's context; 0 counts no cache. `mtp` is the form of the
+    multi-token-prediction layer, the larger of the two where it is not known. The error says what is needed and what
+    is free, and which other dtype, `max_len` or mesh would fit.
+    """
+    mesh = single_device_mesh() if mesh is None else mesh
+    numbers = tuple(range(config.num_hidden_layers))[layers or slice(None)]
+    whole = len(numbers) == config.num_hidden_layers
+    model = GLM(
+        config,
+        rngs=None,
+        dtype=default_dtype() if dtype is None else dtype,
+        mesh=mesh,
+        fsdp=fsdp,
+        layer_numbers=numbers,
+        mtp=mtp if whole else None,
+    )
+    plan = Plan(model, config.max_position_embeddings if max_len is None else max_len)
+    free = _free_per_device(mesh)
+    if plan.needed <= free:
+        return
+    # Another CPU device is a share of the same memory, and no help.
+    fits = _nearest_fits(plan, free, more_devices=mesh.devices.flat[0].platform != "cpu")
+    advice = "; ".join(fits) or "no other dtype, max_len or expert axis"
+    raise MemoryPlanError(
+        f"{_gib(plan.needed)} are needed on each device ({_gib(plan.weights)} of weights in "
+        f"{model.embed.get_value().dtype}, {_gib(plan.cache)} of KV cache for max_len={plan.max_len}), "
+        f"{_gib(free)} are free. What would fit: {advice}"
+    )
+
+
+def _nearest_fits(plan: Plan, free: int, *, more_devices: bool) -> Iterator[str]:
+    """Changes that make the plan fit: bfloat16, a shorter cache, a longer expert axis, or one of these in bfloat16."""
+    yield from _fits(plan, free, "", more_devices)
+    narrow = plan.in_bfloat16()
+    if narrow.needed <= free:
+        yield f"dtype=bfloat16 ({_gib(narrow.needed)})"
+    elif narrow.needed < plan.needed:
+        yield from _fits(narrow, free, "dtype=bfloat16 with ", more_devices)
+
+
+def _fits(plan: Plan, free: int, prefix: str, more_devices: bool) -> Iterator[str]:
+    if length := _longest(plan, free):
+        yield f"{prefix}max_len={length}"
+    if more_devices and (wider := _wider(plan, free)):
+        yield (
+            f"{prefix}a mesh with expert={wider.mesh.shape['expert']}, {wider.mesh.size} devices like these "
+            f"({_gib(wider.needed)} on each)"
+        )
+
+
+def _longest(plan: Plan, free: int) -> int:
+    """The largest `max_len` up to the plan's that fits, in whole blocks of the cache; 0 if not even one block does."""
+    per_block = cache_bytes_per_device(plan.model, BLOCK)
+    return min(max(free - plan.weights, 0) // per_block * BLOCK, plan.max_len)
+
+
+def _wider(plan: Plan, free: int) -> Plan | None:
+    """The plan on the smallest larger expert axis that fits, among those that divide the experts."""
+    experts = plan.model.config.n_routed_experts
+    sizes = (size for size in range(plan.mesh.shape["expert"] + 1, experts + 1) if experts % size == 0)
+    return next((wider for wider in map(plan.over_experts, sizes) if wider.needed <= free), None)
+
+
+def _free_per_device(mesh: Mesh) -> int:
+    """The least that a local device of the mesh has free; devices that are the host's share its memory."""
+    local = mesh.local_devices
+    least = min(free_bytes(device) for device in local)
+    return least // len(local) if local[0].platform == "cpu" else least
+
+
+def _shard_bytes(array: jax.Array | jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
+    return math.prod(sharding.shard_shape(array.shape)) * array.dtype.itemsize
+
+
+def _gib(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.3g} GiB"

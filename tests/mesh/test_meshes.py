@@ -1,0 +1,43 @@
+"""Five meshes of 8 virtual devices give one device's logits, gradients and greedy tokens."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+# float32 sums in another order over at most 8 devices, relative to the largest value of each array.
+TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "storage", "expert_spec"),
+    [
+        ((8, 1, 1), "fsdp", "PartitionSpec('expert', 'data', None, 'tensor')"),
+        ((1, 8, 1), "whole", "PartitionSpec('expert', None, None, 'tensor')"),
+        ((1, 1, 2), "whole", "PartitionSpec('expert', None, None, 'tensor')"),
+        ((2, 2, 2), "fsdp", "PartitionSpec('expert', 'data', None, 'tensor')"),
+        ((2, 4, 1), "whole", "PartitionSpec('expert', None, None, 'tensor')"),
+    ],
+    ids=str,
+)
+def test_a_mesh_computes_what_one_device_computes(sizes, storage, expert_spec):
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, str(HERE / "on_eight_devices.py"), *map(str, sizes), storage]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=540, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["logits"] < TOLERANCE
+    assert result["gradients"] < TOLERANCE
+    assert result["same_greedy_tokens"]
+    assert result["expert_spec"] == expert_spec
+    assert result["logits_spec"] == "PartitionSpec('data', None, 'tensor')"
+    assert result["cache_as_ruled"]
+    assert result["expert_gathers"] == []

@@ -1,0 +1,155 @@
+"""What a notebook does with an LM: chat, batches, completion, scoring, saving, closing."""
+
+import dataclasses
+import gc
+
+import jax
+import numpy as np
+import pytest
+
+import glmkit as gk
+from glmkit.errors import CheckpointError, RequestError, TokenizerError
+from glmkit.generation_config import GenerationConfig
+from glmkit.lm import LM
+from tiny import CONFIG, model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    return LM(model(), tokenizer(), max_len=600)
+
+
+def test_a_string_is_one_user_turn_and_the_result_says_what_the_model_saw(lm):
+    done = lm.chat("hi", max_tokens=5, seed=1)
+    assert done.prompt == "[gMASK]<sop><|user|>\nhi<|assistant|>"
+    assert done.usage.prompt_tokens == len(tokenizer().encode(done.prompt))
+    assert done.usage.completion_tokens == len(done.tokens) <= 5
+    assert lm.chat([{"role": "user", "content": "hi"}], max_tokens=5, seed=1).tokens == done.tokens
+
+
+def test_a_drawn_seed_is_in_the_result_and_reproduces_it(lm):
+    one = lm.chat("hi", max_tokens=8, temperature=1.0)
+    assert lm.chat("hi", max_tokens=8, temperature=1.0, seed=one.seed).tokens == one.tokens
+
+
+def test_sampling_defaults_come_from_the_generation_config(lm):
+    assert (lm.generation.temperature, lm.generation.top_p) == (0.6, 0.95)
+    greedy = LM(model(), tokenizer(), max_len=600, generation=GenerationConfig(do_sample=False))
+    assert greedy.chat("hi", max_tokens=6).tokens == lm.chat("hi", max_tokens=6, temperature=0).tokens
+
+
+def test_streamed_deltas_together_equal_the_completion(lm):
+    stream = lm.chat("hi", max_tokens=40, seed=4, temperature=1.5, stream=True)
+    deltas = list(stream)
+    assert "".join(d.content for d in deltas) == stream.completion.content
+    assert "".join(d.reasoning for d in deltas) == stream.completion.reasoning
+    assert stream.completion.tokens == lm.chat("hi", max_tokens=40, seed=4, temperature=1.5).tokens
+
+
+@pytest.mark.parametrize(
+    ("thinking", "ending"),
+    [
+        ("enabled", "<|assistant|>"),
+        ("disabled", "<|assistant|>\n<think></think>"),
+        ("forced", "<|assistant|>\n<think>"),
+    ],
+)
+def test_thinking_modes_shape_the_prompt(lm, thinking, ending):
+    assert lm.prompt("hi", thinking=thinking).endswith("<|assistant|>" + ending)
+    assert lm.chat("hi", thinking=thinking, max_tokens=1, seed=0).prompt.endswith("<|assistant|>" + ending)
+
+
+def test_a_budget_closes_a_forced_thought(lm):
+    done = lm.chat("hi", thinking="forced", budget=4, max_tokens=12, temperature=0)
+    closing = [*tokenizer().encode("\n"), tokenizer().token_id("</think>")]
+    assert list(done.tokens[4:6]) == closing
+    assert done.usage.reasoning_tokens == 6
+    assert done.content
+    with pytest.raises(RequestError, match="thinking is"):
+        lm.chat("hi", thinking="disabled", budget=4)
+
+
+def test_a_stop_string_never_leaks_a_part_of_itself(lm):
+    text = lm.complete("abc", max_tokens=30, temperature=0).content
+    middle = text[len(text) // 2 : len(text) // 2 + 3]
+    deltas = list(stream := lm.complete("abc", max_tokens=30, temperature=0, stop=middle, stream=True))
+    assert "".join(d.content for d in deltas) == text[: text.index(middle)] == stream.completion.content
+    assert stream.completion.finish_reason == "stop"
+
+
+def test_a_batch_keeps_order_and_one_failure_does_not_lose_the_rest(lm):
+    conversations = ["one", [{"role": "nobody", "content": "x"}], "three", "x" * 700]
+    results = lm.chat_batch(conversations, max_tokens=4, temperature=0, progress=False)
+    assert [r.finish_reason == "error" for r in results] == [False, True, False, True]
+    assert "nobody" in str(results[1].error)
+    assert results[2].tokens == lm.chat("three", max_tokens=4, temperature=0).tokens
+
+
+def test_logprobs_are_those_of_the_whole_forward_pass(lm):
+    tokens = np.random.default_rng(0).integers(0, 256, (2, 7))
+    logits = np.asarray(model().logits(model()(tokens.astype(np.int32)).hidden), np.float64)
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(expected[:, :-1], tokens[:, 1:, None], -1)[..., 0]
+    # float32 log-softmax against float64, over 320 logits of order 1.
+    np.testing.assert_allclose(lm.logprobs(tokens), expected, atol=1e-5)
+
+
+def test_saving_gives_a_folder_that_loads_to_the_same_answers(lm, tmp_path):
+    lm.save(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+    assert {"generation_config.json", "README.md"} <= names
+    again = gk.load(tmp_path / "out", max_len=600)
+    assert again.chat("hi", max_tokens=6, seed=3).tokens == lm.chat("hi", max_tokens=6, seed=3).tokens
+    with pytest.raises(CheckpointError, match="exists"):
+        lm.save(tmp_path / "out")
+
+
+def test_a_folder_without_a_tokenizer_still_scores(tmp_path):
+    gk.save_hf(model(), tmp_path / "bare")
+    bare = gk.load(tmp_path / "bare", max_len=600)
+    assert bare.logprobs([[1, 2, 3]]).shape == (1, 2)
+    with pytest.raises(RequestError, match=r"no tokenizer"):
+        bare.chat("hi")
+
+
+def test_a_closed_lm_says_so_and_frees_its_memory(tmp_path):
+    gk.save_hf(model(), tmp_path / "m")
+    gc.collect()
+    before = len(jax.live_arrays())
+    for _ in range(3):
+        other = gk.load(tmp_path / "m", max_len=600)
+        other.logprobs([[1, 2]])
+        other.close()
+        with pytest.raises(RequestError, match="closed"):
+            other.logprobs([[1, 2]])
+    del other
+    gc.collect()
+    assert len(jax.live_arrays()) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.chat("hi", max_tokens=0), "max_tokens is 0"),
+        (lambda lm: lm.chat("hi", max_tokens=100_000), "exceed the context of 600 tokens by"),
+        (lambda lm: lm.chat("x" * 1000), "exceed the context"),
+        (lambda lm: lm.chat("hi", temperature=-1), "temperature is -1"),
+        (lambda lm: lm.chat("hi", thinking="maybe"), "thinking"),
+        (lambda lm: lm.chat([{"role": "wizard", "content": "x"}]), "wizard"),
+        (lambda lm: lm.chat("hi", tools=[{"type": "function", "function": {}}]), "name"),
+        (lambda lm: lm.chat("hi", tool_choice="required"), "tool_choice"),
+        (lambda lm: lm.chat("hi", stop=[""]), "stop"),
+        (lambda lm: lm.complete([1, 10**6]), "token ids outside"),
+        (lambda lm: lm.logprobs([[1]]), "length >= 2"),
+    ],
+)
+def test_a_wrong_request_is_named_before_anything_is_computed(lm, call, message):
+    with pytest.raises(RequestError, match=message):
+        call(lm)
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused():
+    small = gk.GLM(dataclasses.replace(CONFIG, vocab_size=256), rngs=None)
+    with pytest.raises(TokenizerError, match="256"):
+        LM(small, tokenizer())
