@@ -162,15 +162,15 @@ class LM:
             return render(messages, tools=tools, thinking=thinking)
         return render_jinja(template, messages, tools=tools, thinking=thinking)
 
-    def logprobs(self, tokens: Int[Array, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B T-1"]:
-        """Log-probability of each token but the first given those before it; raw: temperature 1, no mask."""
+    def logprobs(self, tokens: Int[Array | np.ndarray, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B S"]:
+        """Log-probability of each token but the first given those before it, `S = T - 1`; raw: temperature 1, no mask."""
         tokens = jnp.asarray(np.asarray(tokens, np.int32))
         if tokens.ndim != 2 or tokens.shape[1] < 2:
             raise RequestError(f"tokens has shape {list(tokens.shape)}; expected [batch, length >= 2]")
-        hidden = _hidden(self.model, tokens)
+        hidden, targets = self.model(tokens).hidden[:, :-1], tokens[:, 1:]
         pieces = [
-            _score(self.model, hidden[:, at : at + _LOGPROB_CHUNK], tokens[:, at + 1 : at + 1 + _LOGPROB_CHUNK])
-            for at in range(0, tokens.shape[1] - 1, _LOGPROB_CHUNK)
+            _score(self.model, hidden[:, at : at + _LOGPROB_CHUNK], targets[:, at : at + _LOGPROB_CHUNK])
+            for at in range(0, targets.shape[1], _LOGPROB_CHUNK)
         ]
         return jnp.concatenate(pieces, axis=1)
 
@@ -273,13 +273,7 @@ def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
 
 
 @jax.jit
-def _hidden(model: GLM, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-    return model(tokens).hidden
-
-
-@jax.jit
 def _score(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    hidden = hidden[:, : targets.shape[1]]
     logprobs = jax.nn.log_softmax(model.logits(hidden))
     chosen = jnp.arange(logprobs.shape[-1]) == targets[..., None]
     return jnp.where(chosen, logprobs, 0).sum(-1)

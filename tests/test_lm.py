@@ -49,9 +49,9 @@ def test_streamed_deltas_together_equal_the_completion(lm):
 @pytest.mark.parametrize(
     ("thinking", "ending"),
     [
-        ("enabled", "<|assistant|>"),
-        ("disabled", "<|assistant|>\n<think></think>"),
-        ("forced", "<|assistant|>\n<think>"),
+        ("enabled", ""),
+        ("disabled", "\n<think></think>"),
+        ("forced", "\n<think>"),
     ],
 )
 def test_thinking_modes_shape_the_prompt(lm, thinking, ending):

@@ -9,7 +9,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, DTypeLike, Int
 
 from glmkit.config import GLMConfig
 from glmkit.model.ops.attention.blocked import BLOCK
@@ -23,8 +23,8 @@ LAYER_AXES = ("batch", "kv_heads", None, None)
 class LayerCache:
     """Keys and values of one layer, or of a stack of layers with one more leading axis."""
 
-    k: Float[Array, "*layers B KV S C"]
-    v: Float[Array, "*layers B KV S C"]
+    k: jax.Array  # [*layers, B, KV, S, C]
+    v: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -33,7 +33,7 @@ class KVCache:
     """One `LayerCache` per block of the model, and how many tokens each row holds."""
 
     layers: tuple[LayerCache, ...]
-    length: Int[Array, " B"]
+    length: jax.Array  # [B], int32
 
     @classmethod
     def empty(

@@ -1,11 +1,13 @@
 """GLM: the whole network. Training, prefill, decode and scoring all call `GLM.__call__`."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, DTypeLike, Float, Int
@@ -18,15 +20,17 @@ from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.params import Init, stack, unstack, weight
 from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, named_sharding
 
+Ids = Int[Array | np.ndarray, "B T"]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Output:
     """`hidden` after the final norm; the cache after these tokens; how many valid tokens chose each expert."""
 
-    hidden: Float[Array, "B T D"]
+    hidden: jax.Array  # [B, T, D]
     cache: KVCache | None
-    load: Float[Array, "moe_layer E"]
+    load: jax.Array  # [moe_layer, E], float32
 
 
 class GLM(nnx.Module):
@@ -37,6 +41,9 @@ class GLM(nnx.Module):
     `glmkit.sharding`; `fsdp=True` also splits them over the data axis. `layer_numbers` keeps only some of the
     config's layers, for study. `rngs=None` makes an abstract model of shapes and shardings. `mtp` names where the
     prediction layer's embedding and head come from; None leaves it out.
+
+    Its methods are compiled on their own, so that calling them in a notebook is quick; inside another `jax.jit` they
+    become part of that program.
     """
 
     def __init__(
@@ -66,12 +73,13 @@ class GLM(nnx.Module):
         if stacked:
             self._stack()
 
+    @jax.jit
     def __call__(
         self,
-        tokens: Int[Array, "B T"],
+        tokens: Ids,
         *,
-        positions: Int[Array, "B T"] | None = None,
-        segment_ids: Int[Array, "B T"] | None = None,
+        positions: Ids | None = None,
+        segment_ids: Ids | None = None,
         cache: KVCache | None = None,
     ) -> Output:
         """One forward pass over `tokens`.
@@ -87,19 +95,21 @@ class GLM(nnx.Module):
             cache = KVCache(layers, cache.length + context.valid.sum(axis=1))
         return Output(self.norm(x), cache, load)
 
+    @jax.jit
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Next-token logits in float32, from hidden states after the final norm."""
         if self.head is None:
             return self._matmul_logits("btd,vd->btv", hidden, self.embed)
         return self._matmul_logits("btd,dv->btv", hidden, self.head)
 
+    @jax.jit
     def predict_second(
         self,
         hidden: Float[Array, "B T D"],
-        next_tokens: Int[Array, "B T"],
+        next_tokens: Ids,
         *,
-        positions: Int[Array, "B T"] | None = None,
-        segment_ids: Int[Array, "B T"] | None = None,
+        positions: Ids | None = None,
+        segment_ids: Ids | None = None,
         cache: KVCache | None = None,
     ) -> Output:
         """The multi-token-prediction layer: states whose `mtp_logits` predict the token after `next_tokens`.
@@ -116,6 +126,7 @@ class GLM(nnx.Module):
             cache = KVCache((layer,), cache.length + context.valid.sum(axis=1))
         return Output(x, cache, load[None])
 
+    @jax.jit
     def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Logits from the states of `predict_second`, by the layer's own head or the model's."""
         if self.mtp is None or self.mtp.head is None:
@@ -162,6 +173,17 @@ class GLM(nnx.Module):
         if self.mtp is not None:
             yield self.mtp, f"model.layers.{self.config.num_hidden_layers}.", ()
 
+    def __repr__(self) -> str:
+        embed = self.embed.get_value()
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self))
+        kept = f"only layers {list(self.layer_numbers)} of " if self.truncated else ""
+        mtp = "with" if self.mtp is not None else "without"
+        axes = ", ".join(f"{axis}={size}" for axis, size in embed.sharding.mesh.shape.items() if size > 1)
+        return (
+            f"GLM({count:,} parameters in {embed.dtype}, {kept}{self.config.num_hidden_layers} layers, {mtp} "
+            f"multi-token prediction, on {axes or 'one device'})"
+        )
+
     def _stack(self) -> None:
         dense = [b for b, n in zip(self.blocks, self.layer_numbers, strict=True) if not self.config.is_moe(n)]
         groups = [group for group in (dense, list(self.blocks)[len(dense) :]) if group]
@@ -180,7 +202,7 @@ class GLM(nnx.Module):
         rope = rope_angles(jax.sharding.reshard(positions, tokens_like), self.config.rotary_dim, self.config.rope_theta)
         return Context(rope, slots, segment_ids, valid)
 
-    def _embed(self, table: nnx.Param, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    def _embed(self, table: nnx.Param, tokens: Ids) -> Float[Array, "B T D"]:
         like = self.embed[...]
         tokens = jax.sharding.reshard(tokens, named_sharding(like, "batch", None))
         return weight(table, like=like).at[tokens].get(out_sharding=named_sharding(like, "batch", None, None))

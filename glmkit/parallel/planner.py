@@ -1,19 +1,19 @@
 """Does a model fit its devices? Told from shapes and shardings, before a byte is read.
 
-Counts parameters and the KV cache. Activations, small beside them, and whatever else runs on the devices are not counted.
+Counts parameters and the KV cache; activations, small beside them, are not counted.
 """
 
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import DTypeLike
 
 from glmkit.config import GLMConfig
@@ -29,22 +29,33 @@ from glmkit.sharding import partition_spec
 _MEMINFO = Path("/proc/meminfo")
 
 
-def bytes_per_device(model: GLM) -> int:
-    """Bytes of parameters that each device of the model's mesh holds; the model may be abstract (`rngs=None`)."""
-    return sum(_shard_bytes(leaf, leaf.sharding) for leaf in jax.tree.leaves(model))
+def bytes_per_device(model: GLM, mesh: Mesh | AbstractMesh | None = None) -> int:
+    """Bytes of parameters that each device holds, on the model's mesh or, split by the same rules, on `mesh`.
+
+    The model may be abstract (`rngs=None`).
+    """
+    mesh = mesh or _mesh_of(model)
+    return sum(_shard_bytes(leaf, mesh, leaf.sharding.spec) for leaf in jax.tree.leaves(model))
 
 
-def cache_bytes_per_device(model: GLM, max_len: int, rows: int | None = None) -> int:
+def cache_bytes_per_device(
+    model: GLM, max_len: int, rows: int | None = None, mesh: Mesh | AbstractMesh | None = None
+) -> int:
     """Bytes of keys and values on each device, for `rows` sequences of up to `max_len` tokens.
 
     `rows` defaults to the fewest the mesh can hold, one for each index of its data axis.
     """
-    embed = model.embed.get_value()
-    mesh = embed.sharding.mesh
+    mesh = mesh or _mesh_of(model)
     rows = mesh.shape["data"] if rows is None else rows
-    one_layer = jax.eval_shape(lambda: KVCache.empty(model.config, (None,), rows, max_len, embed.dtype, mesh)).layers
-    sharding = NamedSharding(mesh, partition_spec(LAYER_AXES))
-    return len(model.layer_numbers) * sum(_shard_bytes(array, sharding) for array in jax.tree.leaves(one_layer))
+    dtype = model.embed.get_value().dtype
+    one_layer = jax.eval_shape(lambda: KVCache.empty(model.config, (None,), rows, max_len, dtype, mesh)).layers
+    spec = partition_spec(LAYER_AXES)
+    return len(model.layer_numbers) * sum(_shard_bytes(array, mesh, spec) for array in jax.tree.leaves(one_layer))
+
+
+def _mesh_of(model: GLM) -> Mesh | AbstractMesh:
+    """The mesh that the model's parameters are, or are to be, placed on."""
+    return model.embed.get_value().sharding.mesh
 
 
 def free_bytes(device: jax.Device) -> int:
@@ -60,30 +71,26 @@ def free_bytes(device: jax.Device) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """An abstract model with a cache of `max_len` tokens (0: none), and the bytes each device holds of them."""
+    """A model and a cache of `max_len` tokens (0: none) on a mesh, and the bytes each device holds of them."""
 
     model: GLM
     max_len: int
+    mesh: Mesh | AbstractMesh
 
     @cached_property
     def weights(self) -> int:
         """Bytes of parameters on each device."""
-        return bytes_per_device(self.model)
+        return bytes_per_device(self.model, self.mesh)
 
     @cached_property
     def cache(self) -> int:
         """Bytes of the KV cache on each device."""
-        return cache_bytes_per_device(self.model, self.max_len) if self.max_len else 0
+        return cache_bytes_per_device(self.model, self.max_len, mesh=self.mesh) if self.max_len else 0
 
     @property
     def needed(self) -> int:
         """Bytes of both."""
         return self.weights + self.cache
-
-    @property
-    def mesh(self) -> Mesh | AbstractMesh:
-        """The mesh that the model's shardings name."""
-        return self.model.embed.get_value().sharding.mesh
 
     def in_bfloat16(self) -> "Plan":
         """The plan with trained parameters in bfloat16; buffers keep their dtype."""
@@ -93,14 +100,12 @@ class Plan:
                 return variable
             return variable.replace(variable.get_value().update(dtype=jnp.bfloat16))
 
-        return Plan(map_variables(narrowed, self.model), self.max_len)
+        return replace(self, model=map_variables(narrowed, self.model))
 
     def over_experts(self, size: int) -> "Plan":
         """The plan on a mesh whose expert axis has `size` devices."""
         sizes = {**self.mesh.shape, "expert": size}
-        mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=self.mesh.axis_types)
-        model = jax.tree.map(lambda x: x.update(sharding=NamedSharding(mesh, x.sharding.spec)), self.model)
-        return Plan(model, self.max_len)
+        return replace(self, mesh=AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=self.mesh.axis_types))
 
 
 def require_fit(
@@ -131,7 +136,7 @@ def require_fit(
         layer_numbers=numbers,
         mtp=mtp if whole else None,
     )
-    plan = Plan(model, config.max_position_embeddings if max_len is None else max_len)
+    plan = Plan(model, config.max_position_embeddings if max_len is None else max_len, mesh)
     free = _free_per_device(mesh)
     if plan.needed <= free:
         return
@@ -167,7 +172,7 @@ def _fits(plan: Plan, free: int, prefix: str, more_devices: bool) -> Iterator[st
 
 def _longest(plan: Plan, free: int) -> int:
     """The largest `max_len` up to the plan's that fits, in whole blocks of the cache; 0 if not even one block does."""
-    per_block = cache_bytes_per_device(plan.model, BLOCK)
+    per_block = cache_bytes_per_device(plan.model, BLOCK, mesh=plan.mesh)
     return min(max(free - plan.weights, 0) // per_block * BLOCK, plan.max_len)
 
 
@@ -185,8 +190,8 @@ def _free_per_device(mesh: Mesh) -> int:
     return least // len(local) if local[0].platform == "cpu" else least
 
 
-def _shard_bytes(array: jax.Array | jax.ShapeDtypeStruct, sharding: NamedSharding) -> int:
-    return math.prod(sharding.shard_shape(array.shape)) * array.dtype.itemsize
+def _shard_bytes(array: jax.Array | jax.ShapeDtypeStruct, mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> int:
+    return math.prod(NamedSharding(mesh, spec).shard_shape(array.shape)) * array.dtype.itemsize
 
 
 def _gib(nbytes: int) -> str:

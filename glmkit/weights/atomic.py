@@ -27,7 +27,7 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
     or if the disk is, or becomes, too full.
     """
     final = Path(path).resolve()
-    _refuse_existing(final, overwrite)
+    refuse_existing(final, overwrite)
     partial = final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
         partial.mkdir()
         yield partial
         _sync(partial)
-        _refuse_existing(final, overwrite)
+        refuse_existing(final, overwrite)
         _take_name(partial, final)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -46,7 +46,8 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _refuse_existing(final: Path, overwrite: bool) -> None:
+def refuse_existing(final: Path, overwrite: bool) -> None:
+    """Raise CheckpointError if `final` is a file, or a folder with anything in it that is not to be overwritten."""
     if final.is_dir():
         if not overwrite and any(final.iterdir()):
             raise CheckpointError(f"{final} exists; choose another name or pass overwrite=True")

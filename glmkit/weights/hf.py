@@ -121,6 +121,19 @@ def _on_host(array: jax.Array) -> np.ndarray:
     return np.asarray(jax.make_array_from_single_device_arrays(array.shape, array.sharding, shards))
 
 
+def stored_dtype(path: str | os.PathLike[str]) -> np.dtype:
+    """The narrowest dtype that holds every trained weight of a checkpoint folder exactly.
+
+    Raises `CheckpointError` as `load_hf` does, for what the files' headers tell.
+    """
+    config = GLMConfig.from_hf(path)
+    with CheckpointFiles.open(path) as files:
+        table = checkpoint_table(GLM(config, rngs=None, mtp=_mtp_tables(config, files)))
+        _check_names(table, files, config, complete=True)
+        trained = [part.name for variable, parts in table if not isinstance(variable, Buffer) for part in parts]
+        return DTYPES[_widest(files.tensors[name].dtype for name in trained)]
+
+
 def checkpoint_table(model: GLM) -> list[tuple[nnx.Variable, list[HFTensor]]]:
     """Every parameter of the model with the checkpoint tensors it is made of, in checkpoint order."""
     return [

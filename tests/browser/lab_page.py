@@ -6,7 +6,7 @@ from functools import cached_property
 
 from playwright.sync_api import ConsoleMessage, Page
 
-OPEN_MILLISECONDS = 60_000
+OPEN_MILLISECONDS = 120_000
 
 
 @dataclass

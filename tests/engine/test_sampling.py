@@ -36,7 +36,7 @@ def distribution(logits: np.ndarray, s: Sampling) -> np.ndarray:
 @given(filters, st.integers(0, 10_000))
 def test_filters_equal_their_definitions(settings, seed):
     logits = np.random.default_rng(seed).normal(size=(1, 12)).astype(np.float32) * 3
-    got = np.asarray(jax.nn.softmax(compiled(logits, SamplingBatch.of([settings])), axis=-1))[0]
+    got = np.asarray(jax.nn.softmax(compiled(jnp.asarray(logits), SamplingBatch.of([settings])), axis=-1))[0]
     expected = distribution(logits[0].astype(np.float64), settings)
     # float32 against float64; a token whose cumulative mass is within a rounding of the threshold may go either way.
     near = np.abs(expected - got) > 1e-5
@@ -46,7 +46,7 @@ def test_filters_equal_their_definitions(settings, seed):
 
 
 def test_temperature_zero_is_greedy_and_needs_no_randomness():
-    logits = np.random.default_rng(0).normal(size=(4, 50)).astype(np.float32)
+    logits = jax.random.normal(jax.random.key(0), (4, 50))
     rows = SamplingBatch.of([Sampling(temperature=0.0, seed=i) for i in range(4)])
     np.testing.assert_array_equal(sample(logits, rows, jnp.arange(4)), logits.argmax(-1))
     mixed = SamplingBatch.of([Sampling(temperature=0.0), Sampling(temperature=5.0)] * 2)
@@ -54,7 +54,7 @@ def test_temperature_zero_is_greedy_and_needs_no_randomness():
 
 
 def test_draws_follow_the_distribution():
-    logits = np.tile(np.log([0.5, 0.3, 0.15, 0.05]).astype(np.float32), (4000, 1))
+    logits = jnp.tile(jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05])), (4000, 1))
     rows = SamplingBatch.of([Sampling(seed=i) for i in range(4000)])
     counts = np.bincount(np.asarray(jax.jit(sample)(logits, rows, jnp.zeros(4000, jnp.int32))), minlength=4)
     expected = 4000 * np.array([0.5, 0.3, 0.15, 0.05])
@@ -63,7 +63,7 @@ def test_draws_follow_the_distribution():
 
 
 def test_a_row_draws_the_same_whatever_the_other_rows_hold():
-    logits = np.random.default_rng(1).normal(size=(3, 40)).astype(np.float32)
+    logits = jax.random.normal(jax.random.key(1), (3, 40))
     settings = [Sampling(seed=7), Sampling(seed=8, top_k=3), Sampling(seed=7, temperature=0.3)]
     together = np.asarray(sample(logits, SamplingBatch.of(settings), jnp.array([5, 6, 7])))
     for row in range(3):
@@ -72,7 +72,7 @@ def test_a_row_draws_the_same_whatever_the_other_rows_hold():
 
 
 def test_repetition_penalty_divides_positive_and_multiplies_negative_logits():
-    logits = np.array([[2.0, -1.0, 1.0]], np.float32)
+    logits = jnp.array([[2.0, -1.0, 1.0]])
     rows = SamplingBatch.of([Sampling(repetition_penalty=2.0)])
     got = sampling_logits(logits, rows, jnp.array([[True, True, False]]))
     np.testing.assert_allclose(got, [[1.0, -2.0, 1.0]])

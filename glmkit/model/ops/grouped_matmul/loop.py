@@ -69,14 +69,16 @@ def _by_block(x: Array, w: Array, group_sizes: Array, contract: int) -> Array:
 
 
 def _weight_gradient(x: Array, dy: Array, w: Array, group_sizes: Array) -> Array:
-    """`dw[g] = x_g.T @ dy_g`, accumulated block by block."""
+    """`dw[g] = x_g.T @ dy_g`, accumulated block by block in float32 at least."""
+    wide = jnp.promote_types(w.dtype, jnp.float32)
 
     def step(block, dw):
         own = jnp.where(block.own, block.rows_of(x), 0)
-        update = own.T @ block.rows_of(dy)
+        update = jax.lax.dot(own.T, block.rows_of(dy), preferred_element_type=wide)
         return jax.lax.dynamic_update_index_in_dim(dw, dw[block.group] + update, block.group, axis=0)
 
-    return _fold_blocks(group_sizes, x.shape[0], step, vary_like(jnp.zeros_like(w), x, dy))
+    dw = vary_like(jnp.zeros(w.shape, wide), x, dy)
+    return _fold_blocks(group_sizes, x.shape[0], step, dw).astype(w.dtype)
 
 
 class _Block(NamedTuple):

@@ -1,0 +1,63 @@
+"""`glmkit convert`: a checkpoint from one layout, or dtype, to another, with the files beside its weights."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+LAYOUTS = ("hf", "orbax")
+# What may lie beside weights and configuration, and is taken along byte for byte.
+COMPANIONS = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "generation_config.json", "README.md", "LICENSE"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="a folder in either layout, a bundled name, or a Hub id")
+    parser.add_argument("target", metavar="DST", type=Path, help="the folder to write")
+    parser.add_argument("--to", required=True, choices=LAYOUTS, help="the released safetensors layout, or Orbax")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as it is stored")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST once the new folder is whole")
+    parser.add_argument("--revision", help="of a Hub id: a branch, tag or commit")
+    parser.add_argument("--download", action="store_true", help="fetch more than 20 GB from the Hub")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert in host memory, whatever accelerators there are; DST appears whole or not at all."""
+    import jax
+
+    from glmkit.loading import resolve_source
+    from glmkit.parallel import mesh
+    from glmkit.weights import save, save_hf
+    from glmkit.weights.atomic import refuse_existing
+
+    refuse_existing(args.target, args.overwrite)
+    folder = resolve_source(args.source, revision=args.revision, download=args.download)
+    print(f"reading {folder}", file=sys.stderr)
+    model = _read(folder, mesh(devices=jax.devices("cpu")[:1]), args.dtype)
+    files = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+    print(f"writing {args.target}", file=sys.stderr)
+    if args.to == "orbax":
+        if args.dtype:
+            model.config = replace(model.config, dtype=args.dtype)  # what a later export will store
+        save(model, args.target, files=files, overwrite=args.overwrite)
+    else:
+        save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)
+    print(args.target)
+    return 0
+
+
+def _read(folder: Path, mesh, dtype: str | None):
+    """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly."""
+    from glmkit.config import GLMConfig
+    from glmkit.parallel.planner import require_fit
+    from glmkit.weights import load_hf, restore
+    from glmkit.weights.hf import stored_dtype
+    from glmkit.weights.orbax import is_orbax
+
+    if is_orbax(folder):
+        return restore(folder, mesh, dtype)
+    dtype = stored_dtype(folder) if dtype is None else dtype
+    require_fit(GLMConfig.from_hf(folder), mesh, dtype, max_len=0)
+    return load_hf(folder, mesh, dtype)
