@@ -40,7 +40,7 @@ test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser
 
 test-mesh: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/mesh
+	$(BIN)/python -m pytest tests/mesh -m ""
 
 parity: $(PARITY_VENV)/.installed
 	$(PARITY_VENV)/bin/python -m pytest tests/parity

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from glmkit import __version__
-from glmkit.resources import cache_dir
+from glmkit.resources import cache_dir, compilation_cache_dir
 
 __all__ = ["add_arguments", "report", "run"]
 
@@ -116,8 +116,8 @@ def _caches() -> dict[str, dict[str, Any] | None]:
 
     paths = {
         "hub": constants.HF_HUB_CACHE,
-        "jax compilation": jax.config.jax_compilation_cache_dir,
         "glmkit": cache_dir(),
+        "compilation": jax.config.jax_compilation_cache_dir or compilation_cache_dir(),
     }
     return {name: _cache(Path(path)) if path else None for name, path in paths.items()}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glmkit.errors import GLMKitError
 
-__all__ = ["cache_dir", "data_path"]
+__all__ = ["cache_dir", "compilation_cache_dir", "data_path"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,3 +28,8 @@ def cache_dir() -> Path:
     if chosen := os.environ.get("GLMKIT_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "glmkit"
+
+
+def compilation_cache_dir() -> Path | None:
+    """Where programs that JAX compiled are kept for the next process; None with GLMKIT_COMPILATION_CACHE=0."""
+    return None if os.environ.get("GLMKIT_COMPILATION_CACHE") == "0" else cache_dir() / "compiled"

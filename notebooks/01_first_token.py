@@ -56,7 +56,7 @@ done.content, done.finish_reason, done.usage, done.seed
 question = "What is 905 - 367?"
 for thinking in ("enabled", "disabled", "forced"):
     done = lm.chat(question, thinking=thinking, temperature=0)
-    print(f"{thinking:>8}: {done.content!r} after a thought of {len(done.reasoning or '')} characters")
+    print(f"{thinking:>8}: {done.content!r} after a thought of {len(done.reasoning)} characters")
 
 # %% [markdown]
 # ## What the model really reads
@@ -80,7 +80,7 @@ for delta in lm.chat(question, thinking="forced", temperature=0, stream=True):
     if delta.content and not answering:
         print("\n--- answer ---")
         answering = True
-    print(delta.reasoning or delta.content or "", end="", flush=True)
+    print(delta.reasoning + delta.content, end="", flush=True)
 
 # %% [markdown]
 # ## A second turn

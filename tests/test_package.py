@@ -15,7 +15,7 @@ import glmkit
 
 pytestmark = pytest.mark.smoke
 
-HEAVY = ("jax", "flax", "numpy", "orbax", "tokenizers", "huggingface_hub", "torch", "transformers", "IPython")
+HEAVY = ("jax", "flax", "orbax", "tokenizers", "huggingface_hub", "torch", "transformers", "IPython")
 PUBLIC = [name for name in glmkit.__all__ if not name.startswith("__")]
 
 

@@ -38,3 +38,11 @@ def test_the_cache_follows_the_environment(variables, expected, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert resources.cache_dir() == Path(expected)
+
+
+def test_compiled_programs_are_kept_in_the_cache_unless_that_is_switched_off(monkeypatch):
+    monkeypatch.setenv("GLMKIT_CACHE", "/big/disk")
+    monkeypatch.delenv("GLMKIT_COMPILATION_CACHE", raising=False)
+    assert resources.compilation_cache_dir() == Path("/big/disk/compiled")
+    monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
+    assert resources.compilation_cache_dir() is None

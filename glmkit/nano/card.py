@@ -55,7 +55,8 @@ shown together in training, in either order, in sums or in differences:
 ## How it was made
 
 `glmkit train nano` writes this folder, card included: {tokens:,} tokens of generated problems (seed {r.seed}, nothing
-downloaded) in {r.steps:,} steps of {r.batch_size} x {r.length}, {minutes:.0f} minutes on {hardware}. Muon for matrices
+downloaded) in {steps:,} of at most {r.steps:,} steps of {r.batch_size} x {r.length}, {minutes:.0f} minutes on {hardware};
+the run ends once 128 held-out sums, others than those above, are all worked out exactly. Muon for matrices
 and AdamW for the rest at learning rate {r.learning_rate:g} with a cosine schedule, multi-token-prediction loss
 {r.mtp_weight:g}, experts balanced by their correction bias alone. Weights are stored in bfloat16.
 
@@ -73,7 +74,7 @@ and AdamW for the rest at learning rate {r.learning_rate:g} with a cosine schedu
 
 
 def model_card(
-    config: GLMConfig, recipe: Recipe, accuracy: dict[str, float], n: int, *, minutes: float, hardware: str
+    config: GLMConfig, recipe: Recipe, accuracy: dict[str, float], n: int, *, steps: int, minutes: float, hardware: str
 ) -> str:
     """README.md of the checkpoint. `accuracy` is what `evaluate` measured over `n` held-out additions."""
     idle_experts = (config.n_routed_experts - config.num_experts_per_tok) * config.num_moe_layers
@@ -86,7 +87,8 @@ def model_card(
         digits=MAX_DIGITS,
         n=n,
         rows="\n".join(f"| {mode} | {share:.1%} |" for mode, share in accuracy.items()),
-        tokens=recipe.steps * recipe.batch_size * recipe.length,
+        steps=steps,
+        tokens=steps * recipe.batch_size * recipe.length,
         minutes=minutes,
         hardware=hardware,
     )

@@ -48,28 +48,38 @@ def make_nano(out: Path, recipe: Recipe) -> dict[str, float]:
     save_hf(state.model, work / "draft", files=files, overwrite=True)
     accuracy = _measure(work / "draft")  # what users get: read back, in the stored precision
     hardware = f"{os.cpu_count()} CPU cores" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
-    card = model_card(config, recipe, accuracy, EVALUATED, minutes=state.seconds / 60, hardware=hardware)
+    card = model_card(
+        config, recipe, accuracy, EVALUATED, steps=state.step, minutes=state.seconds / 60, hardware=hardware
+    )
     save_hf(state.model, out, files={**files, "README.md": card.encode()}, overwrite=True)
     shutil.rmtree(work)
     return accuracy
 
 
 def _trained(recipe: Recipe, tokenizer: Tokenizer, model: GLM, path: Path) -> RunState:
-    """The state after the last step, reached from the one in `path` if there is one."""
+    """The state after the last step, reached from the one in `path` if there is one.
+
+    A run ends before its last step as soon as a measurement finds every probed sum worked out exactly.
+    """
     start = state = RunState.start(recipe, model)
     if path.exists():
         start = state = start.restore(path, recipe)
         print(f"going on from step {start.step} in {path}", flush=True)
     saved = time.monotonic()
+    share = 0.0
     for state, metrics in train(recipe, tokenizer, start):
         last = state.step == recipe.steps
         if last or state.step % REPORT_EVERY == 0:
             print(_report(recipe, state, metrics), flush=True)
         if last or state.step % MEASURE_EVERY == 0:
-            print(f"worked out exactly: {exact_share(state.model, tokenizer):.1%} of held-out sums", flush=True)
-        if last or time.monotonic() - saved > SAVE_EVERY:
+            share = exact_share(state.model, tokenizer)
+            print(f"worked out exactly: {share:.1%} of held-out sums", flush=True)
+        enough = share == 1.0
+        if last or enough or time.monotonic() - saved > SAVE_EVERY:
             state.save(path, recipe)
             saved = time.monotonic()
+        if enough:
+            break
     return state
 
 

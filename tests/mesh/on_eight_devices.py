@@ -68,8 +68,8 @@ def main(data: int, expert: int, tensor: int, fsdp: bool) -> None:
                 "logits": worst(results[0][0], results[1][0]),
                 "gradients": worst(results[0][1], results[1][1]),
                 "same_greedy_tokens": greedy(reference) == greedy(model),
-                "expert_spec": str(jax.typeof(model.blocks[1].mlp.gate_up[...]).sharding.spec),
-                "logits_spec": str(jax.typeof(results[1][0]).sharding.spec),
+                "expert_spec": list(jax.typeof(model.blocks[1].mlp.gate_up[...]).sharding.spec),
+                "logits_spec": list(jax.typeof(results[1][0]).sharding.spec),
                 "cache_as_ruled": jax.typeof(model.empty_cache(8, 8).layers[0].k).sharding.spec
                 == partition_spec(("batch", "kv_heads", None, None)),
                 "expert_gathers": expert_gathers(model, tokens),

@@ -196,7 +196,9 @@ def test_exact_share_asks_for_every_token_of_a_completion(tokenizer, config):
 
 
 def test_the_card_states_the_measured_numbers(config):
-    card = model_card(config, RECIPE, {"forced": 0.973, "disabled": 0.41}, 200, minutes=12, hardware="2 CPU cores")
+    card = model_card(
+        config, RECIPE, {"forced": 0.973, "disabled": 0.41}, 200, steps=3, minutes=12, hardware="2 CPU cores"
+    )
     assert "| forced | 97.3% |" in card
     assert "over 200 problems" in card
     assert "{" not in card

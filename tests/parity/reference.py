@@ -43,7 +43,7 @@ class Reference:
         self.model = Glm4MoeForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], attn_implementation="eager", experts_implementation="eager"
         ).eval()
-        stored = load_file(folder / "model.safetensors")
+        stored = {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
         for name, value in self.model.state_dict().items():
             if not torch.equal(value, _fused(stored, name, like=value).to(value.dtype)):
                 raise ValueError(f"{folder}: transformers loaded {name} with other values than the checkpoint's")

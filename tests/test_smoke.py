@@ -1,0 +1,36 @@
+"""What would be the first to notice a new JAX, Flax or Python: a step of training, and the bundled model answering."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import glmkit as gk
+from tiny import model
+
+pytestmark = pytest.mark.smoke
+
+
+def test_the_loss_goes_down_along_its_gradient():
+    graph, params, rest = nnx.split(model(), nnx.Param, ...)
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 16)))
+
+    @jax.jit
+    def loss(params):
+        glm = nnx.merge(graph, params, rest)
+        scores = jax.nn.log_softmax(glm.logits(glm(tokens[:, :-1]).hidden))
+        return -jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1).mean()
+
+    before, gradient = jax.value_and_grad(loss)(params)
+    after = loss(jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient))
+    assert jnp.isfinite(before)
+    assert after < before
+
+
+@pytest.mark.parametrize("thinking", ["enabled", "disabled", "forced"])
+def test_the_bundled_model_answers_in_every_mode(thinking):
+    done = gk.load("nano").chat("What is 2 + 3?", thinking=thinking, temperature=0)
+    assert "5" in done.content
+    assert bool(done.reasoning) == (thinking == "forced") or thinking == "enabled"
+    assert done.finish_reason == "stop"

@@ -1,0 +1,147 @@
+"""Orbax folders: the same model back, in any dtype, and a clear word on a folder that is none or is damaged."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from flax import nnx
+from golden.cases import CASES, write_checkpoint
+
+from glmkit import GLM
+from glmkit.errors import CheckpointError
+from glmkit.weights import load_hf, restore, save, save_hf
+from glmkit.weights.orbax import MANIFEST, is_orbax
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder that holds the tiny model; not to be changed."""
+    folder = tmp_path_factory.mktemp("orbax") / "tiny"
+    save(tiny.model(), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def assert_same(model, expected):
+    """The same structure, with every declaration, and the same bits."""
+    assert jax.tree.structure(model) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(model), jax.tree.leaves(expected), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.sharding == theirs.sharding
+        assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
+
+
+def test_the_same_model_comes_back(saved):
+    assert is_orbax(saved)
+    assert_same(restore(saved), tiny.model())
+
+
+def test_a_stacked_model_in_bfloat16_comes_back_as_such(tmp_path):
+    config, rngs = tiny.CONFIG, nnx.Rngs(0)
+    model = tiny.randomised(GLM(config, rngs=rngs, stacked=True, dtype=jnp.bfloat16, mtp="own"))
+    save(model, tmp_path / "out")
+    assert_same(restore(tmp_path / "out"), model)
+
+
+def test_a_truncated_model_and_one_without_a_prediction_layer(tmp_path):
+    model = GLM(tiny.CONFIG, rngs=nnx.Rngs(0), layer_numbers=(0, 2), mtp=None)
+    save(model, tmp_path / "out")
+    assert restore(tmp_path / "out").layer_numbers == (0, 2)
+    assert_same(restore(tmp_path / "out"), model)
+
+
+def test_weights_are_converted_and_the_correction_bias_stays_in_float32(saved):
+    model = restore(saved, dtype=jnp.bfloat16)
+    router, expected = model.blocks[1].mlp.router, tiny.model().blocks[1].mlp.router
+    assert router.kernel.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(router.kernel.get_value(), expected.kernel.get_value().astype(jnp.bfloat16))
+    assert router.bias.dtype == jnp.float32
+    np.testing.assert_array_equal(router.bias.get_value(), expected.bias.get_value())
+
+
+def test_the_released_layout_survives_the_way_through_orbax(tmp_path):
+    write_checkpoint(tmp_path / "in", CASES["air"])
+    config = json.loads((tmp_path / "in/config.json").read_text())
+    model = load_hf(tmp_path / "in", dtype=jnp.bfloat16)
+    save(model, tmp_path / "orbax")
+    save_hf(restore(tmp_path / "orbax"), tmp_path / "through")
+    save_hf(model, tmp_path / "direct")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "through" / name).read_bytes() == (tmp_path / "direct" / name).read_bytes()
+    assert json.loads((tmp_path / "through/config.json").read_text()) == config
+
+
+def test_a_dtype_that_was_unusual_in_the_checkpoint_is_remembered(tmp_path):
+    write_checkpoint(tmp_path / "in", CASES["air"])
+    config = json.loads((tmp_path / "in/config.json").read_text()) | {"torch_dtype": "float32"}
+    (tmp_path / "in/config.json").write_text(json.dumps(config))  # the tensors are in bfloat16
+    save(load_hf(tmp_path / "in"), tmp_path / "orbax")
+    save_hf(restore(tmp_path / "orbax"), tmp_path / "through")
+    save_hf(load_hf(tmp_path / "in"), tmp_path / "direct")
+    assert (tmp_path / "through/model.safetensors").read_bytes() == (tmp_path / "direct/model.safetensors").read_bytes()
+
+
+def test_files_lie_beside_and_an_existing_folder_is_kept(tmp_path, saved):
+    with pytest.raises(CheckpointError, match="exists; choose another name or pass overwrite=True"):
+        save(tiny.model(), saved)
+    save(tiny.model(), tmp_path / "out", files={"tokenizer.json": b"{}"})
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == b"{}"
+    save(tiny.model(), tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out/tokenizer.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_something_else(tmp_path):
+    assert not is_orbax(tmp_path)
+    with pytest.raises(CheckpointError, match=f"was not written by glmkit.save: it holds no {MANIFEST}"):
+        restore(tmp_path)
+    with pytest.raises(CheckpointError, match="was not written by glmkit.save"):
+        restore(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is corrupt"),
+        ("[]", "is not of version 1"),
+        ('{"version": 99}', "is not of version 1"),
+        ('{"version": 1}', "is corrupt: KeyError"),
+    ],
+)
+def test_an_unreadable_manifest(copy, content, told):
+    (copy / MANIFEST).write_text(content)
+    with pytest.raises(CheckpointError, match=rf"glmkit\.json {told}"):
+        restore(copy)
+
+
+def test_a_manifest_whose_config_calls_for_other_arrays(copy):
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["config"]["vocab_size"] += 1
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"calls for embed of shape \[321, 32\], .* holds of shape \[320, 32\]"):
+        restore(copy)
+
+
+@pytest.mark.parametrize("damage", ["all arrays gone", "an array gone", "no data", "data cut short"])
+def test_damaged_arrays(copy, damage):
+    files = [file for file in copy.rglob("d/*") if file.is_file()]
+    if damage == "all arrays gone":
+        shutil.rmtree(copy / "arrays")
+    elif damage == "an array gone":
+        (copy / "arrays/manifest.ocdbt").unlink()
+    elif damage == "no data":
+        for file in files:
+            file.unlink()
+    else:
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="arrays is damaged"):
+        restore(copy)
