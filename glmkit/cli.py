@@ -32,9 +32,7 @@ class Command:
 COMMANDS = {
     "chat": Command("Answer a prompt.", chat.add_arguments, chat.run),
     "bench": Command("Measure speed, alone or beside transformers.", bench.add_arguments, bench.run),
-    "convert": Command(
-        "Write a checkpoint in another layout or dtype.", convert.add_arguments, convert.run
-    ),
+    "convert": Command("Write a checkpoint in another layout or dtype.", convert.add_arguments, convert.run),
     "lab": Command("Copy the notebooks to a folder and open them in JupyterLab.", lab.add_arguments, lab.run),
     "doctor": Command("Tell versions, devices, memory and caches.", doctor.add_arguments, doctor.run),
 }

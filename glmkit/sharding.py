@@ -42,3 +42,15 @@ def constrain(x: jax.Array, *axes: str | None, like: jax.Array | None = None) ->
     """Lay `x` out by its logical axes on its own mesh, or on the mesh of `like`; free when it already is."""
     sharding = named_sharding(x if like is None else like, *axes)
     return x if sharding is None else jax.sharding.reshard(x, sharding)
+
+
+def handed_out(x: jax.Array) -> jax.Array:
+    """`x` without the mesh axes of size one in its type.
+
+    What leaves the network goes through here, so that on one device it can be indexed and gathered as any array.
+    """
+    sharding = jax.typeof(x).sharding
+    if sharding.mesh.empty:
+        return x
+    spec = PartitionSpec(*(axis if axis and sharding.mesh.shape[axis] > 1 else None for axis in sharding.spec))
+    return jax.sharding.reshard(x, NamedSharding(sharding.mesh, spec))

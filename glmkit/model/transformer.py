@@ -18,7 +18,7 @@ from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.params import Init, stack, unstack, weight
-from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, named_sharding
+from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding
 
 Ids = Int[Array | np.ndarray, "B T"]
 
@@ -93,7 +93,7 @@ class GLM(nnx.Module):
         x, layers, load = self._run_blocks(x, context, cache)
         if cache is not None:
             cache = KVCache(layers, cache.length + context.valid.sum(axis=1))
-        return Output(self.norm(x), cache, load)
+        return Output(handed_out(self.norm(x)), cache, load)
 
     @jax.jit
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -121,10 +121,11 @@ class GLM(nnx.Module):
         context = self._context(next_tokens, positions, segment_ids, cache)
         embedded = self._embed(self.mtp.embed or self.embed, next_tokens)
         layer = None if cache is None else cache.layers[0]
+        hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
         x, layer, load = self.mtp(embedded, hidden, context, layer)
         if cache is not None:
             cache = KVCache((layer,), cache.length + context.valid.sum(axis=1))
-        return Output(x, cache, load[None])
+        return Output(handed_out(x), cache, load[None])
 
     @jax.jit
     def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -184,6 +185,8 @@ class GLM(nnx.Module):
             f"multi-token prediction, on {axes or 'one device'})"
         )
 
+    __str__ = __repr__
+
     def _stack(self) -> None:
         dense = [b for b, n in zip(self.blocks, self.layer_numbers, strict=True) if not self.config.is_moe(n)]
         groups = [group for group in (dense, list(self.blocks)[len(dense) :]) if group]
@@ -208,7 +211,8 @@ class GLM(nnx.Module):
         return weight(table, like=like).at[tokens].get(out_sharding=named_sharding(like, "batch", None, None))
 
     def _matmul_logits(self, equation: str, hidden: Array, matrix: nnx.Param) -> Array:
-        return jnp.einsum(equation, hidden, weight(matrix, like=hidden), preferred_element_type=jnp.float32)
+        hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
+        return handed_out(jnp.einsum(equation, hidden, weight(matrix, like=hidden), preferred_element_type=jnp.float32))
 
     def _run_blocks(
         self, x: Array, context: Context, cache: KVCache | None

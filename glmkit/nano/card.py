@@ -54,8 +54,9 @@ shown together in training, in either order, in sums or in differences:
 
 ## How it was made
 
-`glmkit train nano` writes this folder, card included: {tokens:,} tokens of generated problems (seed {r.seed}, nothing
-downloaded) in {steps:,} of at most {r.steps:,} steps of {r.batch_size} x {r.length}, {minutes:.0f} minutes on {hardware};
+`python -m glmkit.nano` writes this folder, card included: {tokens:,} tokens of generated problems (seed {r.seed},
+nothing downloaded) in {steps:,} of at most {r.steps:,} steps of {r.batch_size} x {r.length}, {minutes:.0f} minutes
+on {hardware};
 the run ends once 128 held-out sums, others than those above, are all worked out exactly. Muon for matrices
 and AdamW for the rest at learning rate {r.learning_rate:g} with a cosine schedule, multi-token-prediction loss
 {r.mtp_weight:g}, experts balanced by their correction bias alone. Weights are stored in bfloat16.

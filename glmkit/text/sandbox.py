@@ -68,7 +68,7 @@ class _Meter:
     def __init__(self) -> None:
         self.printed = 0
         self.built = 0
-        self.deadline = time.monotonic() + MAX_SECONDS
+        self.deadline = time.thread_time() + MAX_SECONDS
 
     def charge(self, printed: int = 0, built: int = 0) -> None:
         self.printed += printed
@@ -77,7 +77,7 @@ class _Meter:
             raise TemplateError(f"chat template: more than {MAX_CHARACTERS} characters or passes; does it loop?")
         if self.built > MAX_BUILT:
             raise TemplateError(f"chat template: builds values of {MAX_BUILT} characters together; does it loop?")
-        if time.monotonic() > self.deadline:
+        if time.thread_time() > self.deadline:
             raise TemplateError(f"chat template: not done after {MAX_SECONDS:g} seconds; does it loop?")
 
 

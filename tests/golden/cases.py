@@ -198,7 +198,7 @@ CASES: dict[str, Case] = {
 def random_tensors(
     config: dict[str, Any],
     seed: int,
-    routing: Routing = Routing(),  # noqa: B008 (frozen)
+    routing: Routing = Routing(),
     mtp: Literal["own", "shared"] | None = None,
     stored: Literal["float32", "bfloat16"] = "bfloat16",
 ) -> dict[str, np.ndarray]:

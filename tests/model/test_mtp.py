@@ -1,4 +1,4 @@
-"""The multi-token-prediction layer against a NumPy reference, which in turn has the reference implementation's numbers."""
+"""The multi-token-prediction layer against a NumPy reference, itself checked against the reference library."""
 
 from typing import Any
 

@@ -5,9 +5,9 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-import tiny
 from jax.sharding import AbstractMesh, AxisType
 
+import tiny
 from glmkit import GLM, GLMConfig
 from glmkit.errors import MemoryPlanError
 from glmkit.parallel import planner
@@ -45,7 +45,9 @@ def test_a_real_model_holds_as_many_bytes_as_were_counted():
 
 def test_a_real_cache_holds_as_many_bytes_as_were_counted():
     cache = tiny.model().empty_cache(3, 600)
-    assert cache_bytes_per_device(tiny.model(), 600, rows=3) == sum(leaf.nbytes for leaf in jax.tree.leaves(cache.layers))
+    assert cache_bytes_per_device(tiny.model(), 600, rows=3) == sum(
+        leaf.nbytes for leaf in jax.tree.leaves(cache.layers)
+    )
 
 
 @pytest.mark.parametrize("mtp", ["own", "shared", None])

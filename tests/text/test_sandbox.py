@@ -102,11 +102,11 @@ ENDLESS = [
 @pytest.mark.parametrize("template", ENDLESS)
 def test_every_template_ends(template, monkeypatch):
     monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.2)
-    started = time.monotonic()
+    started = time.thread_time()
     with pytest.raises(TemplateError, match=r"does it loop|RecursionError"):
         render_jinja(template, "hi")
-    # The clock is read at every pass and call; ten times the budget leaves room for a busy machine.
-    assert time.monotonic() - started < 2
+    # The clock, of this thread's own work, is read at every pass and call: ten times the budget is never reached.
+    assert time.thread_time() - started < 2
 
 
 def test_the_clock_works_outside_the_main_thread(monkeypatch):

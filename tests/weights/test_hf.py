@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from golden.cases import CASES, Case, Routing, random_tensors, tensor_shapes, write_checkpoint
 from safetensors.numpy import load_file, save_file
 
 from glmkit.errors import CheckpointError, ConfigError
 from glmkit.model.params import is_variable
 from glmkit.weights import load_hf, save_hf
 from glmkit.weights.hf import stored_dtype
+from golden.cases import CASES, Case, Routing, random_tensors, tensor_shapes, write_checkpoint
 
 SMALL = {"vocab_size": 32, "hidden_size": 16, "head_dim": 8, "num_attention_heads": 4, "intermediate_size": 24}
 SMALL |= {"moe_intermediate_size": 8, "n_routed_experts": 4, "num_experts_per_tok": 2}

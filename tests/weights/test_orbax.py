@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 from flax import nnx
-from golden.cases import CASES, write_checkpoint
 
+import tiny
 from glmkit import GLM
 from glmkit.errors import CheckpointError
 from glmkit.weights import load_hf, restore, save, save_hf
 from glmkit.weights.orbax import MANIFEST, is_orbax
+from golden.cases import CASES, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_files_lie_beside_and_an_existing_folder_is_kept(tmp_path, saved):
 
 def test_a_folder_of_something_else(tmp_path):
     assert not is_orbax(tmp_path)
-    with pytest.raises(CheckpointError, match=f"was not written by glmkit.save: it holds no {MANIFEST}"):
+    with pytest.raises(CheckpointError, match=rf"was not written by glmkit\.save: it holds no {MANIFEST}"):
         restore(tmp_path)
-    with pytest.raises(CheckpointError, match="was not written by glmkit.save"):
+    with pytest.raises(CheckpointError, match=r"was not written by glmkit\.save"):
         restore(tmp_path / "nowhere")
 
 
