@@ -50,14 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(folder: Path, mesh, dtype: str | None):
     """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly."""
-    from glmkit.config import GLMConfig
     from glmkit.parallel.planner import require_fit
     from glmkit.weights import load_hf, restore
-    from glmkit.weights.hf import stored_dtype
+    from glmkit.weights.hf import read_config, stored_dtype
     from glmkit.weights.orbax import is_orbax
 
     if is_orbax(folder):
         return restore(folder, mesh, dtype)
     dtype = stored_dtype(folder) if dtype is None else dtype
-    require_fit(GLMConfig.from_hf(folder), mesh, dtype, max_len=0)
+    require_fit(read_config(folder), mesh, dtype, max_len=0)
     return load_hf(folder, mesh, dtype)

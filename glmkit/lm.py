@@ -163,7 +163,7 @@ class LM:
         return render_jinja(template, messages, tools=tools, thinking=thinking)
 
     def logprobs(self, tokens: Int[Array | np.ndarray, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B S"]:
-        """Raw log-probability of each token but the first given those before it, `S = T - 1`: temperature 1, no mask."""
+        """Log-probability of each token but the first, `S = T - 1`; raw: temperature 1, no mask."""
         tokens = jnp.asarray(np.asarray(tokens, np.int32))
         if tokens.ndim != 2 or tokens.shape[1] < 2:
             raise RequestError(f"tokens has shape {list(tokens.shape)}; expected [batch, length >= 2]")

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
 from glmkit.model.transformer import default_dtype
 from glmkit.weights.atomic import atomic_folder
+from glmkit.weights.formats import refuse_other_formats
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
 
@@ -50,7 +52,7 @@ def load_hf(
     Raises `CheckpointError` naming the tensor or file that is missing, superfluous, misshapen, corrupt, or (with
     `check_finite`) not finite, before anything else is read.
     """
-    config = GLMConfig.from_hf(path)
+    config = read_config(path)
     with CheckpointFiles.open(path) as files:
         numbers = tuple(range(config.num_hidden_layers))[layers or slice(None)]
         if not numbers:
@@ -121,12 +123,19 @@ def _on_host(array: jax.Array) -> np.ndarray:
     return np.asarray(jax.make_array_from_single_device_arrays(array.shape, array.sharding, shards))
 
 
+def read_config(path: str | os.PathLike[str]) -> GLMConfig:
+    """The config.json of a checkpoint folder. Refuses by name what is no such folder but, say, a GGUF file."""
+    if not (Path(path) / "config.json").is_file():
+        refuse_other_formats(Path(path))
+    return GLMConfig.from_hf(path)
+
+
 def stored_dtype(path: str | os.PathLike[str]) -> np.dtype:
     """The narrowest dtype that holds every trained weight of a checkpoint folder exactly.
 
     Raises `CheckpointError` as `load_hf` does, for what the files' headers tell.
     """
-    config = GLMConfig.from_hf(path)
+    config = read_config(path)
     with CheckpointFiles.open(path) as files:
         table = checkpoint_table(GLM(config, rngs=None, mtp=_mtp_tables(config, files)))
         _check_names(table, files, config, complete=True)

@@ -24,7 +24,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 def grouped_matmul_pallas(
     x: Float[Array, "M K"], w: Float[Array, "G K N"], group_sizes: Int[Array, " G"], interpret: bool = False
 ) -> Float[Array, "M N"]:
-    """As `grouped_matmul_reference`, accumulated in float32. `interpret` runs the kernels in plain JAX, on any device."""
+    """As `grouped_matmul_reference`, accumulated in float32. `interpret` runs the kernels in plain JAX, anywhere."""
     return _product(x, w, group_sizes, transpose=False, interpret=interpret)
 
 
