@@ -31,7 +31,7 @@ class LabPage:
     def open(self, name: str) -> None:
         """Open the notebook `name` in a fresh workspace, and wait for its kernel."""
         self.console_errors.clear()
-        self.page.goto(f"{self.address}/lab/tree/{name}?token={self.token}&reset")
+        self.page.goto(f"{self.address}/lab/tree/{name}?token={self.token}&reset", timeout=OPEN_MILLISECONDS)
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=OPEN_MILLISECONDS)
         # The status bar: the notebook's own indicator says idle before there is a kernel, and what is run then is lost.
         self.page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=OPEN_MILLISECONDS)

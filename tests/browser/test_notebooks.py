@@ -8,7 +8,7 @@ import pytest
 import glmkit.resources
 
 NOTEBOOKS = sorted(path.name for path in glmkit.resources.data_path("notebooks").glob("*.ipynb"))
-RUN_SECONDS = 20
+RUN_SECONDS = 300
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,5 +1,6 @@
 """Whether a model fits: bytes counted from shapes, and the nearest fits, each of which really fits."""
 
+import functools
 import re
 
 import jax
@@ -13,6 +14,8 @@ from glmkit.errors import MemoryPlanError
 from glmkit.parallel import planner
 from glmkit.parallel.planner import Plan, bytes_per_device, cache_bytes_per_device, free_bytes, require_fit
 from glmkit.sharding import MESH_AXES
+from glmkit.weights import load_hf
+from golden.cases import CASES, write_checkpoint
 
 GIB = 2**30
 AIR = GLMConfig.preset("glm-4.5-air")
@@ -22,6 +25,7 @@ def abstract_mesh(data=1, expert=1, tensor=1):
     return AbstractMesh((data, expert, tensor, 1), MESH_AXES, axis_types=(AxisType.Explicit,) * 4)
 
 
+@functools.cache
 def abstract(config=AIR, dtype=jnp.bfloat16, mtp="own", fsdp=False, **sizes):
     return GLM(config, rngs=None, dtype=dtype, mesh=abstract_mesh(**sizes), mtp=mtp, fsdp=fsdp)
 
@@ -36,18 +40,22 @@ def refusal(*arguments, **settings) -> str:
     return str(raised.value)
 
 
-def test_a_real_model_holds_as_many_bytes_as_were_counted():
-    model = tiny.model()
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_checkpoint(folder, CASES["air"])
+    return load_hf(folder)
+
+
+def test_a_real_model_holds_as_many_bytes_as_were_counted(model):
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(model))
     assert bytes_per_device(model) == nbytes
-    assert bytes_per_device(GLM(tiny.CONFIG, rngs=None)) == nbytes
+    assert bytes_per_device(GLM(model.config, rngs=None, mtp="own")) == nbytes
 
 
-def test_a_real_cache_holds_as_many_bytes_as_were_counted():
-    cache = tiny.model().empty_cache(3, 600)
-    assert cache_bytes_per_device(tiny.model(), 600, rows=3) == sum(
-        leaf.nbytes for leaf in jax.tree.leaves(cache.layers)
-    )
+def test_a_real_cache_holds_as_many_bytes_as_were_counted(model):
+    cache = model.empty_cache(3, 600)
+    assert cache_bytes_per_device(model, 600, rows=3) == sum(leaf.nbytes for leaf in jax.tree.leaves(cache.layers))
 
 
 @pytest.mark.parametrize("mtp", ["own", "shared", None])

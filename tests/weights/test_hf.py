@@ -261,6 +261,13 @@ def test_values_that_are_not_finite_are_found_when_asked(tmp_path, tensors, valu
         load_hf(folder, check_finite=True)
 
 
+def test_another_format_is_refused_by_name_though_there_is_no_config(tmp_path):
+    (tmp_path / "glm-q4.gguf").write_bytes(b"GGUF")
+    for path in (tmp_path, tmp_path / "glm-q4.gguf"):
+        with pytest.raises(CheckpointError, match=r"glm-q4\.gguf is a GGUF file, which glmkit does not read"):
+            load_hf(path)
+
+
 def test_another_model_type_is_refused_before_its_weights_are_looked_at(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(SAMPLE.config | {"model_type": "llama"}))
     with pytest.raises(ConfigError, match="llama"):

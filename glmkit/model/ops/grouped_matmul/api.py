@@ -1,22 +1,14 @@
-"""Chooses the backend of the grouped product for the platform being compiled for."""
+"""Chooses the backend of the grouped product."""
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Literal
 
 import jax
 from jaxtyping import Array, Float, Int
 
-from glmkit.model.ops.grouped_matmul.loop import grouped_matmul_loop
-from glmkit.model.ops.grouped_matmul.ragged import grouped_matmul_ragged
-from glmkit.model.ops.grouped_matmul.reference import grouped_matmul_reference
-
 Implementation = Literal["reference", "loop", "ragged", "pallas"]
 
-_IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
-    "reference": grouped_matmul_reference,
-    "loop": grouped_matmul_loop,
-    "ragged": grouped_matmul_ragged,
-}
+_FOR_PLATFORM: dict[str, Implementation] = {"cpu": "loop", "gpu": "pallas", "tpu": "ragged"}
 
 
 def grouped_matmul(
@@ -27,9 +19,10 @@ def grouped_matmul(
 ) -> Float[Array, "M N"]:
     """Multiply rows sorted by group with their group's matrix; rows past the last group give zeros.
 
-    `implementation=None` lets XLA take the one for the platform it compiles for: `loop` on CPU, `pallas` on GPU,
-    `ragged` on TPU.
+    `implementation=None` takes the one for JAX's default backend: `loop` on CPU, `pallas` on GPU, `ragged` on TPU; to
+    compile for another platform ahead of time, name it. Under `jax.shard_map` both operands must vary over the same
+    mesh axes.
     """
-    if implementation is not None:
-        return _IMPLEMENTATIONS[implementation](x, w, group_sizes)
-    return jax.lax.platform_dependent(x, w, group_sizes, cpu=grouped_matmul_loop, default=grouped_matmul_ragged)
+    name = implementation or _FOR_PLATFORM.get(jax.default_backend(), "ragged")
+    module = import_module(f"glmkit.model.ops.grouped_matmul.{name}")  # kernels of other platforms stay unimported
+    return getattr(module, f"grouped_matmul_{name}")(x, w, group_sizes)
