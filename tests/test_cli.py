@@ -1,7 +1,6 @@
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -64,11 +63,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 
 def test_ctrl_c_exits_with_130(monkeypatch):
-    monkeypatch.setitem(
-        cli.COMMANDS,
-        "fail",
-        cli.Command("Fails.", lambda parser: None, lambda args: signal.raise_signal(signal.SIGINT)),
-    )
+    add_failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["fail"]) == 130
 
 

@@ -28,7 +28,9 @@ def test_the_loss_goes_down_along_its_gradient():
 
 @pytest.mark.parametrize("thinking", ["enabled", "disabled", "forced"])
 def test_the_bundled_model_answers_in_every_mode(thinking):
-    done = gk.load("nano").chat("What is 2 + 3?", thinking=thinking, temperature=0)
-    assert "5" in done.content
-    assert bool(done.reasoning) == (thinking == "forced") or thinking == "enabled"
+    done = gk.load("nano").chat("What is 345 + 678?", thinking=thinking, temperature=0)
     assert done.finish_reason == "stop"
+    assert done.content.strip().isdigit()
+    assert bool(done.reasoning) == (thinking != "disabled")
+    if thinking == "forced":  # what its card says it gets right; without a thought it mostly does not
+        assert done.content.strip() == "1023"

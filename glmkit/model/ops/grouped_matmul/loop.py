@@ -17,7 +17,8 @@ from glmkit.model.ops.vary import vary_like
 
 # Up to this many rows a group on average, reading a matrix once for each of its rows is the fastest.
 _FEW_ROWS = 4
-_LARGEST_BLOCK = 512
+# Rows beyond which a larger block is no faster.
+_LARGEST_HALF = 256
 
 Carry = TypeVar("Carry")
 
@@ -94,13 +95,13 @@ class _Block(NamedTuple):
 
 
 def _block_sizes(rows: int, groups: int) -> tuple[int, ...]:
-    """Half a fair group's rows to two fair groups'.
+    """A half, one and one and a half times the rows of a fair group.
 
-    A product of few rows costs as much as one of about 50 before its rows count (the matrix is copied and packed), so
-    most groups should be one block, and few sizes suffice to keep the padding small.
+    A product costs as much as 50 rows before its rows count (the matrix is copied and packed), so most groups should
+    be one block. Three sizes are the compromise with padding, and with compiling one loop for each.
     """
-    half = min(max(1, rows // (2 * groups)), _LARGEST_BLOCK // 4)
-    return tuple(sorted({min(rows, half * n) for n in (1, 2, 3, 4)}))
+    half = min(max(1, rows // (2 * groups)), _LARGEST_HALF)
+    return tuple(sorted({min(rows, half * n) for n in (1, 2, 3)}))
 
 
 def _fold_blocks(group_sizes: Array, rows: int, step: Callable[[_Block, Carry], Carry], carry: Carry) -> Carry:
