@@ -9,13 +9,13 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
-from glmkit.config import GLMConfig
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
 from glmkit.parallel.planner import require_fit
 from glmkit.resources import cache_dir as glmkit_cache, data_path
 from glmkit.text import Tokenizer
 from glmkit.weights import load_hf, restore
+from glmkit.weights.hf import read_config
 from glmkit.weights.hub import resolve
 from glmkit.weights.orbax import is_orbax
 
@@ -57,7 +57,7 @@ def load(
     if is_orbax(folder):
         model = restore(folder, mesh=mesh, dtype=dtype, fsdp=fsdp)
     else:
-        require_fit(GLMConfig.from_hf(folder), mesh=mesh, dtype=dtype, max_len=max_len, layers=layers, fsdp=fsdp)
+        require_fit(read_config(folder), mesh=mesh, dtype=dtype, max_len=max_len, layers=layers, fsdp=fsdp)
         model = load_hf(folder, mesh, dtype, fsdp=fsdp, layers=layers, check_finite=check_finite)
     generation = GenerationConfig.from_hf(folder, model.config)
     return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name))

@@ -39,6 +39,7 @@ def test_a_mesh_computes_what_one_device_computes(sizes, storage, expert_spec):
     assert result["gradients"] < TOLERANCE
     assert result["same_greedy_tokens"]
     assert result["expert_spec"] == expert_spec
-    assert result["logits_spec"] == ["data", None, "tensor"]
+    data, _, tensor = sizes  # what leaves the network carries no mesh axis of size one
+    assert result["logits_spec"] == ["data" if data > 1 else None, None, "tensor" if tensor > 1 else None]
     assert result["cache_as_ruled"]
     assert result["expert_gathers"] == []
