@@ -30,7 +30,7 @@ help:
 demo: $(VENV)/.installed-base
 	$(BIN)/glmkit chat "What is 27 + 58?" --model nano --thinking forced
 	@echo
-	@echo 'Next: $(BIN)/glmkit chat "What is 905 - 367?" --model nano --thinking disabled'
+	@echo 'Next: $(BIN)/glmkit chat "What is 345 + 678?" --model nano --thinking disabled'
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
 
 test: $(VENV)/.installed-dev
