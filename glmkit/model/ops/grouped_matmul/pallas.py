@@ -92,6 +92,7 @@ def _product(x: Array, w: Array, group_sizes: Array, transpose: bool, interpret:
 
         @pl.when(start_ref[block] < end_ref[block])
         def _():
+            # Not jnp.where, of whose constant branches JAX 0.10 makes booleans when it lowers to Triton.
             steps = (group < groups) * pl.cdiv(depth, tiles.depth)
             total = jax.lax.fori_loop(0, steps, accumulate, jnp.zeros((tiles.rows, tiles.columns), jnp.float32))
             _store(out_ref.at[row, column], total, own_row, own_column)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Int
 
 
 class Blocks(NamedTuple):
-    """Block `b` covers rows `[start[b], end[b])`, all of `group[b]`; blocks that are not needed are last and empty."""
+    """Block `b` is rows `[start[b], end[b])`, all of `group[b]`; those not needed come last, with `end <= start`."""
 
     group: Int[Array, " B"]
     start: Int[Array, " B"]
@@ -23,5 +23,5 @@ def cut_blocks(group_sizes: Int[Array, " G"], rows: int, size: int) -> Blocks:
     index = jnp.arange(rows // size + min(groups, rows))
     group = jnp.minimum(jnp.searchsorted(last, index, side="right", method="compare_all"), groups - 1)
     start = (ends - group_sizes)[group] + (index - (last - per_group)[group]) * size
-    # A block that is not needed counts on into the last group and starts at its end or beyond: it becomes empty.
-    return Blocks(group, start, jnp.clip(ends[group], start, start + size))
+    # A block that is not needed counts on in the last group and starts at its end or beyond: it is empty.
+    return Blocks(group, start, jnp.minimum(start + size, ends[group]))
