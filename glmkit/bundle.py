@@ -24,6 +24,6 @@ def _card(model: GLM, name: str) -> str:
         f"# {Path(name).name}\n\n"
         f"A GLM-4.5-shaped mixture of experts in the released layout: {config.num_hidden_layers} layers, "
         f"{config.n_routed_experts} routed experts with {config.num_experts_per_tok} active, "
-        f"{config.num_parameters('own' if model.mtp and model.mtp.embed else None):,} parameters. "
+        f"{model.num_parameters:,} parameters. "
         f"Written by glmkit from `{name}`; its licence is that of the weights it came from.\n"
     )

@@ -51,7 +51,9 @@ class LM:
         self.generation = generation or GenerationConfig.recommended(model.config)
         self._model: GLM | None = model
         self._tokenizer = tokenizer
-        self._engine: Engine | None = Engine(model, max_len or model.config.max_position_embeddings)
+        self._engine: Engine | None = Engine(
+            model, model.config.max_position_embeddings if max_len is None else max_len
+        )
 
     @property
     def model(self) -> GLM:
@@ -91,13 +93,8 @@ class LM:
         result), by default the checkpoint's own. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
         them as they come. Raises `RequestError` or `TemplateError` before anything is computed.
         """
-        if tool_choice not in ("auto", "none"):
-            raise RequestError(f'tool_choice is {tool_choice!r}; expected "auto" or "none"')
-        tools = normalize_tools(tools) if tool_choice == "auto" else []
-        prompt = self.prompt(messages, tools=tools, thinking=thinking)
-        request = self._request(prompt, thinking=thinking, budget=budget, **sampling)
-        parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=f"call_{request.sampling.seed:08x}_")
-        answer = Answer(request, self.tokenizer, prompt=prompt, stop=_stop_strings(stop), parser=parser)
+        turn = {"tools": tools, "tool_choice": tool_choice, "thinking": thinking, "budget": budget, "stop": stop}
+        request, answer = self._turn(messages, **turn, **sampling)
         return self._deliver(request, answer, stream=stream, show=show)
 
     def chat_batch(
@@ -105,28 +102,28 @@ class LM:
     ) -> list[Completion]:
         """Answer many conversations at once, in their order; `settings` as for `chat`.
 
-        One that cannot be served, or fails, is a `Completion` with `error`; the others go on.
+        One that cannot be served is a `Completion` with `error`; the others go on. They share one seed.
         """
-        settings.setdefault("seed", secrets.randbits(32) if settings.get("seed") is None else settings["seed"])
-        thinking, budget = settings.pop("thinking", "enabled"), settings.pop("budget", None)
-        stop, tools = _stop_strings(settings.pop("stop", ())), normalize_tools(settings.pop("tools", None))
+        if settings.get("seed") is None:
+            settings["seed"] = secrets.randbits(32)
+        settings["stop"] = _stop_strings(settings.get("stop", ()))
+        settings["tools"] = normalize_tools(settings.get("tools"))
         results: list[Completion | None] = [None] * len(conversations)
         running: list[tuple[int, Request, Answer]] = []
         for index, messages in enumerate(conversations):
             try:
-                prompt = self.prompt(messages, tools=tools, thinking=thinking)
-                request = self._request(prompt, thinking=thinking, budget=budget, **settings)
+                request, answer = self._turn(messages, call_ids=f"call_{index}_", **settings)
                 self.engine.check_fits(request)
-                parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=f"call_{index}_")
-                running.append(
-                    (index, request, Answer(request, self.tokenizer, prompt=prompt, stop=stop, parser=parser))
-                )
+                running.append((index, request, answer))
             except GLMKitError as error:
                 results[index] = Completion(finish_reason="error", error=error)
         with tqdm(total=len(running), desc="answers", disable=not progress, delay=1, leave=False) as bar:
+            previous = -1
             for row, token in self.engine.generate([request for _, request, _ in running]):
                 running[row][2].feed(token)
-                bar.update(sum(r.finish_reason is not None for _, r, _ in running) - bar.n)
+                if row <= previous:  # a new step has begun
+                    bar.update(sum(r.finish_reason is not None for _, r, _ in running) - bar.n)
+                previous = row
         for index, _, answer in running:
             answer.finish()
             results[index] = answer.completion()
@@ -201,6 +198,28 @@ class LM:
         if part is None:
             raise RequestError(f"this LM ({self.name}) was closed; load it again")
         return part
+
+    def _turn(
+        self,
+        messages: Any,
+        *,
+        tools: Any = None,
+        tool_choice: str = "auto",
+        thinking: Any = "enabled",
+        budget: int | None = None,
+        stop: str | Sequence[str] = (),
+        call_ids: str | None = None,
+        **sampling: Any,
+    ) -> tuple[Request, Answer]:
+        """The request for the next turn of a conversation, and what assembles its answer; tool calls get `call_ids`."""
+        if tool_choice not in ("auto", "none"):
+            raise RequestError(f'tool_choice is {tool_choice!r}; expected "auto" or "none"')
+        tools = normalize_tools(tools) if tool_choice == "auto" else []
+        prompt = self.prompt(messages, tools=tools, thinking=thinking)
+        request = self._request(prompt, thinking=thinking, budget=budget, **sampling)
+        prefix = call_ids or f"call_{request.sampling.seed:08x}_"
+        parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=prefix)
+        return request, Answer(request, self.tokenizer, prompt=prompt, stop=_stop_strings(stop), parser=parser)
 
     def _request(
         self,

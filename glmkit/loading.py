@@ -12,7 +12,7 @@ from jaxtyping import DTypeLike
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
 from glmkit.parallel.planner import require_fit
-from glmkit.resources import cache_dir as glmkit_cache, data_path
+from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer
 from glmkit.weights import load_hf, restore
 from glmkit.weights.hf import read_config
@@ -73,6 +73,7 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
 
 def _keep_compiled_programs() -> None:
     """Point JAX's persistent compilation cache at glmkit's folder, unless the user has pointed it elsewhere."""
-    if jax.config.jax_compilation_cache_dir is None and os.environ.get("GLMKIT_COMPILATION_CACHE") != "0":
-        jax.config.update("jax_compilation_cache_dir", str(glmkit_cache() / "compiled"))
+    folder = compilation_cache_dir()
+    if folder is not None and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -85,6 +85,14 @@ def test_a_batch_keeps_order_and_one_failure_does_not_lose_the_rest(lm):
     assert results[2].tokens == lm.chat("three", max_tokens=4, temperature=0).tokens
 
 
+def test_a_batch_takes_the_settings_of_chat(lm):
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    (without,) = lm.chat_batch(["hi"], tools=tools, tool_choice="none", max_tokens=2, temperature=0, progress=False)
+    assert without.prompt == lm.prompt("hi")
+    (refused,) = lm.chat_batch(["hi"], tool_choice="required", progress=False)
+    assert "tool_choice" in str(refused.error)
+
+
 def test_logprobs_are_those_of_the_whole_forward_pass(lm):
     tokens = np.random.default_rng(0).integers(0, 256, (2, 7))
     logits = np.asarray(model().logits(model()(tokens.astype(np.int32)).hidden), np.float64)
@@ -99,6 +107,7 @@ def test_saving_gives_a_folder_that_loads_to_the_same_answers(lm, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
     assert {"generation_config.json", "README.md"} <= names
+    assert f"{model().num_parameters:,} parameters" in (tmp_path / "out" / "README.md").read_text()
     again = gk.load(tmp_path / "out", max_len=600)
     assert again.chat("hi", max_tokens=6, seed=3).tokens == lm.chat("hi", max_tokens=6, seed=3).tokens
     with pytest.raises(CheckpointError, match="exists"):

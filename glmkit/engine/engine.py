@@ -26,6 +26,8 @@ class Engine:
     """
 
     def __init__(self, model: GLM, max_len: int):
+        if max_len < 1:
+            raise RequestError(f"max_len is {max_len}; expected at least 1 token")
         self.max_len = max_len
         self._leaves, structure = jax.tree.flatten(model)
         self._model = model
@@ -92,7 +94,9 @@ class Engine:
                     return
                 drawn, cache, seen = self._run(cache, fed, live, settings, seen)
         finally:
-            self._caches[rows] = cache
+            # A step that was interrupted has consumed the cache it was given; the next call then makes a new one.
+            if not cache.length.is_deleted():
+                self._caches[rows] = cache
 
     def _prefill(self, batch, cache, settings, seen):
         """Run every prompt through the model in chunks; what each row draws first comes from its last chunk."""

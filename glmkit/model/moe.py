@@ -69,7 +69,7 @@ class MoE(nnx.Module):
         self.down = init.matrix(
             "mlp.experts.{expert}.down_proj.weight", (experts, width, embed), ("expert", "mlp", "embed")
         )
-        self.shared = MLP("mlp.shared_experts", c.shared_intermediate_size, init) if c.n_shared_experts else None
+        self.shared = MLP("mlp.shared_experts", c.shared_intermediate_size, init)
 
     def __call__(
         self, x: Float[Array, "B T D"], valid: Float[Array, "B T"]
@@ -97,7 +97,7 @@ class MoE(nnx.Module):
             return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
 
         routed, load = local(x, valid, *(weight(p, like=x) for p in params))
-        return (routed if self.shared is None else routed + self.shared(x)), load
+        return routed + self.shared(x), load
 
 
 def apply_experts(

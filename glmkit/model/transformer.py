@@ -73,6 +73,35 @@ class GLM(nnx.Module):
         if stacked:
             self._stack()
 
+    @classmethod
+    def abstract(
+        cls,
+        config: GLMConfig,
+        *,
+        mesh: Mesh | None = None,
+        dtype: DTypeLike | None = None,
+        fsdp: bool = False,
+        stacked: bool = False,
+        layers: slice | None = None,
+        mtp: MTPTables | None = "shared",
+    ) -> Self:
+        """Shapes, dtypes and shardings of a model to be loaded, without memory.
+
+        `dtype` defaults to `default_dtype()`. `layers` keeps only these, and then leaves out multi-token prediction.
+        """
+        every = tuple(range(config.num_hidden_layers))
+        numbers = every[layers or slice(None)]
+        return cls(
+            config,
+            rngs=None,
+            dtype=default_dtype() if dtype is None else dtype,
+            mesh=mesh,
+            fsdp=fsdp,
+            stacked=stacked,
+            layer_numbers=numbers,
+            mtp=mtp if numbers == every else None,
+        )
+
     @jax.jit
     def __call__(
         self,
@@ -119,7 +148,7 @@ class GLM(nnx.Module):
         if self.mtp is None:
             raise ValueError("this model has no multi-token-prediction layer (its checkpoint holds none)")
         context = self._context(next_tokens, positions, segment_ids, cache)
-        embedded = self._embed(self.mtp.embed or self.embed, next_tokens)
+        embedded = self._embed(self.embed if self.mtp.embed is None else self.mtp.embed, next_tokens)
         layer = None if cache is None else cache.layers[0]
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
         x, layer, load = self.mtp(embedded, hidden, context, layer)
@@ -138,6 +167,11 @@ class GLM(nnx.Module):
         """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh."""
         embed = self.embed[...]
         return KVCache.empty(self.config, self.layer_counts, rows, capacity, embed.dtype, embed.sharding.mesh)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers this model holds, correction biases and multi-token prediction among them."""
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self))
 
     @property
     def truncated(self) -> bool:
@@ -176,13 +210,12 @@ class GLM(nnx.Module):
 
     def __repr__(self) -> str:
         embed = self.embed.get_value()
-        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self))
         kept = f"only layers {list(self.layer_numbers)} of " if self.truncated else ""
         mtp = "with" if self.mtp is not None else "without"
         axes = ", ".join(f"{axis}={size}" for axis, size in embed.sharding.mesh.shape.items() if size > 1)
         return (
-            f"GLM({count:,} parameters in {embed.dtype}, {kept}{self.config.num_hidden_layers} layers, {mtp} "
-            f"multi-token prediction, on {axes or 'one device'})"
+            f"GLM({self.num_parameters:,} parameters in {embed.dtype}, {kept}{self.config.num_hidden_layers} layers, "
+            f"{mtp} multi-token prediction, on {axes or 'one device'})"
         )
 
     __str__ = __repr__

@@ -1,6 +1,5 @@
 """From nothing to a checkpoint folder: vocabulary, training with resumption, measurement, export."""
 
-import json
 import os
 import shutil
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 import jax
 from flax import nnx
 
+from glmkit.bundle import bundle_files
 from glmkit.engine.answer import Completion
 from glmkit.generation_config import GenerationConfig
 from glmkit.loading import load
@@ -43,8 +43,7 @@ def make_nano(out: Path, recipe: Recipe) -> dict[str, float]:
     config = nano_config(tokenizer, CONTEXT)
     state = _trained(recipe, tokenizer, GLM(config, rngs=nnx.Rngs(recipe.seed)), work / "state.safetensors")
 
-    generation = json.dumps(GenerationConfig.recommended(config).to_hf(), indent=2) + "\n"
-    files = {**tokenizer.files, "generation_config.json": generation.encode()}
+    files = bundle_files(state.model, tokenizer, GenerationConfig.recommended(config), out.name)
     save_hf(state.model, work / "draft", files=files, overwrite=True)
     accuracy = _measure(work / "draft")  # what users get: read back, in the stored precision
     hardware = f"{os.cpu_count()} CPU cores" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind

@@ -23,7 +23,7 @@ from glmkit.model.cache import LAYER_AXES
 from glmkit.model.mtp import MTPTables
 from glmkit.model.ops.attention.blocked import BLOCK
 from glmkit.model.params import map_variables
-from glmkit.model.transformer import default_dtype, single_device_mesh
+from glmkit.model.transformer import single_device_mesh
 from glmkit.sharding import partition_spec
 
 _MEMINFO = Path("/proc/meminfo")
@@ -125,17 +125,7 @@ def require_fit(
     is free, and which other dtype, `max_len` or mesh would fit.
     """
     mesh = single_device_mesh() if mesh is None else mesh
-    numbers = tuple(range(config.num_hidden_layers))[layers or slice(None)]
-    whole = len(numbers) == config.num_hidden_layers
-    model = GLM(
-        config,
-        rngs=None,
-        dtype=default_dtype() if dtype is None else dtype,
-        mesh=mesh,
-        fsdp=fsdp,
-        layer_numbers=numbers,
-        mtp=mtp if whole else None,
-    )
+    model = GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp=mtp)
     plan = Plan(model, config.max_position_embeddings if max_len is None else max_len, mesh)
     free = _free_per_device(mesh)
     if plan.needed <= free:

@@ -24,7 +24,6 @@ from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
-from glmkit.model.transformer import default_dtype
 from glmkit.weights.atomic import atomic_folder
 from glmkit.weights.formats import refuse_other_formats
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
@@ -54,22 +53,12 @@ def load_hf(
     """
     config = read_config(path)
     with CheckpointFiles.open(path) as files:
-        numbers = tuple(range(config.num_hidden_layers))[layers or slice(None)]
-        if not numbers:
+        layout = {"mesh": mesh, "dtype": dtype, "fsdp": fsdp, "stacked": stacked, "layers": layers}
+        abstract = GLM.abstract(config, mtp=_mtp_tables(config, files), **layout)
+        if not abstract.layer_numbers:
             raise CheckpointError(f"layers={layers} keeps none of the {config.num_hidden_layers} layers")
-        whole = len(numbers) == config.num_hidden_layers
-        abstract = GLM(
-            config,
-            rngs=None,
-            dtype=default_dtype() if dtype is None else dtype,
-            mesh=mesh,
-            fsdp=fsdp,
-            stacked=stacked,
-            layer_numbers=numbers,
-            mtp=_mtp_tables(config, files) if whole else None,
-        )
         table = checkpoint_table(abstract)
-        _check_names(table, files, config, complete=whole)
+        _check_names(table, files, config, complete=not abstract.truncated)
         with _progress("reading", sum(files.tensors[t.name].nbytes for _, parts in table for t in parts)) as bar:
             read = {
                 id(v): _read(v, parts, files, check_finite, bar, usual=_stored_dtype(v, config)) for v, parts in table

@@ -105,6 +105,29 @@ def test_abandoning_a_generation_leaves_the_engine_healthy(engine):
     assert run(engine, ask(prompt))[0].tokens == expected
 
 
+def test_an_interrupt_in_the_middle_of_prefill_leaves_the_engine_healthy(engine, monkeypatch):
+    (prompt,) = prompts(530)  # two chunks
+    expected = run(engine, ask(prompt))[0].tokens
+    step, calls = engine._step, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(engine, ask(prompt))
+    assert run(engine, ask(prompt))[0].tokens == expected
+
+
+def test_a_context_of_no_tokens_is_refused():
+    with pytest.raises(RequestError, match="max_len is 0"):
+        Engine(model(), max_len=0)
+
+
 def test_a_thinking_budget_forces_the_thought_closed_and_marks_what_it_forced(engine):
     (prompt,) = prompts(9)
     request = ask(prompt, tokens=8)
