@@ -14,7 +14,7 @@ from glmkit.errors import RequestError
 from glmkit.model import GLM, KVCache
 from glmkit.sharding import mesh_of, partition_spec
 
-PREFILL_CHUNKS = (32, 128, 512)  # token counts a prefill step is compiled for
+PREFILL_CHUNKS = (32, 128, 512, 1024)  # token counts a prefill step is compiled for
 MAX_ROWS = 32
 
 
@@ -103,7 +103,7 @@ class Engine:
         drawn: list[tuple[int, float]] = [(0, 0.0)] * len(batch)
         start, longest = 0, max(len(request.prompt) for request in batch)
         while start < longest:
-            size = next((c for c in PREFILL_CHUNKS if c >= longest - start), PREFILL_CHUNKS[-1])
+            size = _chunk(longest - start)
             tokens = np.zeros((len(batch), size), np.int32)
             segments = np.full((len(batch), size), -1, np.int32)
             for row, request in enumerate(batch):
@@ -139,6 +139,11 @@ class Engine:
         if all(request.sampling.repetition_penalty == 1 for request in batch):
             return None
         return jnp.zeros((len(batch), self._model.config.vocab_size), bool)
+
+
+def _chunk(remaining: int) -> int:
+    """The largest chunk that the remaining tokens of a prompt fill by two thirds, or the smallest there is."""
+    return max((c for c in PREFILL_CHUNKS if 3 * remaining >= 2 * c), default=PREFILL_CHUNKS[0])
 
 
 def _step(

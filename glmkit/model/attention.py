@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Int
 from glmkit.model.cache import LAYER_AXES, LayerCache
 from glmkit.model.layers import RMSNorm, Rope, rotate
 from glmkit.model.ops.attention import attention_blocked, attention_reference
+from glmkit.model.ops.linear import linear
 from glmkit.model.params import Init, weight
-from glmkit.sharding import mesh_of, named_sharding, partition_spec
+from glmkit.sharding import mesh_of, partition_spec
 
 _TOKENS = partition_spec(("batch", None))
 _QUERIES = partition_spec(("batch", None, "kv_heads", None, None))
@@ -30,6 +31,7 @@ class Attention(nnx.Module):
         self.k = init.matrix("self_attn.k_proj.weight", (embed, kv, channels), ("embed", "kv_heads", "head_dim"))
         self.v = init.matrix("self_attn.v_proj.weight", (embed, kv, channels), ("embed", "kv_heads", "head_dim"))
         self.o = init.matrix("self_attn.o_proj.weight", (kv, group, channels, embed), (*heads, "embed"), contract=3)
+        self.rotary_dim = c.rotary_dim
         bias, norm = c.attention_bias, c.use_qk_norm
         self.q_bias = init.zeros("self_attn.q_proj.bias", (kv, group, channels), heads) if bias else None
         self.k_bias = init.zeros("self_attn.k_proj.bias", (kv, channels), ("kv_heads", "head_dim")) if bias else None
@@ -46,19 +48,18 @@ class Attention(nnx.Module):
         cache: LayerCache | None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """Without a cache, tokens see earlier ones of their segment; with one, all that it holds up to them."""
-        q = self._project(x, "btd,dkgc->btkgc", self.q, self.q_bias, self.q_norm)
-        k = self._project(x, "btd,dkc->btkc", self.k, self.k_bias, self.k_norm)
-        v = self._project(x, "btd,dkc->btkc", self.v, self.v_bias, None)
-        q, k = rotate(q, rope), rotate(k, rope)
+        q = self._project(x, self.q, self.q_bias, self.q_norm)
+        k = self._project(x, self.k, self.k_bias, self.k_norm)
+        v = self._project(x, self.v, self.v_bias, None)
+        q, k = rotate(q, rope, self.rotary_dim), rotate(k, rope, self.rotary_dim)
         if cache is None:
             heads = _attend(q, k, v, segment_ids)
         else:
             heads, cache = _attend_cached(q, k, v, slots, cache)
-        out = named_sharding(x, "batch", None, None)
-        return jnp.einsum("btkgc,kgcd->btd", heads, weight(self.o, like=x), out_sharding=out), cache
+        return linear(heads, weight(self.o, like=x), contract=3), cache
 
-    def _project(self, x, equation, matrix, bias, norm) -> Array:
-        y = jnp.einsum(equation, x, weight(matrix, like=x))
+    def _project(self, x, matrix, bias, norm) -> Array:
+        y = linear(x, weight(matrix, like=x))
         if bias is not None:
             y = y + weight(bias, like=x)
         return y if norm is None else norm(y)

@@ -9,8 +9,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from glmkit.model.ops.linear import linear
 from glmkit.model.params import Init, weight
-from glmkit.sharding import named_sharding
 
 
 class RMSNorm(nnx.Module):
@@ -35,10 +35,9 @@ class MLP(nnx.Module):
         self.down = init.matrix(f"{prefix}.down_proj.weight", (width, embed), ("mlp", "embed"))
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        gate_up = jnp.einsum("btd,dgf->btgf", x, weight(self.gate_up, like=x))
+        gate_up = linear(x, weight(self.gate_up, like=x))
         hidden = jax.nn.silu(gate_up[..., 0, :]) * gate_up[..., 1, :]
-        out = named_sharding(x, "batch", None, None)
-        return jnp.einsum("btf,fd->btd", hidden, weight(self.down, like=x), out_sharding=out)
+        return linear(hidden, weight(self.down, like=x))
 
 
 @functools.lru_cache
@@ -50,25 +49,27 @@ def rope_frequencies(rotary_dim: int, theta: float) -> np.ndarray:
 
 
 class Rope(NamedTuple):
-    """Cosine and sine of each position's rotation, float32; `R` is half the rotary dimension."""
+    """Each position's rotation, float32: `cos` of a channel itself and `sin` of the one it is paired with."""
 
-    cos: Float[Array, "B T R"]
-    sin: Float[Array, "B T R"]
+    cos: Float[Array, "B T C"]  # 1 for channels that pass
+    sin: Float[Array, "B T C"]  # negative for the first of a pair, 0 for channels that pass
 
 
-def rope_angles(positions: Int[Array, "B T"], rotary_dim: int, theta: float) -> Rope:
-    """The rotation of each position.
+def rope_angles(positions: Int[Array, "B T"], rotary_dim: int, head_dim: int, theta: float) -> Rope:
+    """The rotation of each position in the first `rotary_dim` of `head_dim` channels.
 
     Integers up to 2**24 are exact in float32; the product with a frequency is rounded once, as in the reference.
     """
     angles = positions[..., None].astype(jnp.float32) * rope_frequencies(rotary_dim, theta)
-    return Rope(jnp.cos(angles), jnp.sin(angles))
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    passed = jnp.zeros((*positions.shape, head_dim - rotary_dim), jnp.float32)
+    return Rope(jnp.concatenate([cos, cos, passed + 1], -1), jnp.concatenate([-sin, sin, passed], -1))
 
 
-def rotate(x: Float[Array, "B T *H C"], rope: Rope) -> Float[Array, "B T *H C"]:
-    """Rotate the first `2 R` channels of each head, pairing channel `i` with `i + R` (half-split); the rest pass."""
+def rotate(x: Float[Array, "B T *H C"], rope: Rope, rotary_dim: int) -> Float[Array, "B T *H C"]:
+    """Rotate the first `rotary_dim` channels of each head, pairing the first half of them with the second."""
     heads = (1,) * (x.ndim - 3)
     cos, sin = (table.reshape(*table.shape[:2], *heads, -1).astype(x.dtype) for table in rope)
-    half = cos.shape[-1]
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
+    half = rotary_dim // 2
+    partner = jnp.concatenate([x[..., half:rotary_dim], x[..., :half], x[..., rotary_dim:]], axis=-1)
+    return x * cos + partner * sin

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import LayerCache
 from glmkit.model.layers import RMSNorm
+from glmkit.model.ops.linear import linear
 from glmkit.model.params import Init, weight
-from glmkit.sharding import named_sharding
 
 MTPTables = Literal["own", "shared"]
 
@@ -45,7 +45,5 @@ class MTP(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], LayerCache | None, Float[Array, " E"]]:
         """The normed state that the head turns into logits of the token after next, and the block's cache and load."""
         pair = jnp.concatenate([self.embedding_norm(embedded), self.hidden_norm(hidden)], axis=-1)
-        out = named_sharding(pair, "batch", None, None)
-        x = jnp.einsum("bte,ed->btd", pair, weight(self.project, like=pair), out_sharding=out)
-        x, cache, load = self.block(x, context, cache)
+        x, cache, load = self.block(linear(pair, weight(self.project, like=pair)), context, cache)
         return self.norm(x), cache, load

@@ -17,7 +17,9 @@ from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.mtp import MTP, MTPTables
-from glmkit.model.params import Init, stack, unstack, weight
+from glmkit.model.ops.linear import linear
+from glmkit.model.ops.zero_gradient import zero_gradient
+from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weight
 from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding
 
 Ids = Int[Array | np.ndarray, "B T"]
@@ -122,14 +124,12 @@ class GLM(nnx.Module):
         x, layers, load = self._run_blocks(x, context, cache)
         if cache is not None:
             cache = KVCache(layers, cache.length + context.valid.sum(axis=1))
-        return Output(handed_out(self.norm(x)), cache, load)
+        return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, load)
 
     @jax.jit
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Next-token logits in float32, from hidden states after the final norm."""
-        if self.head is None:
-            return self._matmul_logits("btd,vd->btv", hidden, self.embed)
-        return self._matmul_logits("btd,dv->btv", hidden, self.head)
+        return self._logits(hidden, self.head)
 
     @jax.jit
     def predict_second(
@@ -159,9 +159,7 @@ class GLM(nnx.Module):
     @jax.jit
     def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Logits from the states of `predict_second`, by the layer's own head or the model's."""
-        if self.mtp is None or self.mtp.head is None:
-            return self.logits(hidden)
-        return self._matmul_logits("btd,dv->btv", hidden, self.mtp.head)
+        return self._logits(hidden, self.head if self.mtp is None or self.mtp.head is None else self.mtp.head)
 
     def empty_cache(self, rows: int, capacity: int) -> KVCache:
         """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh."""
@@ -235,7 +233,8 @@ class GLM(nnx.Module):
         slots = _count_within_segments(segment_ids) if cache is None else cache.slots(valid)
         if positions is None:
             positions = jnp.maximum(slots, 0)
-        rope = rope_angles(jax.sharding.reshard(positions, tokens_like), self.config.rotary_dim, self.config.rope_theta)
+        c, positions = self.config, jax.sharding.reshard(positions, tokens_like)
+        rope = rope_angles(positions, c.rotary_dim, c.head_dim, c.rope_theta)
         return Context(rope, slots, segment_ids, valid)
 
     def _embed(self, table: nnx.Param, tokens: Ids) -> Float[Array, "B T D"]:
@@ -243,9 +242,19 @@ class GLM(nnx.Module):
         tokens = jax.sharding.reshard(tokens, named_sharding(like, "batch", None))
         return weight(table, like=like).at[tokens].get(out_sharding=named_sharding(like, "batch", None, None))
 
-    def _matmul_logits(self, equation: str, hidden: Array, matrix: nnx.Param) -> Array:
+    def _outside_the_loss(self) -> list[jax.Array]:
+        """What a loss may do without: the head, multi-token prediction, and the buffers that no loss depends on."""
+        blocks = jax.tree.leaves(self.blocks, is_leaf=is_variable)
+        buffers = [variable for variable in blocks if isinstance(variable, Buffer)]
+        return jax.tree.leaves((self.head, self.mtp, buffers))
+
+    def _logits(self, hidden: Array, head: nnx.Param | None) -> Array:
+        """By a head, or where the model has none by its embedding."""
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
-        return handed_out(jnp.einsum(equation, hidden, weight(matrix, like=hidden), preferred_element_type=jnp.float32))
+        if head is not None:
+            return handed_out(linear(hidden, weight(head, like=hidden), dtype=jnp.float32))
+        table = weight(self.embed, like=hidden)
+        return handed_out(jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32))
 
     def _run_blocks(
         self, x: Array, context: Context, cache: KVCache | None

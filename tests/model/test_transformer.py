@@ -103,6 +103,21 @@ def test_every_parameter_but_the_correction_bias_gets_a_gradient():
     assert len(silent) == 3  # two routed layers and the prediction layer
 
 
+def test_a_gradient_taken_outside_jit_has_zeros_for_what_the_loss_leaves_out():
+    """The head, multi-token prediction and correction biases of a loss over hidden states; JAX itself would raise."""
+    tokens = random_tokens(2, 8)
+
+    def loss(network):
+        return (network(tokens).hidden ** 2).mean()
+
+    gradient, compiled = jax.grad(loss)(model()), jax.jit(jax.grad(loss))(model())
+    assert not np.any(np.asarray(gradient.head[...]))
+    assert not any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(gradient.mtp))
+    # Float32 sums of two programs, in another order.
+    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(compiled), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6 * max(1.0, float(np.abs(other).max())))
+
+
 def test_truncated_model_keeps_the_checkpoints_layer_numbers():
     part = GLM(CONFIG, rngs=None, layer_numbers=(0, 1), mtp=None)
     assert part.truncated

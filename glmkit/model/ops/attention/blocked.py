@@ -1,7 +1,8 @@
-"""Attention over a preallocated cache, in blocks of keys with a running softmax.
+"""Attention over a preallocated cache: blocks of queries, each over blocks of keys with a running softmax.
 
-The trip count follows the fullest row, so a decode step costs what the context holds and not what the cache could
-hold, in one compiled program for every length. Not differentiable: a loop of dynamic length has no reverse.
+A block of queries reads keys only as far as its furthest one sees, so a step costs what the context holds and not
+what the cache could hold, in one compiled program for every length. Not differentiable: a loop of dynamic length has
+no reverse.
 """
 
 import jax
@@ -12,6 +13,9 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
 
 BLOCK = 256  # keys per step; a cache's capacity is a multiple of it
+_QUERIES = (
+    128  # tokens per block: a block's scores stay in the cache of a CPU core, and little above the diagonal is done
+)
 
 
 def attention_blocked(
@@ -22,25 +26,42 @@ def attention_blocked(
 ) -> Float[Array, "B T KV G C"]:
     """Each query sees the keys in slots `0 .. slots[b, t]`; a query with a negative slot gives zeros."""
     rows, steps, kv_heads, group, channels = q.shape
+    size = min(_QUERIES, steps)
+    count = -(-steps // size)
+    missing = ((0, 0), (0, count * size - steps))
+    slots = jnp.pad(slots, missing, constant_values=-1).reshape(rows, count, size)
+    q = jnp.pad(q * channels**-0.5, (*missing, (0, 0), (0, 0), (0, 0)))
+    q = q.reshape(rows, count, size, kv_heads, group, channels).transpose(1, 0, 3, 4, 2, 5)
+    blocks = q.reshape(count, rows, kv_heads, group * size, channels), jnp.tile(slots.swapaxes(0, 1), (1, 1, group))
+    if count == 1:
+        out = _one_block(blocks[0][0], k, v, blocks[1][0])
+    else:
+        out = jax.lax.map(lambda block: _one_block(block[0], k, v, block[1]), blocks)
+    out = out.reshape(count, rows, kv_heads, group, size, channels).transpose(1, 0, 4, 2, 3, 5)
+    return out.reshape(rows, count * size, kv_heads, group, channels)[:, :steps]
+
+
+def _one_block(
+    q: Float[Array, "B KV Q C"], k: Float[Array, "B KV S C"], v: Float[Array, "B KV S C"], slots: Int[Array, "B Q"]
+) -> Float[Array, "B KV Q C"]:
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    queries = (q * channels**-0.5).transpose(0, 2, 3, 1, 4).reshape(rows, kv_heads, group * steps, channels)
-    last = jnp.tile(slots, (1, group))[:, None, :, None]  # [B, 1, G T, 1]
+    last = slots[:, None, :, None]
 
     def step(i, carry):
         highest, total, out = carry
         keys, values = (jax.lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, axis=2) for x in (k, v))
-        scores = jnp.einsum("bkqc,bksc->bkqs", queries, keys, preferred_element_type=wide)
-        visible = i * BLOCK + jnp.arange(BLOCK) <= last
-        new_highest = jnp.maximum(highest, jnp.where(visible, scores, MASKED).max(-1, keepdims=True))
-        weights = jnp.where(visible, jnp.exp(scores - new_highest), 0)
+        scores = jnp.einsum("bkqc,bksc->bkqs", q, keys, preferred_element_type=wide)
+        scores = jnp.where(i * BLOCK + jnp.arange(BLOCK) <= last, scores, MASKED)
+        # The first block holds a key for every query that sees any, so this is never the mask's value for one of them.
+        new_highest = jnp.maximum(highest, scores.max(-1, keepdims=True))
+        weights = jnp.exp(scores - new_highest)
         decay = jnp.exp(highest - new_highest)
         total = total * decay + weights.sum(-1, keepdims=True)
         update = jnp.einsum("bkqs,bksc->bkqc", weights.astype(v.dtype), values, preferred_element_type=wide)
         return new_highest, total, out * decay + update
 
-    shape = (rows, kv_heads, group * steps)
-    start = (jnp.full((*shape, 1), MASKED, wide), jnp.zeros((*shape, 1), wide), jnp.zeros((*shape, channels), wide))
+    column = (*q.shape[:3], 1)
+    start = (jnp.full(column, MASKED, wide), jnp.zeros(column, wide), jnp.zeros(q.shape, wide))
     start = tuple(vary_like(x, q, k, slots) for x in start)
     _, total, out = jax.lax.fori_loop(0, jnp.max(slots) // BLOCK + 1, step, start)
-    out = jnp.where(total > 0, out / jnp.where(total > 0, total, 1), 0).astype(v.dtype)
-    return out.reshape(rows, kv_heads, group, steps, channels).transpose(0, 3, 1, 2, 4)
+    return jnp.where(last >= 0, out / jnp.where(last >= 0, total, 1), 0).astype(v.dtype)

@@ -1,0 +1,53 @@
+"""A linear map of activations: their last axes against the first axes of a weight, both in stored order."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, DTypeLike, Float
+
+from glmkit.model.ops.row_product import row_product
+from glmkit.sharding import handed_out, mesh_of
+
+
+def linear(
+    x: Float[Array, "*Lead"], w: Float[Array, "*Weight"], contract: int = 1, dtype: DTypeLike | None = None
+) -> Float[Array, "*Out"]:
+    """`[*rows, *in]` and `[*in, *out]` to `[*rows, *out]`, where `in` is `contract` axes.
+
+    The result has `dtype`, by default that of the operands, and the sharding of its operands' remaining axes, whether
+    or not a contracted axis is split. A single row on CPU goes through `row_product`.
+    """
+    rows, out_shape = x.shape[: x.ndim - contract], w.shape[contract:]
+    mesh = mesh_of(x)
+    if math.prod(rows) == 1 and mesh.size <= 1 and jax.default_backend() == "cpu":
+        y = _one_row(handed_out(x).ravel(), handed_out(w).reshape(x.size, -1), jnp.dtype(dtype or w.dtype))
+        y = y.reshape(*rows, *out_shape)
+        return y if mesh.empty else jax.sharding.reshard(y, _out_sharding(x, w, contract))
+    # Not an einsum: that contracts in an order of its own, for which XLA copies the weight transposed.
+    axes = tuple(range(len(rows), x.ndim)), tuple(range(contract))
+    sharding = None if mesh.empty else _out_sharding(x, w, contract)
+    return jax.lax.dot_general(x, w, (axes, ((), ())), preferred_element_type=dtype, out_sharding=sharding)
+
+
+def _out_sharding(x: Array, w: Array, contract: int) -> NamedSharding:
+    rows, out = jax.typeof(x).sharding.spec[: x.ndim - contract], jax.typeof(w).sharding.spec[contract:]
+    return NamedSharding(mesh_of(x), PartitionSpec(*rows, *out))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _one_row(x: Float[Array, " K"], w: Float[Array, "K N"], dtype: jnp.dtype) -> Float[Array, "1 N"]:
+    return row_product(x, w[None], 0).astype(dtype)
+
+
+def _one_row_forward(x, w, dtype):
+    return _one_row(x, w, dtype), (x, w)
+
+
+def _one_row_backward(dtype, residuals, dy):
+    return jax.vjp(lambda x, w: jnp.matmul(x[None], w, preferred_element_type=dtype), *residuals)[1](dy)
+
+
+_one_row.defvjp(_one_row_forward, _one_row_backward)

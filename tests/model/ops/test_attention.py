@@ -1,0 +1,39 @@
+"""Attention over a cache against the definition, for rows filled to different lengths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from glmkit.model.ops.attention import attention_blocked, attention_reference
+
+# A running softmax sums up to 700 weighted values around 1 in another order, in float32.
+TOLERANCE = 1e-5
+CAPACITY = 768
+
+
+def case(steps, starts):
+    """Random queries, keys and values; a row that starts below zero is padding."""
+    rng = np.random.default_rng(0)
+    rows = len(starts)
+    q = rng.standard_normal((rows, steps, 2, 3, 8))
+    k, v = rng.standard_normal((2, rows, 2, CAPACITY, 8))
+    slots = np.asarray(starts)[:, None] + np.arange(steps)
+    slots[np.asarray(starts) < 0] = -1
+    return (*(jnp.asarray(x, jnp.float32) for x in (q, k, v)), jnp.asarray(slots, jnp.int32))
+
+
+@pytest.mark.parametrize("steps", [1, 5, 128, 300])
+def test_a_query_sees_the_cache_up_to_its_slot_and_padding_gives_zeros(steps):
+    q, k, v, slots = case(steps, [0, 200, 400, -1])
+    visible = jnp.arange(CAPACITY) <= slots[..., None]
+    expected = attention_reference(q, k.swapaxes(1, 2), v.swapaxes(1, 2), visible)
+    result = jax.jit(attention_blocked)(q, k, v, slots)
+    np.testing.assert_allclose(result[:3], expected[:3], atol=TOLERANCE)
+    assert not np.asarray(result[3]).any()
+
+
+def test_what_lies_past_a_querys_slot_does_not_matter():
+    q, k, v, slots = case(300, [0, 10])
+    stale = (x.at[:, :, 320:].set(1e6) for x in (k, v))
+    np.testing.assert_array_equal(attention_blocked(q, *stale, slots), attention_blocked(q, k, v, slots))
