@@ -187,6 +187,16 @@ class GLMConfig:
         """How many layers `moe_layers` names."""
         return len(self.moe_layers)
 
+    def context(self, max_len: int | None) -> int:
+        """`max_len`, or by default the model's own context. Raises `ConfigError` for one the model cannot have."""
+        if max_len is None:
+            return self.max_position_embeddings
+        if not 1 <= max_len <= self.max_position_embeddings:
+            raise ConfigError(
+                f"max_len is {max_len}; expected 1 to {self.max_position_embeddings}, the model's context"
+            )
+        return max_len
+
     def is_moe(self, layer: int) -> bool:
         """Whether the checkpoint's `layer` has routed experts; multi-token prediction is the last layer."""
         count = self.num_hidden_layers + self.num_nextn_predict_layers

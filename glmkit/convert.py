@@ -50,13 +50,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(folder: Path, mesh, dtype: str | None):
     """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly."""
+    from glmkit.model import GLM
     from glmkit.parallel.planner import require_fit
     from glmkit.weights import load_hf, restore
     from glmkit.weights.hf import read_config, stored_dtype
-    from glmkit.weights.orbax import is_orbax
+    from glmkit.weights.orbax import Manifest, is_orbax
 
     if is_orbax(folder):
+        require_fit(Manifest.read(folder).abstract(mesh, dtype, fsdp=False), max_len=0)
         return restore(folder, mesh, dtype)
     dtype = stored_dtype(folder) if dtype is None else dtype
-    require_fit(read_config(folder), mesh, dtype, max_len=0)
+    require_fit(GLM.abstract(read_config(folder), mesh=mesh, dtype=dtype, mtp="own"), max_len=0)
     return load_hf(folder, mesh, dtype)

@@ -51,9 +51,7 @@ class LM:
         self.generation = generation or GenerationConfig.recommended(model.config)
         self._model: GLM | None = model
         self._tokenizer = tokenizer
-        self._engine: Engine | None = Engine(
-            model, model.config.max_position_embeddings if max_len is None else max_len
-        )
+        self._engine: Engine | None = Engine(model, model.config.context(max_len))
 
     @property
     def model(self) -> GLM:

@@ -9,15 +9,18 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
+from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
+from glmkit.model import GLM
+from glmkit.model.transformer import default_dtype
 from glmkit.parallel.planner import require_fit
 from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer
 from glmkit.weights import load_hf, restore
 from glmkit.weights.hf import read_config
 from glmkit.weights.hub import resolve
-from glmkit.weights.orbax import is_orbax
+from glmkit.weights.orbax import Manifest, is_orbax
 
 BUNDLED = MappingProxyType({"nano": "checkpoints/glm-nano"})
 HUB_IDS = MappingProxyType(
@@ -47,17 +50,28 @@ def load(
     """Load a bundled name ("nano"), a released model's name, a folder in the released or the Orbax layout, or a Hub id.
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the context to allocate for, to the
-    model's own. Before a byte is read, what is needed per device is compared with what is free. Compiled programs are
-    kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0 is set).
+    model's own. `layers` keeps only these, for study. Before a byte is read, what is needed per device is compared with
+    what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another (or
+    GLMKIT_COMPILATION_CACHE=0 is set).
     Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
+    dtype = default_dtype() if dtype is None else dtype
     if is_orbax(folder):
-        model = restore(folder, mesh=mesh, dtype=dtype, fsdp=fsdp)
+        if layers is not None:
+            raise CheckpointError(
+                f"layers={layers}: {folder} is an Orbax folder and read whole; convert it to hf first"
+            )
+        manifest = Manifest.read(folder)
+        require_fit(manifest.abstract(mesh, dtype, fsdp), manifest.config.context(max_len))
+        model = restore(folder, mesh, dtype, fsdp=fsdp, check_finite=check_finite)
     else:
-        require_fit(read_config(folder), mesh=mesh, dtype=dtype, max_len=max_len, layers=layers, fsdp=fsdp)
+        config = read_config(folder)
+        require_fit(
+            GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp="own"), config.context(max_len)
+        )
         model = load_hf(folder, mesh, dtype, fsdp=fsdp, layers=layers, check_finite=check_finite)
     generation = GenerationConfig.from_hf(folder, model.config)
     return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name))

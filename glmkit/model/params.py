@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,18 @@ class HFTensor:
     shape: tuple[int, ...]
     index: tuple[int | slice, ...]  # into the parameter
     contract: int | None
+
+    def row_blocks(self, rows: int) -> Iterator[tuple[slice, "HFTensor"]]:
+        """The tensor in blocks of at most `rows` rows, where its rows are one axis of the parameter; else whole."""
+        whole = [axis for axis, at in enumerate(self.index) if at == slice(None)]
+        if len(self.shape) != 2 or len(whole) != 2:
+            yield slice(None), self
+            return
+        axis = whole[-1] if self.contract else whole[0]
+        for start in range(0, self.shape[0], rows):
+            block = slice(start, min(start + rows, self.shape[0]))
+            index = (*self.index[:axis], block, *self.index[axis + 1 :])
+            yield block, replace(self, shape=(block.stop - block.start, self.shape[1]), index=index)
 
     def from_hf(self, tensor, part_shape: tuple[int, ...]):
         """The checkpoint's array, laid out as the part of the parameter at `index` (a view where possible)."""

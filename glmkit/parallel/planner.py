@@ -14,16 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import DTypeLike
 
-from glmkit.config import GLMConfig
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Buffer, KVCache
 from glmkit.model.cache import LAYER_AXES
-from glmkit.model.mtp import MTPTables
 from glmkit.model.ops.attention.blocked import BLOCK
 from glmkit.model.params import map_variables
-from glmkit.model.transformer import single_device_mesh
 from glmkit.sharding import partition_spec
 
 _MEMINFO = Path("/proc/meminfo")
@@ -108,25 +104,14 @@ class Plan:
         return replace(self, mesh=AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=self.mesh.axis_types))
 
 
-def require_fit(
-    config: GLMConfig,
-    mesh: Mesh | None = None,
-    dtype: DTypeLike | None = None,
-    max_len: int | None = None,
-    *,
-    layers: slice | None = None,
-    fsdp: bool = False,
-    mtp: MTPTables | None = "own",
-) -> None:
-    """Raise `MemoryPlanError` unless parameters and a cache of `max_len` tokens fit every device of the mesh.
+def require_fit(model: GLM, max_len: int) -> None:
+    """Raise `MemoryPlanError` unless parameters and a cache of `max_len` tokens (0: none) fit every device.
 
-    Defaults are those of `load_hf`, and of `max_len` the model's context; 0 counts no cache. `mtp` is the form of the
-    multi-token-prediction layer, the larger of the two where it is not known. The error says what is needed and what
-    is free, and which other dtype, `max_len` or mesh would fit.
+    `model` is abstract, on the mesh it is to be placed on. The error says what is needed and what is free, and which
+    other dtype, `max_len` or mesh would fit.
     """
-    mesh = single_device_mesh() if mesh is None else mesh
-    model = GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp=mtp)
-    plan = Plan(model, config.max_position_embeddings if max_len is None else max_len, mesh)
+    mesh = _mesh_of(model)
+    plan = Plan(model, max_len, mesh)
     free = _free_per_device(mesh)
     if plan.needed <= free:
         return

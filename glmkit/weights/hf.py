@@ -31,6 +31,7 @@ from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan
 
 _ALIGNMENT = 64  # bytes; JAX's CPU backend adopts a NumPy buffer so aligned instead of copying it
 _WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
+_LARGEST_READ = 256 * 2**20  # bytes held at a time beside the model; a row is always read whole
 _PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
 
 
@@ -47,7 +48,8 @@ def load_hf(
     """Read a checkpoint folder straight into arrays on their target sharding.
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU. `layers` keeps only these layers, for study, and
-    leaves out the multi-token-prediction layer. The host holds one parameter beyond the model itself at a time.
+    leaves out the multi-token-prediction layer. Beside the model itself the host holds one parameter on its way to an
+    accelerator, and 256 MiB of a tensor.
     Raises `CheckpointError` naming the tensor or file that is missing, superfluous, misshapen, corrupt, or (with
     `check_finite`) not finite, before anything else is read.
     """
@@ -176,19 +178,21 @@ def _some(names: list[str]) -> str:
 def _read(
     abstract: nnx.Variable, parts: list[HFTensor], files: CheckpointFiles, check_finite: bool, bar: tqdm, usual: str
 ) -> nnx.Variable:
-    """One parameter: each of its tensors is read once and copied to every local shard that overlaps it."""
+    """One parameter: each of its tensors is read once, in blocks, and copied to every local shard that overlaps it."""
     struct = abstract.get_value()
     shape, dtype, sharding = struct.shape, struct.dtype, struct.sharding
     placement = sharding.addressable_devices_indices_map(shape)
     shards = {_bounds(index, shape): None for index in placement.values()}
     shards = {bounds: _aligned_empty([stop - start for start, stop in bounds], dtype) for bounds in shards}
-    for tensor in parts:
-        data = files.read(tensor.name)
-        if check_finite and not np.isfinite(data).all():
-            raise CheckpointError(f"{tensor.name} holds NaN or infinite values")
-        for bounds, shard in shards.items():
-            _copy_overlap(tensor, data, shape, bounds, shard)
-        bar.update(data.nbytes)
+    for part in parts:
+        row_bytes = files.tensors[part.name].nbytes // part.shape[0]
+        for rows, block in part.row_blocks(max(_LARGEST_READ // row_bytes, 1)):
+            data = files.read_slice(part.name, (rows,))
+            if check_finite and not np.isfinite(data).all():
+                raise CheckpointError(f"{part.name} holds NaN or infinite values")
+            for bounds, shard in shards.items():
+                _copy_overlap(block, data, shape, bounds, shard)
+            bar.update(data.nbytes)
     arrays = [jax.device_put(shards[_bounds(index, shape)], device) for device, index in placement.items()]
     value = jax.make_array_from_single_device_arrays(shape, sharding, arrays)
     stored = _widest(files.tensors[tensor.name].dtype for tensor in parts)
@@ -212,17 +216,21 @@ def _aligned_empty(shape: list[int], dtype: np.dtype) -> np.ndarray:
 def _copy_overlap(tensor: HFTensor, data: np.ndarray, shape: tuple[int, ...], bounds: Bounds, shard: np.ndarray):
     """Copy what of `tensor` falls into the shard that covers `bounds` of the parameter."""
     target: list[int | slice] = []
-    kept_shape, kept_slices = [], []
+    own_shape, own_slices = [], []
     for at, size, (start, stop) in zip(tensor.index, shape, bounds, strict=True):
         if isinstance(at, int):
             if not start <= at < stop:
                 return
             target.append(at - start)
         else:
-            target.append(slice(None))
-            kept_shape.append(size)
-            kept_slices.append(slice(start, stop))
-    shard[tuple(target)] = tensor.from_hf(data, tuple(kept_shape))[tuple(kept_slices)]
+            first, last, _ = at.indices(size)
+            low, high = max(first, start), min(last, stop)
+            if low >= high:
+                return
+            target.append(slice(low - start, high - start))
+            own_shape.append(last - first)
+            own_slices.append(slice(low - first, high - first))
+    shard[tuple(target)] = tensor.from_hf(data, tuple(own_shape))[tuple(own_slices)]
 
 
 def _widest(names: Iterable[str]) -> str:

@@ -155,11 +155,13 @@ def restore(
     dtype: DTypeLike | None = None,
     *,
     fsdp: bool = False,
+    check_finite: bool = False,
 ) -> GLM:
     """Read what `save` wrote, every array straight onto its place on `mesh`, whatever mesh it was saved from.
 
     `dtype` defaults to what was saved; the correction bias stays in float32 at least. Raises `CheckpointError` for a
-    folder that `save` did not write, or that has been damaged since.
+    folder that `save` did not write, or that has been damaged since, and (with `check_finite`) naming an array that
+    holds NaN or infinite values.
     """
     manifest = Manifest.read(path)
     model = manifest.abstract(mesh, dtype, fsdp)
@@ -170,6 +172,10 @@ def restore(
             arrays = checkpointer.restore(folder, targets)
     except (OSError, ValueError, KeyError) as error:  # tensorstore's for unreadable bytes, Orbax's for absent ones
         raise CheckpointError(f"{folder} is damaged; save it again ({error})") from error
+    if check_finite:
+        for name, array in arrays.items():
+            if not jnp.isfinite(array).all():
+                raise CheckpointError(f"{name} in {folder} holds NaN or infinite values")
     stored = {name: {"stored": saved.stored} for name, saved in manifest.arrays.items() if saved.stored}
     return _replace(model, lambda name, _: arrays[name], stored)
 

@@ -34,9 +34,13 @@ def with_free(monkeypatch, nbytes):
     monkeypatch.setattr(planner, "free_bytes", lambda device: int(nbytes))
 
 
-def refusal(*arguments, **settings) -> str:
+def on_this_device(config=AIR, dtype=jnp.float32, layers=None):
+    return GLM.abstract(config, dtype=dtype, layers=layers, mtp="own")
+
+
+def refusal(model, max_len) -> str:
     with pytest.raises(MemoryPlanError) as raised:
-        require_fit(*arguments, **settings)
+        require_fit(model, max_len)
     return str(raised.value)
 
 
@@ -101,17 +105,16 @@ def test_free_memory_of_the_host(monkeypatch, tmp_path):
 def test_what_fits_is_not_refused(monkeypatch):
     plan = Plan(GLM(tiny.CONFIG, rngs=None, mtp="own"), 600, abstract_mesh())
     with_free(monkeypatch, plan.needed)
-    require_fit(tiny.CONFIG)
-    require_fit(tiny.CONFIG, max_len=600)
+    require_fit(on_this_device(tiny.CONFIG), 600)
     with_free(monkeypatch, plan.weights)
-    require_fit(tiny.CONFIG, max_len=0)
-    require_fit(tiny.CONFIG, max_len=1, layers=slice(0, 2))
-    assert "max_len=600" in refusal(tiny.CONFIG)
+    require_fit(on_this_device(tiny.CONFIG), 0)
+    require_fit(on_this_device(tiny.CONFIG, layers=slice(0, 2)), 1)
+    assert "max_len=600" in refusal(on_this_device(tiny.CONFIG), 600)
 
 
 def test_the_refusal_says_what_is_needed_and_free(monkeypatch):
     with_free(monkeypatch, 300 * GIB)
-    message = refusal(AIR, None, jnp.float32, 131_072)
+    message = refusal(on_this_device(), 131_072)
     assert message.startswith(
         "458 GiB are needed on each device (412 GiB of weights in float32, 46 GiB of KV cache for max_len=131072), "
         "300 GiB are free."
@@ -121,19 +124,19 @@ def test_the_refusal_says_what_is_needed_and_free(monkeypatch):
 
 def test_the_length_it_names_fits_and_a_block_more_does_not(monkeypatch):
     with_free(monkeypatch, 215 * GIB)
-    length = int(re.search(r"What would fit: max_len=(\d+)$", refusal(AIR, None, jnp.bfloat16, 131_072))[1])
-    require_fit(AIR, None, jnp.bfloat16, length)
-    refusal(AIR, None, jnp.bfloat16, length + 1)
+    length = int(re.search(r"What would fit: max_len=(\d+)$", refusal(on_this_device(dtype=jnp.bfloat16), 131_072))[1])
+    require_fit(on_this_device(dtype=jnp.bfloat16), length)
+    refusal(on_this_device(dtype=jnp.bfloat16), length + 1)
 
 
 def test_both_changes_where_one_is_not_enough(monkeypatch):
     with_free(monkeypatch, 215 * GIB)
-    assert re.search(r"What would fit: dtype=bfloat16 with max_len=\d+$", refusal(AIR, None, jnp.float32, 131_072))
+    assert re.search(r"What would fit: dtype=bfloat16 with max_len=\d+$", refusal(on_this_device(), 131_072))
 
 
 def test_nothing_near_is_said_too(monkeypatch):
     with_free(monkeypatch, 16 * GIB)
-    assert refusal(AIR).endswith("What would fit: no other dtype, max_len or expert axis")
+    assert refusal(on_this_device(), 131_072).endswith("What would fit: no other dtype, max_len or expert axis")
 
 
 def test_the_mesh_it_names_fits_and_the_next_smaller_does_not():

@@ -16,6 +16,7 @@ from glmkit.errors import CheckpointError, ConfigError
 from glmkit.model.params import is_variable
 from glmkit.weights import load_hf, save_hf
 from glmkit.weights.hf import stored_dtype
+from glmkit.weights.safetensors import CheckpointFiles
 from golden.cases import CASES, Case, Routing, random_tensors, tensor_shapes, write_checkpoint
 
 SMALL = {"vocab_size": 32, "hidden_size": 16, "head_dim": 8, "num_attention_heads": 4, "intermediate_size": 24}
@@ -352,3 +353,25 @@ def test_each_parameter_says_how_its_tensors_were_stored_only_where_that_is_unus
         v.get_metadata()["stored"] for v in jax.tree.leaves(model, is_leaf=is_variable) if "stored" in v.get_metadata()
     ]
     assert told == ["F32"]
+
+
+def test_a_large_tensor_is_read_in_blocks_of_rows(tmp_path, tensors, monkeypatch):
+    folder, read, largest = write(tmp_path / "in", tensors), CheckpointFiles.read_slice, 128
+    whole = load_hf(folder)
+    sizes = {}
+
+    def recorded(files, name, index):
+        part = read(files, name, index)
+        sizes.setdefault(name, []).append(part.nbytes)
+        return part
+
+    monkeypatch.setattr("glmkit.weights.hf._LARGEST_READ", largest)
+    monkeypatch.setattr(CheckpointFiles, "read_slice", recorded)
+    for stacked in (False, True):
+        blocks = jax.tree.leaves(load_hf(folder, stacked=stacked))
+        expected = jax.tree.leaves(whole.stacked() if stacked else whole)
+        for one, other in zip(blocks, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for name in ("model.embed_tokens.weight", "lm_head.weight", EXPERT, "model.layers.0.mlp.down_proj.weight"):
+        assert len(sizes[name]) > 1
+        assert max(sizes[name]) <= largest

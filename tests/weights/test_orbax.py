@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glmkit.errors import CheckpointError
+from glmkit import load
+from glmkit.errors import CheckpointError, ConfigError
 from glmkit.weights import load_hf, restore, save, save_hf
 from glmkit.weights.orbax import MANIFEST, is_orbax
 from golden.cases import CASES, write_checkpoint
@@ -154,3 +155,21 @@ def test_damaged_arrays(copy, damage):
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(CheckpointError, match="arrays is damaged"):
         restore(copy)
+
+
+def test_load_takes_an_orbax_folder(saved, model):
+    with load(saved, max_len=64) as lm:
+        assert_same(lm.model, model)
+    with pytest.raises(CheckpointError, match=r"layers=.* Orbax folder and read whole"):
+        load(saved, layers=slice(0, 1))
+    with pytest.raises(ConfigError, match="max_len is 200000; expected 1 to 131072"):
+        load(saved, max_len=200_000)
+
+
+def test_values_that_are_not_finite_are_found_when_asked(model, tmp_path):
+    broken = jax.tree.map(lambda leaf: leaf, model)
+    broken.norm.scale.set_value(broken.norm.scale.get_value().at[0].set(jnp.nan))
+    save(broken, tmp_path / "out")
+    restore(tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"norm\.scale in .* holds NaN or infinite values"):
+        restore(tmp_path / "out", check_finite=True)
