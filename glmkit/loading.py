@@ -19,7 +19,6 @@ from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer
 from glmkit.weights import load_hf, restore
 from glmkit.weights.hf import read_config
-from glmkit.weights.hub import resolve
 from glmkit.weights.orbax import Manifest, is_orbax
 
 BUNDLED = MappingProxyType({"nano": "checkpoints/glm-nano"})
@@ -78,11 +77,17 @@ def load(
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
-    """The folder a name stands for: bundled, a released model's (by its Hub id), or as `glmkit.weights.hub.resolve`."""
-    text = os.fspath(name)
-    if text in BUNDLED and not Path(text).exists():
-        return data_path(BUNDLED[text])
-    return resolve(HUB_IDS.get(text, name), **hub)
+    """The folder a name stands for: bundled, a released model's (by its Hub id), or as `glmkit.weights.hub.resolve`.
+
+    A folder that is called as one of these models is meant by a path, such as "./nano".
+    """
+    if isinstance(name, str):
+        if name in BUNDLED:
+            return data_path(BUNDLED[name])
+        name = HUB_IDS.get(name, name)
+    from glmkit.weights.hub import resolve  # huggingface_hub takes a moment, which bundled models need not wait for
+
+    return resolve(name, **hub)
 
 
 def _keep_compiled_programs() -> None:

@@ -11,6 +11,8 @@ import glmkit as gk
 from glmkit.errors import CheckpointError, RequestError, TokenizerError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
+from glmkit.loading import resolve_source
+from glmkit.resources import data_path
 from tiny import CONFIG, model, tokenizer
 
 
@@ -162,3 +164,10 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused():
     small = gk.GLM(dataclasses.replace(CONFIG, vocab_size=256), rngs=None)
     with pytest.raises(TokenizerError, match="256"):
         LM(small, tokenizer())
+
+
+def test_a_bundled_name_is_not_taken_for_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "nano").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve_source("nano") == data_path("checkpoints/glm-nano")
+    assert resolve_source("./nano").resolve() == tmp_path / "nano"

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -32,6 +33,7 @@ class Block(nnx.Module):
         self.mlp_norm = RMSNorm("post_attention_layernorm.weight", c.hidden_size, "embed", init)
         self.mlp = MoE(init) if c.is_moe(number) else MLP("mlp", c.intermediate_size, init)
 
+    @jax.jit  # so that layers of one structure are traced once
     def __call__(
         self, x: Float[Array, "B T D"], context: Context, cache: LayerCache | None
     ) -> tuple[Float[Array, "B T D"], LayerCache | None, Float[Array, " E"] | None]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 _SLABS = 8
 
 
+@jax.jit
 def row_product(row: Float[Array, " K"], w: Float[Array, "G K N"], group: Int[Array, ""] | int) -> Float[Array, "1 N"]:
     """`row @ w[group]`, accumulated and returned in float32 at least.
 
