@@ -44,7 +44,11 @@ def greedy(model: GLM) -> list[list[int]]:
 
 
 def expert_gathers(model: GLM, tokens) -> list[str]:
-    """All-gathers in the compiled forward pass whose result has the shape of a layer's expert weights."""
+    """All-gathers in the compiled forward pass whose result has the shape of a layer's expert weights.
+
+    Told by shape, so only of a mesh that splits the experts: with whole ones, gathering fully sharded weights over
+    `data` has this shape too.
+    """
     text = jax.jit(lambda m, t: m(t).hidden).lower(model, tokens).compile().as_text()
     width = CONFIG.moe_intermediate_size
     shapes = {
@@ -72,7 +76,7 @@ def main(data: int, expert: int, tensor: int, fsdp: bool) -> None:
                 "logits_spec": list(jax.typeof(results[1][0]).sharding.spec),
                 "cache_as_ruled": jax.typeof(model.empty_cache(8, 8).layers[0].k).sharding.spec
                 == partition_spec(("batch", "kv_heads", None, None)),
-                "expert_gathers": expert_gathers(model, tokens),
+                "expert_gathers": expert_gathers(model, tokens) if expert > 1 else [],
             }
         )
     )
