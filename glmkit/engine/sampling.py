@@ -32,8 +32,11 @@ class Sampling:
         checks = {
             "temperature": (math.isfinite(self.temperature) and self.temperature >= 0, "a finite number of at least 0"),
             "top_p": (0 < self.top_p <= 1, "a number above 0 and at most 1"),
-            "top_k": (self.top_k >= 0 and self.top_k == int(self.top_k), "an integer of at least 0 (0: no limit)"),
-            "min_p": (0 <= self.min_p < 1, "a number of at least 0 and below 1"),
+            "top_k": (
+                0 <= self.top_k < 2**31 and self.top_k == int(self.top_k),
+                "an integer of 0 to 2147483647 (0: no limit)",
+            ),
+            "min_p": (0 <= self.min_p <= 1, "a number from 0 to 1"),
             "repetition_penalty": (self.repetition_penalty > 0, "a positive number (1: none)"),
             "seed": (0 <= self.seed < 2**32, "an integer of 32 bits, 0 to 4294967295"),
         }

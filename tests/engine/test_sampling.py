@@ -14,7 +14,7 @@ filters = st.builds(
     temperature=st.floats(0.1, 2.0),
     top_p=st.floats(0.05, 1.0),
     top_k=st.integers(0, 12),
-    min_p=st.floats(0.0, 0.9),
+    min_p=st.floats(0.0, 1.0),
 )
 compiled = jax.jit(sampling_logits)
 
@@ -87,7 +87,9 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_logits():
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("top_k", -1),
-        ("min_p", 1.0),
+        ("top_k", 2**31),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
         ("repetition_penalty", 0.0),
         ("seed", -1),
         ("seed", 2**32),
