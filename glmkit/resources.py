@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glmkit.errors import GLMKitError
 
-__all__ = ["cache_dir", "compilation_cache_dir", "data_path"]
+__all__ = ["cache_dir", "compilation_cache_dir", "data_path", "program_cache_dir"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -31,5 +31,14 @@ def cache_dir() -> Path:
 
 
 def compilation_cache_dir() -> Path | None:
-    """Where programs that JAX compiled are kept for the next process; None with GLMKIT_COMPILATION_CACHE=0."""
-    return None if os.environ.get("GLMKIT_COMPILATION_CACHE") == "0" else cache_dir() / "compiled"
+    """Where JAX keeps what it compiled for the next process; None with GLMKIT_COMPILATION_CACHE=0."""
+    return _compiled("xla")
+
+
+def program_cache_dir() -> Path | None:
+    """Where the engine keeps its finished programs for the next process; None with GLMKIT_COMPILATION_CACHE=0."""
+    return _compiled("programs")
+
+
+def _compiled(kind: str) -> Path | None:
+    return None if os.environ.get("GLMKIT_COMPILATION_CACHE") == "0" else cache_dir() / "compiled" / kind

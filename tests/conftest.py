@@ -3,13 +3,20 @@
 Array shapes and dtypes are checked by the jaxtyping option in pyproject.toml.
 """
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Read when jax and huggingface_hub are first imported, hence set before anything else.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from hypothesis import settings
+
+# Programs are kept from test to test, and not beyond.
+os.environ["GLMKIT_CACHE"] = tempfile.mkdtemp(prefix="glmkit-tests-")
+atexit.register(shutil.rmtree, os.environ["GLMKIT_CACHE"], ignore_errors=True)
 
 # No deadline: the first example of a property may compile a program.
 settings.register_profile("glmkit", deadline=None, derandomize="CI" in os.environ)

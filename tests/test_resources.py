@@ -43,6 +43,8 @@ def test_the_cache_follows_the_environment(variables, expected, monkeypatch):
 def test_compiled_programs_are_kept_in_the_cache_unless_that_is_switched_off(monkeypatch):
     monkeypatch.setenv("GLMKIT_CACHE", "/big/disk")
     monkeypatch.delenv("GLMKIT_COMPILATION_CACHE", raising=False)
-    assert resources.compilation_cache_dir() == Path("/big/disk/compiled")
+    assert resources.compilation_cache_dir() == Path("/big/disk/compiled/xla")
+    assert resources.program_cache_dir() == Path("/big/disk/compiled/programs")
     monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
     assert resources.compilation_cache_dir() is None
+    assert resources.program_cache_dir() is None

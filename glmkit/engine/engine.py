@@ -1,13 +1,15 @@
 """The engine: turns requests into tokens with one compiled step, over a preallocated cache."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
+from glmkit.engine.programs import Programs
 from glmkit.engine.request import Request
 from glmkit.engine.sampling import Sampling, SamplingBatch, sample
 from glmkit.errors import RequestError
@@ -29,15 +31,15 @@ class Engine:
         if max_len < 1:
             raise RequestError(f"max_len is {max_len}; expected at least 1 token")
         self.max_len = max_len
-        self._leaves, structure = jax.tree.flatten(model)
         self._model = model
+        self._leaves, structure = jax.tree.flatten(model)
         self._caches: dict[int, KVCache] = {}
 
         def step(leaves, cache, tokens, segment_ids, settings, seen):
             return _step(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, settings, seen)
 
         # Flattening the model once outside costs less than having every call walk its modules.
-        self._step = jax.jit(step, donate_argnums=1)
+        self._programs = Programs(jax.jit(step, donate_argnums=1), model)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
         """Yield `(index of the request, token)` as tokens come, until every request has a `finish_reason`.
@@ -57,8 +59,8 @@ class Engine:
 
     @property
     def compiled_steps(self) -> int:
-        """How many variants of the step have been compiled."""
-        return self._step._cache_size()
+        """How many variants of the step have been made."""
+        return self._programs.count
 
     def check_fits(self, request: Request) -> None:
         """Raise `RequestError` when the request does not fit the context, saying by how much."""
@@ -75,11 +77,9 @@ class Engine:
         rows = self._row_count(len(requests))
         idle = Request((), Sampling(temperature=0.0), 0, frozenset(), finish_reason="stop")
         batch = [*requests, *[idle] * (rows - len(requests))]
-        settings = SamplingBatch.of([request.sampling for request in batch])
-        cache = self._take_cache(rows)
-        seen = self._seen(batch)
+        wave = self._wave(batch)
         try:
-            drawn, cache, seen = self._prefill(batch, cache, settings, seen)
+            drawn = _prefill(wave, batch)
             while True:
                 fed = np.zeros((rows, 1), np.int32)
                 live = np.full((rows, 1), -1, np.int32)
@@ -92,38 +92,34 @@ class Engine:
                         live[row] = 0 if request.finish_reason is None else -1
                 if (live < 0).all():
                     return
-                drawn, cache, seen = self._run(cache, fed, live, settings, seen)
+                drawn = wave.step(fed, live)
         finally:
             # A step that was interrupted has consumed the cache it was given; the next call then makes a new one.
-            if not cache.length.is_deleted():
-                self._caches[rows] = cache
+            if not wave.cache.length.is_deleted():
+                self._caches[rows] = wave.cache
 
-    def _prefill(self, batch, cache, settings, seen):
-        """Run every prompt through the model in chunks; what each row draws first comes from its last chunk."""
-        drawn: list[tuple[int, float]] = [(0, 0.0)] * len(batch)
-        start, longest = 0, max(len(request.prompt) for request in batch)
-        while start < longest:
-            size = _chunk(longest - start)
-            tokens = np.zeros((len(batch), size), np.int32)
-            segments = np.full((len(batch), size), -1, np.int32)
-            for row, request in enumerate(batch):
-                piece = request.prompt[start : start + size]
-                tokens[row, : len(piece)] = piece
-                segments[row, : len(piece)] = 0
-            results, cache, seen = self._run(cache, tokens, segments, settings, seen)
-            for row, request in enumerate(batch):
-                if start < len(request.prompt) <= start + size:
-                    drawn[row] = results[row]
-            start += size
-        return drawn, cache, seen
-
-    def _run(self, cache, tokens, segments, settings, seen):
-        drawn, logprobs, cache, seen = self._step(self._leaves, cache, tokens, segments, settings, seen)
-        return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True)), cache, seen
+    def _wave(self, batch: Sequence[Request]) -> "_Wave":
+        """What a batch needs to run: the programs, the cache and the settings."""
+        by_row = NamedSharding(self._mesh, partition_spec(("batch",)))
+        settings = SamplingBatch.of([request.sampling for request in batch])
+        seen = None
+        if any(request.sampling.repetition_penalty != 1 for request in batch):
+            seen = np.zeros((len(batch), self._model.config.vocab_size), bool)
+        settings, seen = jax.device_put((settings, seen), by_row)
+        cache = self._take_cache(len(batch))
+        longest = max(len(request.prompt) for request in batch)
+        sizes = {*_chunks(longest), 1} if any(request.max_tokens > 1 for request in batch) else {*_chunks(longest)}
+        ids = {size: np.zeros((len(batch), size), np.int32) for size in sizes}
+        calls = {
+            (*ids[size].shape, seen is None): (self._leaves, cache, ids[size], ids[size], settings, seen)
+            for size in sizes
+        }
+        programs = {size: program for (_, size, _), program in self._programs.prepared(calls).items()}
+        return _Wave(programs, self._leaves, cache, settings, seen)
 
     def _row_count(self, requests: int) -> int:
         """The next power of two that the mesh's data axis divides."""
-        data = self._model.embed[...].sharding.mesh.shape["data"]
+        data = self._mesh.shape["data"]
         rows = 1 << (requests - 1).bit_length()
         return -(-rows // data) * data
 
@@ -134,16 +130,59 @@ class Engine:
             return self._model.empty_cache(rows, self.max_len)
         return cache.emptied()
 
-    def _seen(self, batch: Sequence[Request]) -> Bool[Array, "B V"] | None:
-        """The tokens each row's prompt holds, kept only if a row has a repetition penalty."""
-        if all(request.sampling.repetition_penalty == 1 for request in batch):
-            return None
-        return jnp.zeros((len(batch), self._model.config.vocab_size), bool)
+    @property
+    def _mesh(self) -> Mesh:
+        return self._model.embed[...].sharding.mesh
 
 
-def _chunk(remaining: int) -> int:
-    """The largest chunk that the remaining tokens of a prompt fill by two thirds, or the smallest there is."""
-    return max((c for c in PREFILL_CHUNKS if 3 * remaining >= 2 * c), default=PREFILL_CHUNKS[0])
+@dataclasses.dataclass
+class _Wave:
+    """A batch on its way: each step appends tokens to its rows, consumes its cache and puts the new one in its place.
+
+    `seen` tells the tokens each row holds, kept only if a row has a repetition penalty.
+    """
+
+    programs: dict[int, jax.stages.Compiled]  # by the number of tokens a step takes
+    leaves: list[jax.Array]
+    cache: KVCache
+    settings: SamplingBatch
+    seen: Bool[Array, "B V"] | None
+
+    def step(self, tokens: Int[np.ndarray, "B T"], segment_ids: Int[np.ndarray, "B T"]) -> list[tuple[int, float]]:
+        """Each row's next token and its log-probability."""
+        program = self.programs[tokens.shape[1]]
+        drawn, logprobs, self.cache, self.seen = program(
+            self.leaves, self.cache, tokens, segment_ids, self.settings, self.seen
+        )
+        return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True))
+
+
+def _prefill(wave: _Wave, batch: Sequence[Request]) -> list[tuple[int, float]]:
+    """Run every prompt through the model in chunks; what each row draws first comes from its last chunk."""
+    drawn = [(0, 0.0)] * len(batch)
+    start = 0
+    for size in _chunks(max(len(request.prompt) for request in batch)):
+        tokens = np.zeros((len(batch), size), np.int32)
+        segments = np.full((len(batch), size), -1, np.int32)
+        for row, request in enumerate(batch):
+            piece = request.prompt[start : start + size]
+            tokens[row, : len(piece)] = piece
+            segments[row, : len(piece)] = 0
+        results = wave.step(tokens, segments)
+        for row, request in enumerate(batch):
+            if start < len(request.prompt) <= start + size:
+                drawn[row] = results[row]
+        start += size
+    return drawn
+
+
+def _chunks(length: int) -> list[int]:
+    """The sizes of the chunks a prompt is taken in: each the largest that what remains fills by two thirds."""
+    sizes = []
+    while length > 0:
+        sizes.append(max((c for c in PREFILL_CHUNKS if 3 * length >= 2 * c), default=PREFILL_CHUNKS[0]))
+        length -= sizes[-1]
+    return sizes
 
 
 def _step(

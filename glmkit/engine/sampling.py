@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.errors import RequestError
 
@@ -50,19 +50,19 @@ class Sampling:
 class SamplingBatch:
     """The settings of a batch of rows as arrays, so that changing one never recompiles."""
 
-    temperature: Float[Array, " B"]
-    top_p: Float[Array, " B"]
-    top_k: Int[Array, " B"]
-    min_p: Float[Array, " B"]
-    repetition_penalty: Float[Array, " B"]
-    seed: UInt32[Array, " B"]
+    temperature: jax.Array  # [B], float32 as the others
+    top_p: jax.Array
+    top_k: jax.Array  # [B], int32
+    min_p: jax.Array
+    repetition_penalty: jax.Array
+    seed: jax.Array  # [B], uint32
 
     @classmethod
     def of(cls, rows: Sequence[Sampling]) -> "SamplingBatch":
-        """The settings of `rows`, in their order."""
+        """The settings of `rows`, in their order, on the host."""
         column = {f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(Sampling)}
         dtypes = {"top_k": np.int32, "seed": np.uint32}
-        return cls(**{name: jnp.asarray(np.array(v, dtypes.get(name, np.float32))) for name, v in column.items()})
+        return cls(**{name: np.array(v, dtypes.get(name, np.float32)) for name, v in column.items()})
 
 
 def sampling_logits(

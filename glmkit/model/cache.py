@@ -55,11 +55,12 @@ class KVCache:
         def layer(count: int | None) -> LayerCache:
             lead = () if count is None else (count,)
             spec = partition_spec((*(None for _ in lead), *LAYER_AXES))
-            sharding = NamedSharding(mesh, spec)
-            return LayerCache(*(jnp.zeros((*lead, *shape), dtype, device=sharding) for _ in range(2)))
+            one = jax.ShapeDtypeStruct((*lead, *shape), dtype, sharding=NamedSharding(mesh, spec))
+            return LayerCache(one, one)
 
-        length = jnp.zeros((rows,), jnp.int32, device=NamedSharding(mesh, partition_spec(("batch",))))
-        return cls(tuple(layer(count) for count in layer_counts), length)
+        by_row = NamedSharding(mesh, partition_spec(("batch",)))
+        length = jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row)
+        return _zeros(cls(tuple(layer(count) for count in layer_counts), length))
 
     @property
     def capacity(self) -> int:
@@ -73,3 +74,11 @@ class KVCache:
     def emptied(self) -> Self:
         """The same memory with every row empty."""
         return dataclasses.replace(self, length=jnp.zeros_like(self.length))
+
+
+def _zeros(abstract: KVCache) -> KVCache:
+    """The arrays of these shapes and shardings, allocated by one program."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(
+        lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract), out_shardings=shardings
+    )()

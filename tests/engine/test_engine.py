@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
+from glmkit.engine.engine import _Wave
 from glmkit.errors import RequestError
 from glmkit.model import GLM
 from tiny import CONFIG, model
@@ -108,16 +109,16 @@ def test_abandoning_a_generation_leaves_the_engine_healthy(engine):
 def test_an_interrupt_in_the_middle_of_prefill_leaves_the_engine_healthy(engine, monkeypatch):
     (prompt,) = prompts(530)  # two chunks
     expected = run(engine, ask(prompt))[0].tokens
-    step, calls = engine._step, []
+    step, calls = _Wave.step, []
 
-    def interrupted(*arguments):
+    def interrupted(wave, *arguments):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return step(*arguments)
+        return step(wave, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "_step", interrupted)
+        patched.setattr(_Wave, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(engine, ask(prompt))
     assert run(engine, ask(prompt))[0].tokens == expected

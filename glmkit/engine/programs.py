@@ -1,0 +1,193 @@
+"""Compiled programs: made side by side when first needed, and kept on the disk for the next process.
+
+JAX's own compilation cache keeps what XLA made; finding it there again takes a trace and a lowering, which for a small
+model take longer than all else. Here the finished program is kept, under a digest of all that it was made from.
+"""
+
+import hashlib
+import os
+import pickle
+import platform
+import secrets
+import sys
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+from flax import nnx
+from jax.experimental.compilation_cache import compilation_cache
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+from jax.sharding import Mesh
+
+from glmkit.engine.live_code import ForeignCode, live_code_digest
+from glmkit.resources import program_cache_dir
+
+Arguments = tuple[Any, ...]  # of the function: pytrees of arrays
+_CODE = ("glmkit.config", "glmkit.engine", "glmkit.model", "glmkit.sharding")
+_SETTINGS = "XLA_FLAGS", "LIBTPU_INIT_ARGS"
+_KEPT_DAYS = 30
+
+
+class Programs:
+    """The compiled variants of a function that runs a model; its arguments hold the model's leaves, in some order.
+
+    Programs are read from and written to `resources.program_cache_dir()`. Those of a model with modules from elsewhere,
+    or of a glmkit with functions replaced, are not: what such code does cannot be told by a digest of glmkit.
+    """
+
+    def __init__(self, function: jax.stages.Wrapped, model: nnx.Module):
+        leaves, structure = jax.tree.flatten(model)
+        self._function = function
+        self._computes = f"{function.__module__}.{function.__qualname__} {structure}"
+        self._modules = {type(module) for _, module in nnx.iter_modules(model)}
+        self._mesh: Mesh = leaves[0].sharding.mesh
+        self._ready: dict[Hashable, jax.stages.Compiled] = {}
+
+    @property
+    def count(self) -> int:
+        """How many programs there are."""
+        return len(self._ready)
+
+    def prepared(self, calls: Mapping[Hashable, Arguments]) -> dict[Hashable, jax.stages.Compiled]:
+        """A program for each of these calls, by its name; those that are missing are made at the same time.
+
+        Calls of one name differ in the values of their arguments only. Nothing is computed.
+        """
+        configuration = _configuration()
+        missing = {name: call for name, call in calls.items() if (name, configuration) not in self._ready}
+        if missing:
+            made = self._made(missing, configuration)
+            self._ready |= {(name, configuration): program for name, program in made.items()}
+        return {name: self._ready[name, configuration] for name in calls}
+
+    def _made(self, calls: Mapping[Hashable, Arguments], configuration: str) -> dict[Hashable, jax.stages.Compiled]:
+        """Programs from the disk where they are kept; the others are traced one by one and compiled side by side."""
+        folder, code = program_cache_dir(), self._code()
+        if folder is None or code is None or jax.process_count() > 1:
+            return _in_parallel({name: self._function.lower(*call).compile for name, call in calls.items()})
+        made_from = (_machine(self._mesh), configuration, code, self._computes)
+        paths = {name: folder / _digest(*made_from, _types(call)) for name, call in calls.items()}
+        kept = {name: content for name, path in paths.items() if (content := _read(path)) is not None}
+        devices = list(self._mesh.devices.flat)
+        programs = _in_parallel(
+            {name: partial(deserialize_and_load, *kept[name], execution_devices=devices) for name in kept}
+        )
+        if len(kept) < len(calls):
+            with _without_jax_cache():
+                programs |= _in_parallel(
+                    {
+                        name: partial(_compile_and_keep, self._function.lower(*call), paths[name])
+                        for name, call in calls.items()
+                        if name not in kept
+                    }
+                )
+        return programs
+
+    def _code(self) -> str | None:
+        """A digest of the code that runs the model; None where it is not all glmkit's."""
+        try:
+            return live_code_digest(_CODE, self._modules)
+        except ForeignCode:
+            return None
+
+
+def _in_parallel(makers: Mapping[Hashable, Callable[[], jax.stages.Compiled]]) -> dict[Hashable, jax.stages.Compiled]:
+    """What each of them makes. XLA reads and compiles without holding Python's lock."""
+    with ThreadPoolExecutor(max(1, len(makers))) as pool:
+        jobs = {name: pool.submit(maker) for name, maker in makers.items()}
+    return {name: job.result() for name, job in jobs.items()}
+
+
+@contextmanager
+def _without_jax_cache() -> Iterator[None]:
+    """Compile anew in the block: a program that XLA took from JAX's cache comes out of `serialize` with parts missing.
+
+    JAX looks up once whether its cache is in use, hence the resets.
+    """
+    used = jax.config.jax_enable_compilation_cache
+    try:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", used)
+        compilation_cache.reset_cache()
+
+
+def _compile_and_keep(lowered: jax.stages.Lowered, path: Path) -> jax.stages.Compiled:
+    program = lowered.compile()
+    try:
+        kept = pickle.dumps(serialize(program))
+    except (ValueError, jax.errors.JaxRuntimeError):  # a backend that cannot
+        return program
+    try:
+        _write(path, kept)
+    except OSError as error:
+        warnings.warn(f"a compiled program was not kept in {path.parent}: {error.strerror}", stacklevel=1)
+    return program
+
+
+def _write(path: Path, kept: bytes) -> None:
+    """Write a program under a digest of its own, whole or not at all, and drop those that were long not used."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{secrets.token_hex(4)}")
+    try:
+        partial.write_bytes(hashlib.sha256(kept).digest() + kept)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    oldest = time.time() - _KEPT_DAYS * 86400
+    for other in path.parent.iterdir():
+        if other.stat().st_mtime < oldest:
+            other.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[Any, ...] | None:
+    """What `serialize` gave; None where there is no such file or not all of it."""
+    try:
+        content = path.read_bytes()
+        os.utime(path)
+    except OSError:
+        return None
+    digest, kept = content[:32], content[32:]
+    return pickle.loads(kept) if digest == hashlib.sha256(kept).digest() else None
+
+
+def _configuration() -> str:
+    """JAX's settings here and now, as a program depends on them; a `with` block around the caller counts."""
+    names = (name for name in jax.config.values if "cache" not in name)
+    return repr([(name, getattr(jax.config, name, None)) for name in names])
+
+
+def _machine(mesh: Mesh) -> str:
+    """Versions, devices and the processor, whose instructions a program for the CPU is made of."""
+    versions = [module.__version__ for module in (jax, jaxlib, flax)]
+    devices = [(d.id, d.platform, d.device_kind, d.client.platform_version) for d in mesh.devices.flat]
+    settings = [os.environ.get(name) for name in _SETTINGS]
+    return repr((sys.version, versions, devices, settings, _processor(), os.cpu_count()))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {features}"
+
+
+def _types(call: Arguments) -> str:
+    leaves, structure = jax.tree.flatten(call)
+    return repr((structure, [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves]))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""The digest of the code in use: the same in every process, and another as soon as the code does something else."""
+
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+
+from glmkit.engine.live_code import ForeignCode, live_code_digest
+from glmkit.model import moe
+
+PACKAGES = ("glmkit.model", "glmkit.sharding")
+
+
+def module_of(source: str, monkeypatch) -> str:
+    """The digest of a package that holds `source`."""
+    name = "glmkit.sample"
+    module = types.ModuleType(name)
+    exec(source, vars(module))
+    monkeypatch.setitem(sys.modules, name, module)
+    return live_code_digest((name,))
+
+
+BASE = """
+LIMIT = 3
+NAMES = frozenset({"one", "two", "three"})
+def double(x, times=2):
+    return [x * times for _ in NAMES if x in {"a", "b", "c"}]
+class Layer:
+    width = 4
+    @property
+    def area(self):
+        return self.width**2
+    @classmethod
+    def of(cls, width):
+        return cls()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 3", "LIMIT = 4"),
+        ('"three"})', '"four"})'),
+        ("x * times", "x + times"),
+        ("times=2", "times=3"),
+        ('"c"', '"d"'),
+        ("width = 4", "width = 5"),
+        ("width**2", "width**3"),
+        ("return cls()", "return cls"),
+        ("class Layer", "class Block"),
+    ],
+)
+def test_any_change_of_code_changes_it(old, new, monkeypatch):
+    assert old in BASE
+    assert module_of(BASE, monkeypatch) != module_of(BASE.replace(old, new), monkeypatch)
+
+
+def test_comments_and_places_do_not(monkeypatch):
+    assert module_of(BASE, monkeypatch) == module_of("# as before\n\n" + BASE, monkeypatch)
+
+
+def test_it_is_the_same_in_every_process():
+    program = f"import glmkit.model; from glmkit.engine.live_code import live_code_digest as d; print(d({PACKAGES}))"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_a_function_of_glmkit_in_another_place_changes_it(monkeypatch):
+    before = live_code_digest(PACKAGES)
+    monkeypatch.setattr(moe, "permute", moe.apply_experts)
+    assert live_code_digest(PACKAGES) != before
+
+
+def test_code_from_elsewhere_is_named(monkeypatch):
+    monkeypatch.setattr(moe, "permute", test_comments_and_places_do_not)
+    with pytest.raises(ForeignCode, match=r"glmkit\.model\.moe\.permute is .*test_comments_and_places_do_not"):
+        live_code_digest(PACKAGES)
+
+
+def test_a_class_from_elsewhere_is_named():
+    class Mine:
+        pass
+
+    with pytest.raises(ForeignCode, match="Mine"):
+        live_code_digest(PACKAGES, [Mine])

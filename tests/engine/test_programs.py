@@ -1,0 +1,147 @@
+"""A program that was kept is the one that would be compiled now; where it is not or is damaged, one is compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from glmkit.engine.programs import Programs
+from glmkit.model import moe
+from tiny import model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("GLMKIT_CACHE", str(tmp_path))
+    monkeypatch.delenv("GLMKIT_COMPILATION_CACHE", raising=False)
+    return tmp_path / "compiled" / "programs"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return model()
+
+
+def new_programs(network) -> Programs:
+    return Programs(jax.jit(lambda leaves, x: leaves[0].sum() + 2 * x), network)
+
+
+@pytest.fixture
+def ask(network):
+    """The result for ones of some length, from a `Programs` as a new process would have it."""
+
+    def ask(length: int = 3, programs: Programs | None = None) -> np.ndarray:
+        leaves, x = jax.tree.leaves(network), np.ones(length, np.float32)
+        programs = programs or new_programs(network)
+        return np.asarray(programs.prepared({length: (leaves, x)})[length](leaves, x))
+
+    return ask
+
+
+@pytest.fixture
+def compiled(monkeypatch) -> list[jax.stages.Lowered]:
+    """What was compiled, in order."""
+    made, compile = [], jax.stages.Lowered.compile
+
+    def noted(lowered, *options):
+        made.append(lowered)
+        return compile(lowered, *options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", noted)
+    return made
+
+
+def test_a_kept_program_is_read_and_gives_the_same(folder, ask, compiled, network):
+    first = ask()
+    assert (len(list(folder.iterdir())), len(compiled)) == (1, 1)
+    np.testing.assert_array_equal(ask(), first)
+    assert len(compiled) == 1
+    np.testing.assert_allclose(first, np.asarray(jax.tree.leaves(network)[0]).sum() + 2, rtol=1e-5)  # order of summing
+
+
+def test_each_shape_has_its_program_and_asking_again_makes_none(folder, ask, network):
+    programs = new_programs(network)
+    assert [ask(n, programs).shape for n in (3, 5, 3)] == [(3,), (5,), (3,)]
+    assert programs.count == 2
+
+
+def test_another_function_or_model_or_setting_of_jax_has_another_program(folder, ask, network):
+    ask()
+    with jax.default_matmul_precision("highest"):
+        ask()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(moe, "_SUM_OVER", "changed")
+        ask()
+    ask(programs=new_programs(network.stacked()))
+    assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"not a program", None])
+def test_a_damaged_program_is_made_again(folder, ask, compiled, content):
+    expected = ask()
+    (kept,) = folder.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] if content is None else content)
+    np.testing.assert_array_equal(ask(), expected)
+    assert len(compiled) == 2
+    assert kept.stat().st_size >= len(whole) - 1
+
+
+def test_nothing_is_kept_of_a_glmkit_with_a_function_replaced(folder, ask, monkeypatch):
+    monkeypatch.setattr(moe, "grouped_matmul", lambda *arguments: None)
+    ask()
+    assert not folder.exists()
+
+
+def test_nothing_is_kept_when_that_is_switched_off(folder, ask, monkeypatch):
+    monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
+    ask()
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_to_costs_a_warning(folder, ask):
+    folder.parent.mkdir()
+    folder.write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="was not kept"):
+        assert ask().shape == (3,)
+
+
+def test_programs_long_not_used_are_dropped(folder, ask):
+    folder.mkdir(parents=True)
+    old, recent = folder / "old", folder / "recent"
+    for path in (old, recent):
+        path.write_text("")
+    os.utime(old, (0, 0))
+    ask()
+    assert not old.exists()
+    assert recent.exists()
+
+
+GREETING = """
+import glmkit as gk
+lm = gk.load("nano", max_len=256)
+print(lm.chat("What is 27 + 58?", max_tokens=12, temperature=0).tokens)
+"""
+
+
+def test_another_process_says_the_same_whether_or_not_its_programs_were_kept(tmp_path):
+    """XLA hands out incomplete programs when asked to write one that JAX's cache held; they fail in a new process."""
+
+    def speak() -> str:
+        environment = os.environ | {"GLMKIT_CACHE": str(tmp_path), "GLMKIT_COMPILATION_CACHE": "1"}
+        return subprocess.run([sys.executable, "-c", GREETING], env=environment, capture_output=True, check=True).stdout
+
+    first = speak()
+    kept = sorted((tmp_path / "compiled" / "programs").iterdir())
+    assert len(kept) == 2
+    written = [path.stat().st_ino for path in kept]
+    assert speak() == first
+    assert [path.stat().st_ino for path in kept] == written
+    for path in kept:
+        path.unlink()
+    assert speak() == first  # compiled, with whatever JAX's own cache holds
+    assert speak() == first
