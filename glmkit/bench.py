@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from glmkit.checks import check_integer
+
 Round = Callable[[], float]  # runs once and returns tokens per second
 ROUNDS = 5
 _HOPELESS = 10  # times slower than the fastest
@@ -31,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each contender, and as the last line an object with `tokens_per_s` and the ratios."""
+    for name in ("batch", "prompt", "tokens"):
+        check_integer(f"--{name}", getattr(args, name), 1)
     medians = _measure(dict(_contenders(args)))
     if not args.json:
         for name, speed in medians.items():

@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from glmkit.checks import is_integer
 from glmkit.errors import ConfigError
 from glmkit.hf_config import (
     IDENTITY,
@@ -191,9 +192,9 @@ class GLMConfig:
         """`max_len`, or by default the model's own context. Raises `ConfigError` for one the model cannot have."""
         if max_len is None:
             return self.max_position_embeddings
-        if not 1 <= max_len <= self.max_position_embeddings:
+        if not is_integer(max_len) or not 1 <= max_len <= self.max_position_embeddings:
             raise ConfigError(
-                f"max_len is {max_len}; expected 1 to {self.max_position_embeddings}, the model's context"
+                f"max_len is {max_len!r}; expected 1 to {self.max_position_embeddings}, the model's context"
             )
         return max_len
 

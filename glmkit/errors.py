@@ -38,3 +38,11 @@ class TemplateError(GLMKitError, ValueError):
 
 class RequestError(GLMKitError, ValueError):
     """Messages, tools or sampling settings of one request that cannot be served as given."""
+
+
+class DataError(GLMKitError, ValueError):
+    """Training data that cannot be learned from as it is."""
+
+
+class TrainingError(GLMKitError, RuntimeError):
+    """A training run that cannot begin, go on, or continue from what was saved."""

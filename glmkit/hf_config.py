@@ -101,7 +101,7 @@ def _refuse_other_models(hf: Mapping[str, Any]) -> None:
         method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
         raise ConfigError(
             f"quantization_config says quant_method {method!r}; weights already quantised (FP8, AWQ, GPTQ) "
-            "are not read. Load the bfloat16 release instead and pass quantize='int8' or 'int4'"
+            "are not read. Load the bfloat16 release instead"
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
 from glmkit.bundle import bundle_files
+from glmkit.checks import check_integer, is_integer
 from glmkit.config import GLMConfig
 from glmkit.display import show_live
 from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
@@ -102,6 +103,8 @@ class LM:
 
         One that cannot be served is a `Completion` with `error`; the others go on. They share one seed.
         """
+        if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
+            raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")
         if settings.get("seed") is None:
             settings["seed"] = secrets.randbits(32)
         settings["stop"] = _stop_strings(settings.get("stop", ()))
@@ -157,11 +160,12 @@ class LM:
             return render(messages, tools=tools, thinking=thinking)
         return render_jinja(template, messages, tools=tools, thinking=thinking)
 
-    def logprobs(self, tokens: Int[Array | np.ndarray, "B T"] | Sequence[Sequence[int]]) -> Float[Array, "B S"]:
-        """Log-probability of each token but the first, `S = T - 1`; raw: temperature 1, no mask."""
-        tokens = jnp.asarray(np.asarray(tokens, np.int32))
-        if tokens.ndim != 2 or tokens.shape[1] < 2:
-            raise RequestError(f"tokens has shape {list(tokens.shape)}; expected [batch, length >= 2]")
+    def logprobs(self, tokens: Any) -> Float[Array, "B S"]:
+        """Log-probability of each token but the first, `S = T - 1`; raw: temperature 1, no mask.
+
+        `tokens` are rows of one length, an array `[B, T]` or lists. Raises `RequestError` for anything else.
+        """
+        tokens = self._token_rows(tokens)
         hidden, targets = self.model(tokens).hidden[:, :-1], tokens[:, 1:]
         pieces = [
             _score(self.model, hidden[:, at : at + _LOGPROB_CHUNK], targets[:, at : at + _LOGPROB_CHUNK])
@@ -234,11 +238,9 @@ class LM:
         seed: int | None = None,
         stop_ids: Sequence[int] = (),
     ) -> Request:
-        ids = tuple(self.tokenizer.encode(prompt)) if isinstance(prompt, str) else tuple(int(token) for token in prompt)
-        if any(not 0 <= token < self.config.vocab_size for token in ids):
-            raise RequestError(f"the prompt holds token ids outside 0 to {self.config.vocab_size - 1}")
-        if max_tokens is not None and max_tokens < 1:
-            raise RequestError(f"max_tokens is {max_tokens}; expected at least 1")
+        ids = self._ids("the prompt", self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        if max_tokens is not None:
+            max_tokens = check_integer("max_tokens", max_tokens, 1)
         own = self.generation
         sampling = Sampling(
             temperature=(own.temperature if own.do_sample else 0.0) if temperature is None else temperature,
@@ -254,14 +256,35 @@ class LM:
             prompt=ids,
             sampling=sampling,
             max_tokens=max(1, self.engine.max_len - len(ids)) if max_tokens is None else max_tokens,
-            stop_ids=frozenset(own.eos_token_id) | frozenset(stop_ids),
+            stop_ids=frozenset(own.eos_token_id) | frozenset(self._ids("stop_ids", stop_ids)),
             budget=None if budget is None else self._budget(budget, thinking),
             thinking=thinking is not None and thinking_mode(thinking) == "forced",
         )
 
+    def _token_rows(self, tokens: Any) -> Int[Array, "B T"]:
+        try:
+            rows = np.asarray(tokens)
+        except ValueError as error:
+            raise RequestError("tokens: rows differ in length; expected [batch, length >= 2]") from error
+        if rows.ndim != 2 or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
+            raise RequestError(f"tokens: {rows.dtype} {list(rows.shape)}; expected integers [batch, length >= 2]")
+        if rows.size and (rows.min() < 0 or rows.max() >= self.config.vocab_size):
+            raise RequestError(f"tokens holds ids outside 0 to {self.config.vocab_size - 1}")
+        return jnp.asarray(rows, jnp.int32)
+
+    def _ids(self, name: str, tokens: Any) -> tuple[int, ...]:
+        """Token ids, checked to be this model's."""
+        size = self.config.vocab_size
+        if isinstance(tokens, str | Mapping) or not isinstance(tokens, Iterable):
+            raise RequestError(f"{name} is {tokens!r}; expected token ids")
+        ids = tuple(tokens)
+        for token in ids:
+            if not is_integer(token) or not 0 <= token < size:
+                raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {size - 1}")
+        return tuple(map(int, ids))
+
     def _budget(self, limit: int, thinking: Any) -> ThinkingBudget | None:
-        if limit < 0:
-            raise RequestError(f"budget is {limit}; expected at least 0 tokens")
+        limit = check_integer("budget", limit, 0)
         if thinking_mode(thinking) == "disabled":
             raise RequestError('budget= limits a thought, but thinking is "disabled"')
         closing = (*self.tokenizer.encode("\n"), self.tokenizer.token_id("</think>"))
@@ -282,11 +305,11 @@ class LM:
         yield from answer.finish()
 
 
-def _stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
-    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if any(not isinstance(s, str) or not s for s in strings):
+def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    strings = [stop] if isinstance(stop, str) else [] if stop is None else stop
+    if not isinstance(strings, Sequence) or any(not isinstance(s, str) or not s for s in strings):
         raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
-    return strings
+    return tuple(strings)
 
 
 @jax.jit

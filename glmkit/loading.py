@@ -81,6 +81,8 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
 
     A folder that is called as one of these models is meant by a path, such as "./nano".
     """
+    if not isinstance(name, str | os.PathLike):
+        raise CheckpointError(f"{name!r} names no model; expected a name, a Hub id or the path of a folder")
     if isinstance(name, str):
         if name in BUNDLED:
             return data_path(BUNDLED[name])

@@ -61,6 +61,24 @@ def test_thinking_modes_shape_the_prompt(lm, thinking, ending):
     assert lm.chat("hi", thinking=thinking, max_tokens=1, seed=0).prompt.endswith("<|assistant|>" + ending)
 
 
+def test_a_stream_that_was_left_goes_on_where_it_stopped(lm):
+    whole = lm.chat("hi", max_tokens=20, seed=4, temperature=1.5)
+    stream = lm.chat("hi", max_tokens=20, seed=4, temperature=1.5, stream=True)
+    for _ in stream:
+        break
+    for _ in stream:
+        break
+    assert stream.completion.tokens == whole.tokens
+    assert stream.completion.finish_reason == whole.finish_reason
+
+
+@pytest.mark.parametrize("budget", [0, 1, 3])
+def test_a_budget_is_exact(lm, budget):
+    done = lm.chat("hi", thinking="forced", budget=budget, max_tokens=12, temperature=0)
+    closing = lm.tokenizer.encode("\n</think>")
+    assert list(done.tokens[budget : budget + 2]) == closing
+
+
 def test_a_budget_closes_a_forced_thought(lm):
     done = lm.chat("hi", thinking="forced", budget=4, max_tokens=12, temperature=0)
     closing = [*tokenizer().encode("\n"), tokenizer().token_id("</think>")]
@@ -151,13 +169,78 @@ def test_a_closed_lm_says_so_and_frees_its_memory(tmp_path):
         (lambda lm: lm.chat("hi", tools=[{"type": "function", "function": {}}]), "name"),
         (lambda lm: lm.chat("hi", tool_choice="required"), "tool_choice"),
         (lambda lm: lm.chat("hi", stop=[""]), "stop"),
-        (lambda lm: lm.complete([1, 10**6]), "token ids outside"),
+        (lambda lm: lm.complete([1, 10**6]), "holds 1000000; expected token ids"),
         (lambda lm: lm.logprobs([[1]]), "length >= 2"),
     ],
 )
 def test_a_wrong_request_is_named_before_anything_is_computed(lm, call, message):
     with pytest.raises(RequestError, match=message):
         call(lm)
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("max_tokens", [0, -1, 1.5, "8", True, float("nan")]),
+        ("temperature", [-1, float("nan"), float("inf"), "hot", [1]]),
+        ("top_p", [0, 1.1, "x", float("nan")]),
+        ("top_k", [-1, 1.5, "x", 2**40]),
+        ("min_p", [-1, 2, "x"]),
+        ("repetition_penalty", [0, -1, "x", float("inf"), float("nan")]),
+        ("seed", [-1, 2**32, 1.5, "x"]),
+        ("stop", [3, [1], [""], {"a": 1}]),
+        ("stop_ids", [3, ["a"], [-1], [10**6], [1.5], "ab"]),
+        ("budget", [-1, 1.5, "x"]),
+        ("thinking", ["maybe", 3]),
+        ("tool_choice", ["required", 3]),
+        ("tools", ["x", 3, [{}], [3]]),
+    ],
+)
+def test_a_setting_of_any_other_kind_is_refused_by_name(lm, setting, values):
+    for value in values:
+        with pytest.raises(RequestError, match=rf"{setting}\b"):
+            lm.chat("hi", **{setting: value})
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], [[1]], [[1, 2], [3]], [[1, 10**6]], [[1, -1]], [[1.0, 2.0]], "abc"])
+def test_scoring_refuses_what_are_no_rows_of_its_tokens(lm, tokens):
+    with pytest.raises(RequestError, match="tokens"):
+        lm.logprobs(tokens)
+
+
+@pytest.mark.parametrize("prompt", [None, 3, [], [1.5], [10**6], ["a"]])
+def test_completion_refuses_what_is_no_prompt(lm, prompt):
+    with pytest.raises(RequestError, match="prompt"):
+        lm.complete(prompt)
+
+
+def test_a_batch_is_a_list_of_conversations(lm):
+    with pytest.raises(RequestError, match="expected a list of conversations, got str"):
+        lm.chat_batch("hi")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_len", 0),
+        ("max_len", 1.5),
+        ("max_len", "x"),
+        ("dtype", "float7"),
+        ("dtype", "int8"),
+        ("layers", 3),
+        ("layers", slice(9, 9)),
+        ("mesh", 3),
+    ],
+)
+def test_loading_refuses_an_option_by_name(option, value):
+    with pytest.raises(gk.errors.GLMKitError, match=option):
+        gk.load("nano", **{option: value})
+
+
+@pytest.mark.parametrize("name", [None, 3])
+def test_what_names_no_model_is_refused(name):
+    with pytest.raises(CheckpointError, match="names no model"):
+        gk.load(name)
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused():

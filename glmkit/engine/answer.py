@@ -155,14 +155,15 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class ChatStream:
-    """Iterate for deltas; afterwards `completion` has the whole answer."""
+    """Iterate for deltas; `completion` has the whole answer. A loop that was left goes on with the next one."""
 
     def __init__(self, deltas: Iterator[Delta], answer: Answer):
         self._deltas, self._answer = deltas, answer
         self._done = False
 
     def __iter__(self) -> Iterator[Delta]:
-        yield from self._deltas
+        # Not from the generator itself, which would end with a loop that is left early.
+        yield from iter(lambda: next(self._deltas, None), None)
         self._done = True
 
     @property

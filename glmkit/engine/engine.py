@@ -32,14 +32,9 @@ class Engine:
             raise RequestError(f"max_len is {max_len}; expected at least 1 token")
         self.max_len = max_len
         self._model = model
-        self._leaves, structure = jax.tree.flatten(model)
         self._caches: dict[int, KVCache] = {}
-
-        def step(leaves, cache, tokens, segment_ids, settings, seen):
-            return _step(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, settings, seen)
-
-        # Flattening the model once outside costs less than having every call walk its modules.
-        self._programs = Programs(jax.jit(step, donate_argnums=1), model)
+        self._compiled_for, self._programs = None, None
+        self._weights()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
         """Yield `(index of the request, token)` as tokens come, until every request has a `finish_reason`.
@@ -98,6 +93,20 @@ class Engine:
             if not wave.cache.length.is_deleted():
                 self._caches[rows] = wave.cache
 
+    def _weights(self) -> list[jax.Array]:
+        """The model's arrays as they are now: whoever edits the model in place is heard at the next request."""
+        leaves, structure = jax.tree.flatten(self._model)
+        compiled_for = structure, [(leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves]
+        if compiled_for != self._compiled_for:
+
+            def step(leaves, cache, tokens, segment_ids, settings, seen):
+                return _step(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, settings, seen)
+
+            # Flattening the model once outside costs less than having every call walk its modules.
+            self._compiled_for = compiled_for
+            self._programs = Programs(jax.jit(step, donate_argnums=1), self._model)
+        return leaves
+
     def _wave(self, batch: Sequence[Request]) -> "_Wave":
         """What a batch needs to run: the programs, the cache and the settings."""
         by_row = NamedSharding(self._mesh, partition_spec(("batch",)))
@@ -106,16 +115,15 @@ class Engine:
         if any(request.sampling.repetition_penalty != 1 for request in batch):
             seen = np.zeros((len(batch), self._model.config.vocab_size), bool)
         settings, seen = jax.device_put((settings, seen), by_row)
-        cache = self._take_cache(len(batch))
+        leaves, cache = self._weights(), self._take_cache(len(batch))
         longest = max(len(request.prompt) for request in batch)
         sizes = {*_chunks(longest), 1} if any(request.max_tokens > 1 for request in batch) else {*_chunks(longest)}
         ids = {size: np.zeros((len(batch), size), np.int32) for size in sizes}
         calls = {
-            (*ids[size].shape, seen is None): (self._leaves, cache, ids[size], ids[size], settings, seen)
-            for size in sizes
+            (*ids[size].shape, seen is None): (leaves, cache, ids[size], ids[size], settings, seen) for size in sizes
         }
         programs = {size: program for (_, size, _), program in self._programs.prepared(calls).items()}
-        return _Wave(programs, self._leaves, cache, settings, seen)
+        return _Wave(programs, leaves, cache, settings, seen)
 
     def _row_count(self, requests: int) -> int:
         """The next power of two that the mesh's data axis divides."""

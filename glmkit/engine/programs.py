@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from jax.experimental.serialize_executable import deserialize_and_load, serializ
 from jax.sharding import Mesh
 
 from glmkit.engine.live_code import ForeignCode, live_code_digest
+from glmkit.model.ops.grouped_matmul import backend
 from glmkit.resources import program_cache_dir
 
 Arguments = tuple[Any, ...]  # of the function: pytrees of arrays
@@ -71,6 +72,7 @@ class Programs:
     def _made(self, calls: Mapping[Hashable, Arguments], configuration: str) -> dict[Hashable, jax.stages.Compiled]:
         """Programs from the disk where they are kept; the others are traced one by one and compiled side by side."""
         folder, code = program_cache_dir(), self._code()
+        _TRACES.are_of(code)
         if folder is None or code is None or jax.process_count() > 1:
             return _in_parallel({name: self._function.lower(*call).compile for name, call in calls.items()})
         made_from = (_machine(self._mesh), configuration, code, self._computes)
@@ -93,10 +95,27 @@ class Programs:
 
     def _code(self) -> str | None:
         """A digest of the code that runs the model; None where it is not all glmkit's."""
+        backend()  # imports the module, whose code counts too
         try:
             return live_code_digest(_CODE, self._modules)
         except ForeignCode:
             return None
+
+
+class _Traces:
+    """Which code the traces are of that JAX keeps in this process."""
+
+    def __init__(self):
+        self._code: str | None = None
+
+    def are_of(self, code: str | None) -> None:
+        """Drop them if glmkit's code has changed since: they would give the old program under the new name."""
+        if self._code is not None and (code is None or code != self._code):
+            jax.clear_caches()
+        self._code = code or "foreign"
+
+
+_TRACES = _Traces()
 
 
 def _in_parallel(makers: Mapping[Hashable, Callable[[], jax.stages.Compiled]]) -> dict[Hashable, jax.stages.Compiled]:
@@ -146,17 +165,19 @@ def _write(path: Path, kept: bytes) -> None:
         partial.unlink(missing_ok=True)
     oldest = time.time() - _KEPT_DAYS * 86400
     for other in path.parent.iterdir():
-        if other.stat().st_mtime < oldest:
-            other.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process was quicker
+            if other.stat().st_mtime < oldest:
+                other.unlink()
 
 
 def _read(path: Path) -> tuple[Any, ...] | None:
     """What `serialize` gave; None where there is no such file or not all of it."""
     try:
         content = path.read_bytes()
-        os.utime(path)
     except OSError:
         return None
+    with suppress(OSError):  # somebody else's
+        os.utime(path)
     digest, kept = content[:32], content[32:]
     return pickle.loads(kept) if digest == hashlib.sha256(kept).digest() else None
 

@@ -35,6 +35,9 @@ class Request:
     _queue: deque[int] = field(default_factory=deque)
     _thought: int = 0
 
+    def __post_init__(self):
+        self._close_spent_thought()
+
     def accept(self, token: int, logprob: float) -> int | None:
         """Take the sampled token, or what the budget dictates instead. Returns it; None when it ends the request."""
         forced = bool(self._queue)
@@ -48,6 +51,7 @@ class Request:
         self.forced.append(forced)
         if self.budget is not None and not forced:
             self._watch_thought(self.budget, token)
+            self._close_spent_thought()
         if len(self.tokens) >= self.max_tokens:
             self.finish("length")
         return token
@@ -63,6 +67,8 @@ class Request:
             self.thinking = False
         elif self.thinking:
             self._thought += 1
-        if self.thinking and self._thought >= budget.limit:
-            self._queue.extend(budget.closing)
+
+    def _close_spent_thought(self) -> None:
+        if self.budget is not None and self.thinking and self._thought >= self.budget.limit:
+            self._queue.extend(self.budget.closing)
             self.thinking = False

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from glmkit.checks import is_integer, is_number
 from glmkit.errors import RequestError
 
 NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that arithmetic on it stays finite
@@ -29,20 +31,18 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self):
-        checks = {
-            "temperature": (math.isfinite(self.temperature) and self.temperature >= 0, "a finite number of at least 0"),
-            "top_p": (0 < self.top_p <= 1, "a number above 0 and at most 1"),
-            "top_k": (
-                0 <= self.top_k < 2**31 and self.top_k == int(self.top_k),
-                "an integer of 0 to 2147483647 (0: no limit)",
-            ),
-            "min_p": (0 <= self.min_p <= 1, "a number from 0 to 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "a positive number (1: none)"),
-            "seed": (0 <= self.seed < 2**32, "an integer of 32 bits, 0 to 4294967295"),
+        checks: dict[str, tuple[Callable[[Any], bool], Callable[[Any], bool], str]] = {
+            "temperature": (is_number, lambda x: 0 <= x <= 1e6, "a number from 0 to 1e6"),
+            "top_p": (is_number, lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
+            "top_k": (is_integer, lambda x: 0 <= x < 2**31, "an integer of 0 to 2147483647 (0: no limit)"),
+            "min_p": (is_number, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+            "repetition_penalty": (is_number, lambda x: math.isfinite(x) and x > 0, "a positive number (1: none)"),
+            "seed": (is_integer, lambda x: 0 <= x < 2**32, "an integer of 32 bits, 0 to 4294967295"),
         }
-        for name, (holds, expected) in checks.items():
-            if not holds:
-                raise RequestError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+        for name, (kind, holds, expected) in checks.items():
+            value = getattr(self, name)
+            if not kind(value) or not holds(value):
+                raise RequestError(f"{name} is {value!r}; expected {expected}")
 
 
 @jax.tree_util.register_dataclass

@@ -69,7 +69,7 @@ class KVCache:
 
     def slots(self, valid: Array) -> Int[Array, "B T"]:
         """Where each new token goes, counting only the valid ones of its row; -1 for padding."""
-        return jnp.where(valid, self.length[:, None] + jnp.cumsum(valid, axis=1) - 1, -1)
+        return jnp.where(valid, self.length[:, None] + jnp.cumsum(valid, axis=1, dtype=jnp.int32) - 1, -1)
 
     def emptied(self) -> Self:
         """The same memory with every row empty."""

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.config import GLMConfig
+from glmkit.errors import ConfigError, MeshError
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
@@ -61,7 +62,9 @@ class GLM(nnx.Module):
         mtp: MTPTables | None = "shared",
     ):
         mesh = single_device_mesh() if mesh is None else mesh
-        init = Init(config, rngs, dtype, mesh, FSDP_RULES if fsdp else COMPUTE_RULES)
+        if not isinstance(mesh, Mesh | AbstractMesh):
+            raise MeshError(f"mesh is {mesh!r}; expected what glmkit.mesh makes, or None for one device")
+        init = Init(config, rngs, floating_dtype(dtype), mesh, FSDP_RULES if fsdp else COMPUTE_RULES)
         table, shape = ("vocab", "embed"), (config.vocab_size, config.hidden_size)
         self.config = config
         self.layer_numbers = tuple(range(config.num_hidden_layers)) if layer_numbers is None else layer_numbers
@@ -92,6 +95,8 @@ class GLM(nnx.Module):
         `dtype` defaults to `default_dtype()`. `layers` keeps only these, and then leaves out multi-token prediction.
         """
         every = tuple(range(config.num_hidden_layers))
+        if layers is not None and not (isinstance(layers, slice) and every[layers]):
+            raise ConfigError(f"layers is {layers!r}; expected a slice that names some of the {len(every)} layers")
         numbers = every[layers or slice(None)]
         return cls(
             config,
@@ -123,7 +128,7 @@ class GLM(nnx.Module):
         x = self._embed(self.embed, tokens)
         x, layers, load = self._run_blocks(x, context, cache)
         if cache is not None:
-            cache = KVCache(layers, cache.length + context.valid.sum(axis=1))
+            cache = KVCache(layers, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
         return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, load)
 
     @jax.jit
@@ -153,7 +158,7 @@ class GLM(nnx.Module):
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
         x, layer, load = self.mtp(embedded, hidden, context, layer)
         if cache is not None:
-            cache = KVCache((layer,), cache.length + context.valid.sum(axis=1))
+            cache = KVCache((layer,), cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
         return Output(handed_out(x), cache, load[None])
 
     @jax.jit
@@ -251,10 +256,8 @@ class GLM(nnx.Module):
     def _logits(self, hidden: Array, head: nnx.Param | None) -> Array:
         """By a head, or where the model has none by its embedding."""
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
-        if head is not None:
-            return handed_out(linear(hidden, weight(head, like=hidden), dtype=jnp.float32))
-        table = weight(self.embed, like=hidden)
-        return handed_out(jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32))
+        table = weight(self.embed if head is None else head, like=hidden)
+        return handed_out(token_logits(hidden, table, tied=head is None))
 
     def _run_blocks(
         self, x: Array, context: Context, cache: KVCache | None
@@ -272,6 +275,13 @@ class GLM(nnx.Module):
             loads += [] if load is None else [load]
         load = jnp.concatenate(loads) if loads else jnp.zeros((0, self.config.n_routed_experts), jnp.float32)
         return x, None if cache is None else tuple(layers), load
+
+
+def token_logits(hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied: bool) -> Float[Array, "B T V"]:
+    """Float32 logits by a head, `[D, V]`, or with `tied` by an embedding, `[V, D]`."""
+    if not tied:
+        return linear(hidden, table, dtype=jnp.float32)
+    return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
 
 
 def _scanned(x: Array, block: Block, layer: LayerCache | None, context: Context):
@@ -296,3 +306,16 @@ def single_device_mesh() -> Mesh:
 def default_dtype() -> DTypeLike:
     """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower."""
     return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+
+
+def floating_dtype(dtype: DTypeLike) -> np.dtype:
+    """A dtype for weights. Raises `ConfigError` naming what is no floating-point type."""
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = None
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        raise ConfigError(
+            f"dtype is {known.name if known else dtype!r}; expected a floating-point type such as bfloat16 or float32"
+        )
+    return known

@@ -7,6 +7,7 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
+from glmkit.checks import is_integer
 from glmkit.errors import MeshError
 from glmkit.sharding import MESH_AXES
 
@@ -34,8 +35,8 @@ def mesh(
         raise MeshError(f'unknown mesh layout {layout!r}: give "auto" or data=, expert=, tensor=')
     sizes = {"data": data, "expert": expert, "tensor": tensor, "seq": 1}
     for axis, size in sizes.items():
-        if size < 1:
-            raise MeshError(f"mesh axis '{axis}' must be at least 1, got {size}")
+        if not is_integer(size) or size < 1:
+            raise MeshError(f"mesh axis '{axis}' is {size!r}; expected an integer of at least 1")
     needed = math.prod(sizes.values())
     if needed > len(devices):
         raise MeshError(f"a mesh of {sizes} needs {needed} devices, {len(devices)} are there")

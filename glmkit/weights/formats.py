@@ -7,7 +7,7 @@ from pathlib import Path
 
 from glmkit.errors import CheckpointError
 
-_RELEASE = "the released bfloat16 safetensors (for example zai-org/GLM-4.5-Air), with quantize= for less memory"
+_RELEASE = "the released bfloat16 safetensors (for example zai-org/GLM-4.5-Air)"
 
 _FILES = {
     "*.gguf": ("GGUF", f"Load {_RELEASE}"),

@@ -24,6 +24,7 @@ from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
+from glmkit.model.transformer import floating_dtype
 from glmkit.weights.atomic import atomic_folder
 from glmkit.weights.formats import refuse_other_formats
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
@@ -57,8 +58,6 @@ def load_hf(
     with CheckpointFiles.open(path) as files:
         layout = {"mesh": mesh, "dtype": dtype, "fsdp": fsdp, "stacked": stacked, "layers": layers}
         abstract = GLM.abstract(config, mtp=_mtp_tables(config, files), **layout)
-        if not abstract.layer_numbers:
-            raise CheckpointError(f"layers={layers} keeps none of the {config.num_hidden_layers} layers")
         table = checkpoint_table(abstract)
         _check_names(table, files, config, complete=not abstract.truncated)
         with _progress("reading", sum(files.tensors[t.name].nbytes for _, parts in table for t in parts)) as bar:
@@ -89,10 +88,11 @@ def save_hf(
             f"this model holds only layers {list(model.layer_numbers)} of {model.config.num_hidden_layers}; "
             "it is for study and cannot be exported: load it without layers="
         )
+    dtype = None if dtype is None else floating_dtype(dtype)
     table = checkpoint_table(model)
     specs = [TensorSpec(t.name, _stored_dtype(v, model.config, dtype), t.shape) for v, parts in table for t in parts]
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
-    config = model.config if dtype is None else replace(model.config, dtype=jnp.dtype(dtype).name)
+    config = model.config if dtype is None else replace(model.config, dtype=dtype.name)
     beside = {"config.json": _json(config.to_hf()), **(files or {})}
     nbytes = sum(shard.nbytes for shard in plan) + sum(map(len, beside.values()))
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:

@@ -1,5 +1,6 @@
 """Requests in, tokens out: batches, chunks and stops do not change what a request gets, and nothing recompiles."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -122,6 +123,23 @@ def test_an_interrupt_in_the_middle_of_prefill_leaves_the_engine_healthy(engine,
         with pytest.raises(KeyboardInterrupt):
             run(engine, ask(prompt))
     assert run(engine, ask(prompt))[0].tokens == expected
+
+
+def test_an_edit_of_the_model_in_place_is_heard_at_the_next_request():
+    network = jax.tree.map(lambda leaf: leaf, model())  # its own modules around the same arrays
+    engine, (prompt,) = Engine(network, max_len=64), prompts(5)
+    before = run(engine, ask(prompt))[0].logprobs
+    original = network.norm.scale[...]
+    network.norm.scale[...] = original * 2
+    doubled = run(engine, ask(prompt))[0].logprobs
+    network.norm.scale[...] = original
+    router = next(block.mlp.router for block in network.blocks if hasattr(block.mlp, "router"))
+    router.scaling *= 3
+    scaled = run(engine, ask(prompt))[0].logprobs
+    router.scaling /= 3
+    assert before != doubled
+    assert before != scaled
+    assert run(engine, ask(prompt))[0].logprobs == before
 
 
 def test_a_context_of_no_tokens_is_refused():

@@ -1,14 +1,18 @@
 """The digest of the code in use: the same in every process, and another as soon as the code does something else."""
 
+import functools
 import os
 import subprocess
 import sys
 import types
+from unittest import mock
 
+import jax
 import pytest
 
 from glmkit.engine.live_code import ForeignCode, live_code_digest
 from glmkit.model import moe
+from glmkit.model.layers import RMSNorm
 
 PACKAGES = ("glmkit.model", "glmkit.sharding")
 
@@ -80,6 +84,37 @@ def test_a_function_of_glmkit_in_another_place_changes_it(monkeypatch):
     before = live_code_digest(PACKAGES)
     monkeypatch.setattr(moe, "permute", moe.apply_experts)
     assert live_code_digest(PACKAGES) != before
+
+
+def test_a_wrapper_from_elsewhere_is_named_whatever_it_claims_to_be(monkeypatch):
+    @functools.wraps(RMSNorm.__call__)
+    def wrapped(*arguments):
+        return None
+
+    monkeypatch.setattr(RMSNorm, "__call__", wrapped)
+    with pytest.raises(ForeignCode, match=r"RMSNorm\.__call__"):
+        live_code_digest(PACKAGES)
+
+
+def test_what_a_partial_holds_counts(monkeypatch):
+    source = "import functools\nrope = functools.partial(pow, 2, exp=%d)"
+    assert module_of(source % 1, monkeypatch) != module_of(source % 2, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "stand_in", [lambda x: x, functools.partial(lambda a, x: x, 3), mock.Mock(), jax.jit(lambda x: x)]
+)
+@pytest.mark.parametrize("place", [(moe, "permute"), (jax.nn, "silu"), (jax.lax, "top_k")])
+def test_a_stand_in_is_named_in_glmkit_and_in_what_it_uses_of_jax(place, stand_in, monkeypatch):
+    live_code_digest(PACKAGES)
+    monkeypatch.setattr(*place, stand_in)
+    with pytest.raises(ForeignCode, match=place[1]):
+        live_code_digest(PACKAGES)
+
+
+def test_what_a_closure_holds_counts(monkeypatch):
+    source = "def make(n):\n    def add(x):\n        return x + n\n    return add\nadd = make(%d)"
+    assert module_of(source % 1, monkeypatch) != module_of(source % 2, monkeypatch)
 
 
 def test_code_from_elsewhere_is_named(monkeypatch):

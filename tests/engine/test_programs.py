@@ -97,6 +97,22 @@ def test_nothing_is_kept_of_a_glmkit_with_a_function_replaced(folder, ask, monke
     assert not folder.exists()
 
 
+def test_code_replaced_in_a_running_process_is_traced_anew(network, folder, monkeypatch):
+    """JAX keeps the trace of a jitted function for as long as the process lives."""
+
+    @jax.jit
+    def scaled(x):
+        return moe.SCALE * x
+
+    def times(scale: int) -> float:
+        monkeypatch.setattr(moe, "SCALE", scale, raising=False)
+        programs = Programs(jax.jit(lambda leaves, x: scaled(x)), network)
+        leaves, x = jax.tree.leaves(network), np.ones(1, np.float32)
+        return float(programs.prepared({0: (leaves, x)})[0](leaves, x)[0])
+
+    assert [times(2), times(3), times(2)] == [2, 3, 2]
+
+
 def test_nothing_is_kept_when_that_is_switched_off(folder, ask, monkeypatch):
     monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
     ask()
@@ -122,9 +138,14 @@ def test_programs_long_not_used_are_dropped(folder, ask):
 
 
 GREETING = """
+import sys
 import glmkit as gk
 lm = gk.load("nano", max_len=256)
+lm.engine._programs._code()
+known = set(sys.modules)
 print(lm.chat("What is 27 + 58?", max_tokens=12, temperature=0).tokens)
+late = [name for name in set(sys.modules) - known if name.startswith(("glmkit.model", "glmkit.engine"))]
+assert not late, f"{late} were not known when the digest was taken"
 """
 
 
@@ -145,3 +166,18 @@ def test_another_process_says_the_same_whether_or_not_its_programs_were_kept(tmp
         path.unlink()
     assert speak() == first  # compiled, with whatever JAX's own cache holds
     assert speak() == first
+
+
+WIDE = """
+import jax
+jax.config.update("jax_enable_x64", True)
+import glmkit as gk
+done = gk.load("nano", max_len=256, dtype="float64").chat("What is 27 + 58?", thinking="forced", temperature=0)
+print(done.content)
+"""
+
+
+def test_with_64_bits_switched_on_the_model_still_adds(tmp_path):
+    environment = os.environ | {"GLMKIT_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", WIDE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "85\n"

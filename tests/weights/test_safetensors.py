@@ -230,7 +230,7 @@ def test_quantised_checkpoints_are_refused_by_name(tensors, method, tmp_path):
     save_file({name: np.zeros(2, np.int32) for name in tensors}, tmp_path / SINGLE_FILE)
     message = refusal(tmp_path)
     assert f"weights already quantised ({method})" in message
-    assert "quantize=" in message
+    assert "released bfloat16" in message
 
 
 def test_a_folder_without_a_checkpoint(tmp_path):

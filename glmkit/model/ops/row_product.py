@@ -30,7 +30,8 @@ def row_product(row: Float[Array, " K"], w: Float[Array, "G K N"], group: Int[Ar
     wide = jnp.promote_types(jnp.result_type(row, w), jnp.float32)
 
     def term(start: int) -> Float[Array, "k N"]:
-        slab = jax.lax.dynamic_slice(w, (group, start, 0), (1, height, width))[0]
+        at = (jnp.int32(group), jnp.int32(start), jnp.int32(0))
+        slab = jax.lax.dynamic_slice(w, at, (1, height, width))[0]
         return row[start : start + height, None].astype(wide) * slab.astype(wide)
 
     partial = functools.reduce(operator.add, map(term, range(0, length, height)))

@@ -3,6 +3,6 @@
 `api.py` chooses a backend; `reference.py` is the definition; `loop.py` serves CPU, `ragged.py` TPU, `pallas.py` GPU.
 """
 
-from glmkit.model.ops.grouped_matmul.api import Implementation, grouped_matmul
+from glmkit.model.ops.grouped_matmul.api import Implementation, backend, grouped_matmul
 
-__all__ = ["Implementation", "grouped_matmul"]
+__all__ = ["Implementation", "backend", "grouped_matmul"]

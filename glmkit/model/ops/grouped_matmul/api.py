@@ -1,5 +1,6 @@
 """Chooses the backend of the grouped product."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Literal
 
@@ -23,6 +24,10 @@ def grouped_matmul(
     compile for another platform ahead of time, name it. Under `jax.shard_map` both operands must vary over the same
     mesh axes.
     """
+    return backend(implementation)(x, w, group_sizes)
+
+
+def backend(implementation: Implementation | None = None) -> Callable[[Array, Array, Array], Array]:
+    """The function that `grouped_matmul` calls, imported only now: kernels of other platforms stay unimported."""
     name = implementation or _FOR_PLATFORM.get(jax.default_backend(), "ragged")
-    module = import_module(f"glmkit.model.ops.grouped_matmul.{name}")  # kernels of other platforms stay unimported
-    return getattr(module, f"grouped_matmul_{name}")(x, w, group_sizes)
+    return getattr(import_module(f"glmkit.model.ops.grouped_matmul.{name}"), f"grouped_matmul_{name}")

@@ -1,0 +1,25 @@
+"""Checks of what callers pass: one error that names the argument, what it is, and what was expected."""
+
+from numbers import Integral, Real
+from typing import Any
+
+from glmkit.errors import RequestError
+
+__all__ = ["check_integer", "is_integer", "is_number"]
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer, NumPy's included; True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, NumPy's included; True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: Any, least: int, expected: str | None = None) -> int:
+    """`value` as an int. Raises `RequestError` naming the argument if it is no integer of at least `least`."""
+    if not is_integer(value) or value < least:
+        raise RequestError(f"{name} is {value!r}; expected {expected or f'an integer of at least {least}'}")
+    return int(value)
