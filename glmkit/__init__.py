@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmkit import errors as errors, text as text
+    from glmkit import errors as errors, text as text, train as train
     from glmkit.config import GLMConfig as GLMConfig
     from glmkit.lm import LM as LM
     from glmkit.loading import load as load
@@ -28,6 +28,7 @@ _HOME: dict[str, str | None] = {
     "save": "glmkit.weights",
     "save_hf": "glmkit.weights",
     "text": None,
+    "train": None,
 }
 
 __all__ = ["__version__", *_HOME]

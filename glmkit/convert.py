@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing(args.target, args.overwrite)
     folder = resolve_source(args.source, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
-    model = _read(folder, mesh(devices=jax.devices("cpu")[:1]), args.dtype)
+    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), args.dtype)
     files = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
     print(f"writing {args.target}", file=sys.stderr)
     if args.to == "orbax":
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(folder: Path, mesh, dtype: str | None):
+def read_as_stored(folder: Path, mesh, dtype: str | None):
     """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly."""
     from glmkit.model import GLM
     from glmkit.parallel.planner import require_fit

@@ -17,9 +17,10 @@ from glmkit.model.transformer import default_dtype
 from glmkit.parallel.planner import require_fit
 from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer
-from glmkit.weights import load_hf, restore
+from glmkit.weights import load_adapter, load_hf, restore
 from glmkit.weights.hf import read_config
 from glmkit.weights.orbax import Manifest, is_orbax
+from glmkit.weights.peft import declare_adapter
 
 BUNDLED = MappingProxyType({"nano": "checkpoints/glm-nano"})
 HUB_IDS = MappingProxyType(
@@ -40,6 +41,7 @@ def load(
     dtype: DTypeLike | None = None,
     max_len: int | None = None,
     layers: slice | None = None,
+    adapter: str | os.PathLike[str] | None = None,
     fsdp: bool = False,
     check_finite: bool = False,
     revision: str | None = None,
@@ -49,7 +51,8 @@ def load(
     """Load a bundled name ("nano"), a released model's name, a folder in the released or the Orbax layout, or a Hub id.
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the context to allocate for, to the
-    model's own. `layers` keeps only these, for study. Before a byte is read, what is needed per device is compared with
+    model's own. `layers` keeps only these, for study. `adapter` is the folder of a LoRA adapter in PEFT's layout, put
+    beside the weights and not merged into them. Before a byte is read, what is needed per device is compared with
     what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another (or
     GLMKIT_COMPILATION_CACHE=0 is set).
     Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
@@ -64,14 +67,16 @@ def load(
                 f"layers={layers}: {folder} is an Orbax folder and read whole; convert it to hf first"
             )
         manifest = Manifest.read(folder)
-        require_fit(manifest.abstract(mesh, dtype, fsdp), manifest.config.context(max_len))
+        abstract = manifest.abstract(mesh, dtype, fsdp)
+        require_fit(_with_adapter(abstract, adapter), manifest.config.context(max_len))
         model = restore(folder, mesh, dtype, fsdp=fsdp, check_finite=check_finite)
     else:
         config = read_config(folder)
-        require_fit(
-            GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp="own"), config.context(max_len)
-        )
+        abstract = GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp="own")
+        require_fit(_with_adapter(abstract, adapter), config.context(max_len))
         model = load_hf(folder, mesh, dtype, fsdp=fsdp, layers=layers, check_finite=check_finite)
+    if adapter is not None:
+        model = load_adapter(model, adapter, check_finite=check_finite)
     generation = GenerationConfig.from_hf(folder, model.config)
     return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name))
 
@@ -90,6 +95,11 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
     from glmkit.weights.hub import resolve  # huggingface_hub takes a moment, which bundled models need not wait for
 
     return resolve(name, **hub)
+
+
+def _with_adapter(abstract: GLM, adapter: str | os.PathLike[str] | None) -> GLM:
+    """What is to be loaded, in shapes; an adapter that does not fit is told before the weights are read."""
+    return abstract if adapter is None else declare_adapter(abstract, adapter)
 
 
 def _keep_compiled_programs() -> None:

@@ -1,8 +1,11 @@
 """A model small enough to compile in a moment, with every feature of GLM-4.5 switched on, and a tokenizer for it."""
 
+import dataclasses
 import functools
 import json
+from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -10,6 +13,7 @@ from tokenizers import Tokenizer as Backend, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from glmkit import GLM, GLMConfig
+from glmkit.model.adapter import adapted_places
 from glmkit.text import GLM_SPECIAL_TOKENS, Tokenizer
 
 CONFIG = GLMConfig(
@@ -52,6 +56,12 @@ def model() -> GLM:
 
 
 @functools.cache
+def small_model() -> GLM:
+    """A dense layer, a mixture of experts and multi-token prediction, for programs that take long to compile."""
+    return randomised(GLM(dataclasses.replace(CONFIG, num_hidden_layers=2), rngs=nnx.Rngs(0)))
+
+
+@functools.cache
 def tokenizer() -> Tokenizer:
     """Bytes as tokens 0 to 255, then GLM's special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -65,3 +75,21 @@ def tokenizer() -> Tokenizer:
         for i, (token, special) in enumerate(GLM_SPECIAL_TOKENS.items())
     ]  # fmt: skip
     return Tokenizer({"tokenizer.json": json.dumps(data).encode()})
+
+
+@functools.cache
+def two_layers() -> GLM:
+    """A dense layer and one of experts, with the prediction layer, for tests that compile much; not to be changed."""
+    return randomised(GLM(replace(CONFIG, num_hidden_layers=2), rngs=nnx.Rngs(0)))
+
+
+ADAPTABLE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "experts", "router")
+
+
+def with_updates(adapted: GLM, seed: int = 0) -> GLM:
+    """A model with an adapter, its B's off their initial zeros by so much that every update is felt."""
+    rng = np.random.default_rng(seed)
+    for place in adapted_places(adapted):
+        b = place.parameter.b
+        b[...] = jax.device_put((0.05 * rng.standard_normal(b.shape)).astype(b.dtype), b[...].sharding)
+    return adapted

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from glmkit.model.adapter import project
 from glmkit.model.cache import LAYER_AXES, LayerCache
 from glmkit.model.layers import RMSNorm, Rope, rotate
 from glmkit.model.ops.attention import attention_blocked, attention_reference
-from glmkit.model.ops.linear import linear
 from glmkit.model.params import Init, weight
 from glmkit.sharding import mesh_of, partition_spec
 
@@ -56,10 +56,10 @@ class Attention(nnx.Module):
             heads = _attend(q, k, v, segment_ids)
         else:
             heads, cache = _attend_cached(q, k, v, slots, cache)
-        return linear(heads, weight(self.o, like=x), contract=3), cache
+        return project(heads, self.o), cache
 
     def _project(self, x, matrix, bias, norm) -> Array:
-        y = linear(x, weight(matrix, like=x))
+        y = project(x, matrix)
         if bias is not None:
             y = y + weight(bias, like=x)
         return y if norm is None else norm(y)

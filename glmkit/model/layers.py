@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from glmkit.model.ops.linear import linear
+from glmkit.model.adapter import project
 from glmkit.model.params import Init, weight
 
 
@@ -35,9 +35,9 @@ class MLP(nnx.Module):
         self.down = init.matrix(f"{prefix}.down_proj.weight", (width, embed), ("mlp", "embed"))
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        gate_up = linear(x, weight(self.gate_up, like=x))
+        gate_up = project(x, self.gate_up)
         hidden = jax.nn.silu(gate_up[..., 0, :]) * gate_up[..., 1, :]
-        return linear(hidden, weight(self.down, like=x))
+        return project(hidden, self.down)
 
 
 @functools.lru_cache

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from glmkit.model.adapter import Adapted, apply_product
 from glmkit.model.layers import MLP
 from glmkit.model.ops.grouped_matmul import grouped_matmul
-from glmkit.model.params import Init, weight
+from glmkit.model.params import Init, is_variable, weight
 from glmkit.sharding import mesh_of, partition_spec
 
 _SUM_OVER = ("expert", "tensor")
@@ -33,10 +35,12 @@ class Router(nnx.Module):
         self.top_k, self.groups, self.top_groups = c.num_experts_per_tok, c.n_group, c.topk_group
         self.normalise, self.scaling = c.norm_topk_prob, c.routed_scaling_factor
 
-    def __call__(self, x: Float[Array, "N D"], kernel: Float[Array, "D E"], bias: Float[Array, " E"]) -> Routes:
+    def __call__(
+        self, x: Float[Array, "N D"], kernel: Float[Array, "D E"] | Adapted, bias: Float[Array, " E"]
+    ) -> Routes:
         """Route rows of activations; the parameters are passed in because the caller has laid them out."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        scores = jax.nn.sigmoid(x.astype(wide) @ kernel.astype(wide))
+        scores = jax.nn.sigmoid(apply_product(lambda x, w: x @ w.astype(wide), x.astype(wide), kernel))
         _, ids = jax.lax.top_k(self._selectable(scores + bias), self.top_k)
         weights = jnp.take_along_axis(scores, ids, axis=-1)
         if self.normalise:
@@ -76,12 +80,13 @@ class MoE(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], Float[Array, " E"]]:
         """The layer's output and how many valid tokens chose each expert, float32."""
         router, params = self.router, (self.router.kernel, self.router.bias, self.gate_up, self.down)
+        specs = jax.tree.map(lambda p: partition_spec(p.axes[-len(p.shape) :]), params, is_leaf=is_variable)
         batch = partition_spec(("batch", None))
 
         @functools.partial(
             jax.shard_map,
             mesh=mesh_of(x),
-            in_specs=(batch, batch, *(partition_spec(p.axes[-len(p.shape) :]) for p in params)),
+            in_specs=(batch, batch, *specs),
             out_specs=(batch, partition_spec((None,))),
         )
         def local(x, valid, kernel, bias, gate_up, down):
@@ -89,22 +94,23 @@ class MoE(nnx.Module):
             routes = router(rows, kernel, bias)
             # Said explicitly: the implicit promotion of JAX 0.10 loses the sum over the axis in its derivative.
             per_expert = jax.lax.pcast((rows, routes.weights), _SUM_OVER, to="varying")
-            gate_up, down = jax.lax.pcast((gate_up, down), "data", to="varying")
+            gate_up, down = jax.tree.map(_varying, (gate_up, down), specs[2:])
             out = jax.lax.psum(
                 apply_experts(per_expert[0], Routes(routes.ids, per_expert[1]), gate_up, down), _SUM_OVER
             )
             counts = jnp.zeros(bias.shape, jnp.float32).at[routes.ids].add(valid.reshape(-1, 1))
             return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
 
-        routed, load = local(x, valid, *(weight(p, like=x) for p in params))
+        laid_out = jax.tree.map(lambda p: weight(p, like=x), params, is_leaf=is_variable)
+        routed, load = local(x, valid, *laid_out)
         return routed + self.shared(x), load
 
 
 def apply_experts(
     x: Float[Array, "N D"],
     routes: Routes,
-    gate_up: Float[Array, "E D 2 F"],
-    down: Float[Array, "E F D"],
+    gate_up: Float[Array, "E D 2 F"] | Adapted,
+    down: Float[Array, "E F D"] | Adapted,
 ) -> Float[Array, "N D"]:
     """This device's part of the routed output: its experts, its slice of their width. Float32 at least.
 
@@ -119,12 +125,20 @@ def apply_experts(
     order = jnp.argsort(jnp.where(mine, local_id, experts), stable=True)
     sizes = jnp.zeros(experts, jnp.int32).at[local_id].add(mine.astype(jnp.int32), mode="drop")
 
+    def product(x: Float[Array, "M K"], w: Float[Array, "E K *Out"]) -> Float[Array, "M N"]:
+        return grouped_matmul(x, w.reshape(experts, x.shape[1], -1), sizes)
+
     pairs = permute(jnp.repeat(x, top_k, axis=0), order)
-    gated = grouped_matmul(pairs, gate_up.reshape(experts, embed, 2 * width), sizes)
+    gated = apply_product(product, pairs, gate_up)
     hidden = jax.nn.silu(gated[:, :width]) * gated[:, width:]
-    outputs = permute(grouped_matmul(hidden, down, sizes), jnp.argsort(order))
+    outputs = permute(apply_product(product, hidden, down), jnp.argsort(order))
     weights = jnp.where(mine.reshape(tokens, top_k), routes.weights, 0)
     return jnp.einsum("nkd,nk->nd", outputs.reshape(tokens, top_k, embed).astype(weights.dtype), weights)
+
+
+def _varying(x: Array, spec: PartitionSpec) -> Array:
+    """A weight with the type of one that differs on every device, where its `spec` leaves it the same on some."""
+    return jax.lax.pcast(x, tuple(axis for axis in ("data", *_SUM_OVER) if axis not in spec), to="varying")
 
 
 @jax.custom_vjp

@@ -120,7 +120,7 @@ class Init:
         sharding = NamedSharding(self.mesh, spec)
         if self.rngs is None:
             return kind(jax.ShapeDtypeStruct(shape, dtype, sharding=sharding), axes=axes, hf=hf)
-        return kind(_born(init, shape, jnp.dtype(dtype), sharding)(self.rngs.params()), axes=axes, hf=hf)
+        return kind(born(init, shape, jnp.dtype(dtype), sharding)(self.rngs.params()), axes=axes, hf=hf)
 
 
 @functools.lru_cache
@@ -129,7 +129,7 @@ def _normal(stddev: float) -> Initializer:
 
 
 @functools.lru_cache(maxsize=1024)
-def _born(
+def born(
     init: Initializer, shape: Shape, dtype: jnp.dtype, sharding: NamedSharding
 ) -> Callable[[jax.Array], jax.Array]:
     """The compiled initialiser of all parameters of one shape, which never holds the array unsharded."""

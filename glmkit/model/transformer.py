@@ -315,7 +315,5 @@ def floating_dtype(dtype: DTypeLike) -> np.dtype:
     except TypeError:
         known = None
     if known is None or not jnp.issubdtype(known, jnp.floating):
-        raise ConfigError(
-            f"dtype is {known.name if known else dtype!r}; expected a floating-point type such as bfloat16 or float32"
-        )
+        raise ConfigError(f"dtype is {dtype!r}; expected a floating-point type such as bfloat16 or float32")
     return known

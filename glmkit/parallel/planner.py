@@ -17,6 +17,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Buffer, KVCache
+from glmkit.model.adapter import LoRAParam
 from glmkit.model.cache import LAYER_AXES
 from glmkit.model.ops.attention.blocked import BLOCK
 from glmkit.model.params import map_variables
@@ -89,10 +90,10 @@ class Plan:
         return self.weights + self.cache
 
     def in_bfloat16(self) -> "Plan":
-        """The plan with trained parameters in bfloat16; buffers keep their dtype."""
+        """The plan with trained parameters in bfloat16; buffers and adapters keep their dtype."""
 
         def narrowed(variable: nnx.Variable) -> nnx.Variable:
-            if isinstance(variable, Buffer):
+            if isinstance(variable, Buffer | LoRAParam):
                 return variable
             return variable.replace(variable.get_value().update(dtype=jnp.bfloat16))
 

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
+from glmkit.model.adapter import refuse_adapters
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
 from glmkit.model.transformer import floating_dtype
@@ -80,14 +81,15 @@ def save_hf(
 
     Without `dtype` a tensor is stored as the checkpoint it came from stored it, where that was unusual, else in
     `config.dtype`; with it in `dtype`, which config.json then states. The correction bias is stored in float32. The
-    folder appears under its name whole or not at all. Raises `CheckpointError` for a truncated model, an existing
-    folder without `overwrite`, and a full disk.
+    folder appears under its name whole or not at all. Raises `CheckpointError` for a truncated model, one with an
+    adapter, an existing folder without `overwrite`, and a full disk.
     """
     if model.truncated:
         raise CheckpointError(
             f"this model holds only layers {list(model.layer_numbers)} of {model.config.num_hidden_layers}; "
             "it is for study and cannot be exported: load it without layers="
         )
+    refuse_adapters(model)
     dtype = None if dtype is None else floating_dtype(dtype)
     table = checkpoint_table(model)
     specs = [TensorSpec(t.name, _stored_dtype(v, model.config, dtype), t.shape) for v, parts in table for t in parts]

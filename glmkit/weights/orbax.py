@@ -19,6 +19,7 @@ from jaxtyping import DTypeLike
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM
+from glmkit.model.adapter import refuse_adapters
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import is_variable
 from glmkit.weights.atomic import atomic_folder
@@ -137,8 +138,9 @@ def save(
     """Write the model as it is: its layers stacked or not, truncated or not, each array in its dtype.
 
     `files` are put beside, such as the tokenizer's. The folder appears under its name whole or not at all. Raises
-    `CheckpointError` for an existing folder without `overwrite`, and for a full disk.
+    `CheckpointError` for a model with an adapter, an existing folder without `overwrite`, and a full disk.
     """
+    refuse_adapters(model)
     arrays = {name: variable.get_value() for name, variable in _variables(model).items()}
     nbytes = sum(array.nbytes for array in arrays.values())
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder:

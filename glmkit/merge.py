@@ -1,0 +1,48 @@
+"""`glmkit merge`: a checkpoint with a LoRA adapter added into its weights, as a checkpoint of its own."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from glmkit.convert import COMPANIONS, read_as_stored
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", help="a folder in either layout, a bundled name, or a Hub id")
+    parser.add_argument("adapter", metavar="ADAPTER", type=Path, help="the folder of an adapter in PEFT's layout")
+    parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write, in the released layout")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as BASE is stored")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT once the new folder is whole")
+    parser.add_argument("--revision", help="of a Hub id: a branch, tag or commit")
+    parser.add_argument("--download", action="store_true", help="fetch more than 20 GB from the Hub")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge in host memory, one parameter at a time in float32; OUT appears whole or not at all."""
+    import jax
+
+    from glmkit.loading import resolve_source
+    from glmkit.parallel import mesh
+    from glmkit.train.lora import merge_lora
+    from glmkit.weights import load_adapter, save_hf
+    from glmkit.weights.atomic import refuse_existing
+    from glmkit.weights.card import derived_card, licence_of
+
+    refuse_existing(args.target, args.overwrite)
+    folder = resolve_source(args.base, revision=args.revision, download=args.download)
+    print(f"reading {folder}", file=sys.stderr)
+    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), None)  # rounded once, when all is added
+    model = merge_lora(load_adapter(model, args.adapter))
+    files = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+    files["README.md"] = derived_card(
+        args.target.name,
+        "A model and a LoRA adapter, merged by `glmkit merge`.",
+        base_model=folder.name if Path(args.base).is_dir() else args.base,
+        licence=licence_of(folder),
+        library="glmkit",
+        facts={"adapter": args.adapter.name},
+    )
+    print(f"writing {args.target}", file=sys.stderr)
+    save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)
+    print(args.target)
+    return 0

@@ -1,0 +1,120 @@
+"""Checkpoints of a run, written by Orbax: the whole state of training, so that a run goes on to the same bits.
+
+A killed process leaves the checkpoints before the one it was writing. What was changed since is refused by name.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from glmkit.errors import TrainingError
+
+__all__ = ["Checkpoints", "RunIdentity"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunIdentity:
+    """What two runs must have in common for one to go on with the other's state."""
+
+    config: Mapping[str, Any]
+    optimizer: str
+    data: str
+    settings: Mapping[str, Any]
+
+    def check(self, saved: Mapping[str, Any], folder: Path) -> None:
+        """Raise `TrainingError` naming what differs from the run in `folder`."""
+        for name, value in dataclasses.asdict(self).items():
+            if saved[name] != value:
+                raise TrainingError(
+                    f"{folder} holds a run with another {name}: {_difference(saved[name], value)}; go on as it began, "
+                    "or give another folder to start afresh"
+                )
+
+
+class Checkpoints:
+    """The checkpoints in a folder: the newest `keep`, and the `keep_best` with the least `metric`."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, keep_best: int = 0, metric: str = "eval_loss"):
+        import orbax.checkpoint as ocp  # takes a second
+        from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+        self.folder = Path(folder).resolve()
+        kept = [policies.LatestN(keep)]
+        if keep_best:
+            kept.append(
+                policies.BestN(
+                    get_metric_fn=lambda metrics: metrics[metric],
+                    reverse=True,
+                    n=keep_best,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,  # the next step consumes the state
+            step_prefix="step",
+        )
+        self._ocp, self._manager = ocp, ocp.CheckpointManager(self.folder, options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """The newest step there is a checkpoint of."""
+        return self._manager.latest_step()
+
+    def save(
+        self, step: int, state: Any, identity: RunIdentity, position: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        """Write a state, a pytree of arrays, as it is after `step`. `position` is where the data stream stands.
+
+        Raises `TrainingError` when the disk is full; the checkpoints before stay.
+        """
+        about = {"identity": dataclasses.asdict(identity), "position": position}
+        args = self._ocp.args
+        try:
+            self._manager.save(
+                step,
+                args=args.Composite(arrays=args.StandardSave(_named(state)), about=args.JsonSave(about)),
+                metrics=dict(metrics),
+                force=True,
+            )
+        except (OSError, ValueError) as error:  # Orbax's for a full disk is either
+            raise TrainingError(f"step {step} was not saved in {self.folder}: {error}") from error
+
+    def restore(self, like: Any, identity: RunIdentity) -> tuple[Any, Mapping[str, Any]]:
+        """The newest state, in the structure and on the devices of `like`, and where its data stream stood.
+
+        Raises `TrainingError` when it belongs to another run, or cannot be read.
+        """
+        args, step = self._ocp.args, self.latest
+        about = self._manager.restore(step, args=args.Composite(about=args.JsonRestore()))["about"]
+        identity.check(about["identity"], self.folder)
+        targets = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _named(like)
+        )
+        try:
+            arrays = self._manager.restore(step, args=args.Composite(arrays=args.StandardRestore(targets)))["arrays"]
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(f"step {step} in {self.folder} is damaged; remove it to go on before it") from error
+        leaves = [arrays[name] for name in _named(like)]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), about["position"]
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _named(state: Any) -> dict[str, jax.Array]:
+    """Every array by its path, in the order of the tree."""
+    leaves, _ = jax.tree.flatten_with_path(state)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _difference(saved: Any, given: Any) -> str:
+    if isinstance(saved, Mapping) and isinstance(given, Mapping):
+        keys = sorted(key for key in saved.keys() | given.keys() if saved.get(key) != given.get(key))
+        return ", ".join(f"{key} {saved.get(key)!r} there, {given.get(key)!r} here" for key in keys)
+    return f"{saved!r} there, {given!r} here"

@@ -1,0 +1,209 @@
+"""Training data: records read from JSONL, encoded once, packed into rows, streamed as batches that can be resumed.
+
+What a batch holds is decided by the records, the seed and the number of hosts alone, through `grain`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import grain
+import jax
+import numpy as np
+from grain.experimental import FirstFitPackIterDataset
+from jaxtyping import Array, Bool, Int32
+from tqdm.auto import tqdm
+
+from glmkit.errors import DataError
+from glmkit.text import Tokenizer
+from glmkit.train.examples import Example, encode_record
+
+__all__ = ["Batch", "DataReport", "TokenDataset", "batches"]
+
+TooLong = Literal["split", "drop", "error"]
+
+
+class Batch(NamedTuple):
+    """Rows of packed examples."""
+
+    tokens: Int32[np.ndarray | Array, "*steps B T"]
+    learned: Bool[np.ndarray | Array, "*steps B T"]  # whether the loss covers this token
+    segment_ids: Int32[np.ndarray | Array, "*steps B T"]  # 0, 1, ... number the examples of a row; -1 is padding
+
+
+@dataclasses.dataclass(frozen=True)
+class DataReport:
+    """What became of the records. `dropped` and `split` name places (`FILE:LINE`) by reason."""
+
+    records: int
+    examples: int
+    tokens: int
+    learned_tokens: int
+    dropped: Mapping[str, tuple[str, ...]]
+    split: tuple[str, ...]
+
+    def __str__(self) -> str:
+        share = self.learned_tokens / max(1, self.tokens)
+        lines = [
+            f"{self.records:,} records, {self.examples:,} examples, {self.tokens:,} tokens, {share:.0%} of them learned"
+        ]
+        lines += [f"dropped {len(places):,}: {reason} ({_few(places)})" for reason, places in self.dropped.items()]
+        if self.split:
+            lines.append(f"split {len(self.split):,} texts longer than a row ({_few(self.split)})")
+        return "\n".join(lines)
+
+
+def _few(places: tuple[str, ...]) -> str:
+    return ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+
+
+class TokenDataset:
+    """Encoded examples, held flat in memory: a `grain` source of `{"tokens", "learned"}`.
+
+    `length` is the longest example. `report` tells what was dropped and why; `digest` is the SHA-256 of all
+    tokens.
+    """
+
+    def __init__(self, examples: Iterable[Example], report: DataReport, length: int):
+        examples = list(examples)
+        if not examples:
+            raise DataError(f"there is nothing to learn from:\n{report}")
+        self.report, self.length = report, length
+        self._ends = np.cumsum([len(example.tokens) for example in examples])
+        self._tokens = np.concatenate([example.tokens for example in examples])
+        self._learned = np.concatenate([example.learned for example in examples])
+        parts = (self._ends.astype(np.int64), self._tokens, self._learned)
+        self.largest_token = int(self._tokens.max())
+        self.digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], tokenizer: Tokenizer, length: int, **options: Any) -> Self:
+        """The records of a JSONL file; `options` as for `encode`.
+
+        Raises `DataError` naming the line that is not JSON or not a record, before anything is computed.
+        """
+        return cls.encode(_json_lines(Path(path)), tokenizer, length, **options)
+
+    @classmethod
+    def encode(
+        cls,
+        records: Iterable[tuple[str, Mapping[str, Any]] | Mapping[str, Any]],
+        tokenizer: Tokenizer,
+        length: int,
+        *,
+        too_long: TooLong | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Encode records, each alone or with the place it came from.
+
+        What is longer than `length` tokens is split if it is a text and dropped if it is a conversation, unless
+        `too_long` says "split", "drop" or "error" for all. A piece of a conversation may lack its beginning.
+        """
+        count, split, dropped = Counter(), [], {}
+        examples: list[Example] = []
+        for number, item in enumerate(tqdm(records, desc="encoding", unit=" records", disable=not progress, delay=1)):
+            place, record = item if isinstance(item, tuple) else (f"record {number + 1}", item)
+            count["records"] += 1
+            for example in _encoded(place, record, tokenizer):
+                excess = len(example.tokens) - length
+                rule = too_long or ("split" if "text" in record else "drop")
+                if excess > 0 and rule == "error":
+                    raise DataError(f"{place}: {len(example.tokens)} tokens are {excess} more than a row holds")
+                if excess > 0 and rule == "drop":
+                    dropped.setdefault(f"longer than {length} tokens", []).append(place)
+                    continue
+                if excess > 0:
+                    split.append(place)
+                for piece in _pieces(example, length):
+                    if piece.learned[1:].any():
+                        examples.append(piece)
+                    else:
+                        dropped.setdefault("nothing in it to learn", []).append(place)
+        report = DataReport(
+            records=count["records"],
+            examples=len(examples),
+            tokens=sum(len(example.tokens) for example in examples),
+            learned_tokens=sum(int(example.learned[1:].sum()) for example in examples),
+            dropped={reason: tuple(places) for reason, places in dropped.items()},
+            split=tuple(split),
+        )
+        return cls(examples, report, length)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        start = self._ends[index - 1] if index else 0
+        at = slice(start, self._ends[index])
+        return {"tokens": self._tokens[at], "learned": self._learned[at]}
+
+    def __repr__(self) -> str:
+        return f"TokenDataset({self.report})"
+
+
+def batches(
+    source: grain.sources.RandomAccessDataSource,
+    *,
+    length: int,
+    batch_size: int,
+    seed: int = 0,
+    epochs: int | None = 1,
+    pad: int = 0,
+) -> grain.DatasetIterator:
+    """Batches of packed rows, `[batch_size, length]`, in an order that `seed` decides; `epochs=None` never ends.
+
+    `source[i]` gives `{"tokens", "learned"}`. Examples go whole into the first row with room; the last batch is filled
+    up with empty rows. Each host gets its share of the examples. The iterator's `get_state` and `set_state` resume it
+    at the exact example.
+    """
+    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat(epochs)
+    mine = order[jax.process_index() :: jax.process_count()].to_iter_dataset()
+    rows = FirstFitPackIterDataset(
+        mine,
+        length_struct={"tokens": length, "learned": length},
+        padding_struct={"tokens": pad, "learned": False},
+        num_packing_bins=batch_size,
+        seed=seed,
+    )
+
+    def batch(packed: list[Mapping[str, np.ndarray]]) -> Batch:
+        def column(name: str, empty: Any) -> np.ndarray:
+            filled = np.stack([row[name] for row in packed])
+            return np.pad(filled, ((0, batch_size - len(packed)), (0, 0)), constant_values=empty)
+
+        segments = column("tokens_segment_ids", 0).astype(np.int32) - 1
+        return Batch(column("tokens", pad), column("learned", False), segments)
+
+    return iter(rows.batch(batch_size, drop_remainder=False, batch_fn=batch))
+
+
+def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:
+    try:
+        return encode_record(record, tokenizer)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
+
+
+def _pieces(example: Example, length: int) -> Iterator[Example]:
+    for start in range(0, len(example.tokens), length):
+        at = slice(start, start + length)
+        yield Example(example.tokens[at], example.learned[at])
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        file = path.open(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; expected a file of JSON lines") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield f"{path.name}:{number}", json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise DataError(f"{path}:{number}: not JSON: {error}") from error

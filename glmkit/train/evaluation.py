@@ -1,0 +1,24 @@
+"""The loss of a model on held-out data."""
+
+import jax
+import jax.numpy as jnp
+
+from glmkit.model import GLM
+from glmkit.train.data import Batch, TokenDataset, batches
+from glmkit.train.loss import loss_sums, targets_ahead
+
+__all__ = ["evaluate"]
+
+
+def evaluate(model: GLM, data: TokenDataset, batch_size: int = 8, length: int = 1024) -> float:
+    """Mean loss in nats over every learned token of `data`."""
+    total, count = 0.0, 0
+    for batch in batches(data, length=length, batch_size=batch_size):
+        sums, counted = _sums(model, Batch(*map(jnp.asarray, batch)))
+        total, count = total + float(sums), count + int(counted)
+    return total / max(1, count)
+
+
+@jax.jit
+def _sums(model: GLM, batch: Batch):
+    return loss_sums(model, batch, second=False).next_token, targets_ahead(batch, 1).counted.sum()

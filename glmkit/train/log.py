@@ -1,0 +1,67 @@
+"""Where a run writes its numbers: anything with three methods; JSON lines always, TensorBoard if asked."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from glmkit.errors import TrainingError
+
+__all__ = ["JsonLog", "Log", "TensorBoardLog"]
+
+
+class Log(Protocol):
+    """What `fit` writes to. Values are numbers by name, such as `{"loss": 2.1, "tokens_per_s": 5000}`."""
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """Once, before the first step or when a run goes on: what the run is."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """After a step."""
+
+    def close(self) -> None:
+        """When the run ends or is interrupted."""
+
+
+class JsonLog:
+    """One JSON object per line, each on the disk before the next step: `{"step": 3, "loss": 2.1, ...}`."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        self._line({"begin": dict(about)})
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self._line({"step": step, **values})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _line(self, content: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(content) + "\n")
+        self._file.flush()
+
+
+class TensorBoardLog:
+    """Scalars for TensorBoard, through the tensorboardX package (`pip install glmkit[tensorboard]`)."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise TrainingError("TensorBoardLog needs tensorboardX: pip install 'glmkit[tensorboard]'") from error
+        self._writer = SummaryWriter(os.fspath(folder))
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        self._writer.add_text("run", f"```\n{json.dumps(dict(about), indent=2)}\n```")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()

@@ -1,0 +1,410 @@
+"""`fit`: training as an iterator of steps that is held in hand, with checkpoints, logs and a progress bar."""
+
+import dataclasses
+import functools
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding
+from tqdm.auto import tqdm
+
+from glmkit.checks import check_integer
+from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.lm import LM
+from glmkit.model import GLM, Buffer
+from glmkit.model.adapter import LoRAParam, adapted_places
+from glmkit.sharding import partition_spec
+from glmkit.train.checkpoint import Checkpoints, RunIdentity
+from glmkit.train.data import Batch, TokenDataset, batches
+from glmkit.train.evaluation import evaluate
+from glmkit.train.log import JsonLog, Log
+from glmkit.train.optimizer import cosine, make_optimizer
+from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
+
+__all__ = ["Fit", "Settings", "Step", "fit"]
+
+FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The numbers of a run. Two runs of the same settings, data and model see the same batches and take the same steps.
+
+    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens. `steps` defaults to `epochs` passes
+    over the data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    """
+
+    batch_size: int = 8
+    length: int = 1024
+    accumulate: int = 1
+    epochs: int = 1
+    steps: int | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-4
+    warmup: float = 0.03  # the share of all steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    master_weights: bool = False
+    freeze: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "freeze", tuple(self.freeze))
+        for name in ("batch_size", "length", "accumulate", "epochs"):
+            check_integer(name, getattr(self, name), 1)
+        if self.steps is not None:
+            check_integer("steps", self.steps, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What came of one step. `model` and `lm` are copies of the weights as they are now, whole and usable."""
+
+    number: int
+    metrics: Mapping[str, float]
+    _run: "Fit" = dataclasses.field(repr=False)
+
+    @property
+    def loss(self) -> float:
+        """Of the next token, in nats."""
+        return self.metrics["loss"]
+
+    @property
+    def model(self) -> GLM:
+        return self._run.model
+
+    @property
+    def lm(self) -> LM:
+        return self._run.lm
+
+
+def fit(
+    lm_or_model: LM | GLM,
+    data: TokenDataset,
+    *,
+    objective: Objective = FINE_TUNING,
+    out: str | Path | None = None,
+    eval_data: TokenDataset | None = None,
+    eval_every: int = 100,
+    save_every: int = 100,
+    keep_best: int = 0,
+    logs: Sequence[Log] = (),
+    progress: bool = True,
+    donate: bool = False,
+    **settings: Any,
+) -> "Fit":
+    """Train a model, or an LM, whose result then chats at once: `for step in fit(lm, data): step.loss, step.lm`.
+
+    A model with adapters (`add_lora`) trains those alone. `settings` are those of `Settings`. With `out`, the run is
+    checkpointed there every `save_every` steps and when interrupted, logs to `out/log.jsonl`, and goes on from there
+    when it is started again with the same arguments, to the same bits. `eval_data` is measured every `eval_every`
+    steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given stays what it was unless
+    `donate`. Raises `ConfigError`, `DataError` or `TrainingError` before anything is computed.
+    """
+    return Fit(
+        lm_or_model, data, Settings(**settings), objective=objective, out=out, eval_data=eval_data,
+        eval_every=eval_every, save_every=save_every, keep_best=keep_best, logs=logs, progress=progress, donate=donate,
+    )  # fmt: skip
+
+
+class Fit:
+    """A run in hand; see `fit`. Iterating again goes on where the iteration was left."""
+
+    def __init__(
+        self,
+        lm_or_model: LM | GLM,
+        data: TokenDataset,
+        settings: Settings,
+        *,
+        objective: Objective,
+        out: str | Path | None,
+        eval_data: TokenDataset | None,
+        eval_every: int,
+        save_every: int,
+        keep_best: int,
+        logs: Sequence[Log],
+        progress: bool,
+        donate: bool,
+    ):
+        self._source = lm_or_model
+        model = lm_or_model.model if isinstance(lm_or_model, LM) else lm_or_model
+        _check_data(data, model, settings)
+        if eval_data is not None:
+            _check_data(eval_data, model, settings)
+        self.settings, self._data, self._eval_data = settings, data, eval_data
+        self._eval_every, self._save_every = check_integer("eval_every", eval_every, 1), save_every
+        self._progress = progress
+        self.objective = _objective(objective, model, settings.freeze)
+        self.steps = settings.steps or self._count_steps()
+        self._optimizer, self._step = _programs(self.objective, settings, self.steps)
+        self._batches = self._stream()
+        self._moving = nnx.Any(self.objective.trainable, Buffer)
+        model = model if donate else _copy(model, self._moving)
+        self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
+        self._number = 0
+        self._last_metrics: dict[str, float] = {}
+        self._logs = list(logs)
+        self._checkpoints = None
+        if out is not None:
+            self._logs.append(JsonLog(Path(out) / "log.jsonl"))
+            self._checkpoints = Checkpoints(Path(out) / "checkpoints", keep_best=keep_best)
+            self._go_on()
+        for log in self._logs:
+            log.begin({"settings": dataclasses.asdict(settings), "steps": self.steps, "data": str(data.report)})
+
+    @property
+    def model(self) -> GLM:
+        """A copy of the model as it is now."""
+        return _copy(self._state.model, self._moving)
+
+    @property
+    def lm(self) -> LM:
+        """An LM of the model as it is now. Raises `TrainingError` if `fit` was given a model without a tokenizer."""
+        if not isinstance(self._source, LM):
+            raise TrainingError("fit was given a model; give it an LM to chat with the result")
+        given = self._source
+        return LM(
+            self.model, given.tokenizer, generation=given.generation, max_len=given.engine.max_len, name=given.name
+        )
+
+    def __iter__(self) -> Iterator[Step]:
+        bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
+        with bar, _Interrupts(self.save) as interrupts:
+            while self._number < self.steps:
+                step = self._advance(interrupts)
+                bar.set_postfix(_shown(step.metrics), refresh=False)
+                bar.update()
+                yield step
+        if self._checkpoints is not None and self._checkpoints.latest != self._number:
+            self.save()
+        for log in self._logs:
+            log.close()
+
+    def run(self) -> "Fit":
+        """Take all the steps that are left."""
+        for _ in self:
+            pass
+        return self
+
+    def save(self) -> None:
+        """Write a checkpoint now, if the run has a folder for them."""
+        if self._checkpoints is not None:
+            self._checkpoints.save(
+                self._number, self._saved(), self._identity(), self._batches.get_state(), self._last_metrics
+            )
+
+    def _advance(self, interrupts: "_Interrupts") -> Step:
+        began = time.monotonic()
+        batch = self._next_batch()
+        with interrupts.step():
+            self._state, metrics = self._call(batch)
+            values = _numbers(metrics)  # waits for the step
+            self._number += 1
+        seconds = time.monotonic() - began
+        if not metrics.finite:
+            self._refuse(batch, values)
+        values |= {"tokens_per_s": values["tokens"] / seconds, "seconds": seconds}
+        last = self._number == self.steps
+        if self._eval_data is not None and (last or self._number % self._eval_every == 0):
+            values["eval_loss"] = evaluate(
+                self._state.model, self._eval_data, self.settings.batch_size, self.settings.length
+            )
+        self._last_metrics = {name: value for name, value in values.items() if name.endswith("loss")}
+        for log in self._logs:
+            log.write(self._number, values)
+        if self._number % self._save_every == 0:
+            self.save()
+        return Step(self._number, values, self)
+
+    def _call(self, batch: Batch) -> tuple[TrainState, Metrics]:
+        try:
+            return self._step(self._state, batch)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            s = self.settings
+            raise TrainingError(
+                f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}: lower batch_size and "
+                f"raise accumulate by as much, lower length, or set remat"
+            ) from error
+
+    def _next_batch(self) -> Batch:
+        """The micro-batches of the next step, on their devices; an epoch's end is filled up with padding."""
+        rows = [next(self._batches, None) for _ in range(self.settings.accumulate)]
+        empty = Batch(rows[0].tokens, np.zeros_like(rows[0].learned), np.full_like(rows[0].segment_ids, -1))
+        stacked = [np.stack(parts) for parts in zip(*(empty if row is None else row for row in rows), strict=True)]
+        mesh = self._state.step.sharding.mesh
+        layout = NamedSharding(mesh, partition_spec((None, "batch", None)))
+        return Batch(*(jax.make_array_from_process_local_data(layout, part) for part in stacked))
+
+    def _stream(self):
+        s = self.settings
+        epochs = s.epochs if s.steps is None else None
+        return batches(self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs)
+
+    def _count_steps(self) -> int:
+        return -(-sum(1 for _ in self._stream()) // self.settings.accumulate)
+
+    def _identity(self) -> RunIdentity:
+        return RunIdentity(
+            config=self._state.model.config.to_hf(),
+            optimizer=self.settings.optimizer,
+            data=self._data.digest,
+            settings=_json_like(dataclasses.asdict(self.settings)) | {"steps": self.steps},
+        )
+
+    def _saved(self) -> tuple[nnx.State, Any, jax.Array]:
+        """What training moves: frozen weights are not written again with each checkpoint."""
+        return nnx.state(self._state.model, self._moving), self._state.opt_state, self._state.step
+
+    def _go_on(self) -> None:
+        if self._checkpoints.latest is not None:
+            (moved, opt_state, step), position = self._checkpoints.restore(self._saved(), self._identity())
+            graph, _, shared = nnx.split(self._state.model, self._moving, ...)
+            self._state = TrainState(nnx.merge(graph, moved, shared), opt_state, step)
+            self._number = int(self._state.step)
+            self._batches.set_state(dict(position))
+
+    def _refuse(self, batch: Batch, values: Mapping[str, float]) -> None:
+        """Keep the batch and stop: the update was not applied."""
+        folder = Path(tempfile.mkdtemp()) if self._checkpoints is None else self._checkpoints.folder.parent
+        path = folder / f"not_finite_step_{self._number}.npz"
+        np.savez(path, **{name: np.asarray(part) for name, part in batch._asdict().items()})
+        raise TrainingError(
+            f"step {self._number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
+            f"applied and the batch is kept in {path}. Lower learning_rate, or look at the batch"
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(objective: Objective, settings: Settings, steps: int):
+    """The optimiser and the compiled step, shared by runs of the same settings: a cell run again does not recompile."""
+    s = settings
+    schedule = cosine(s.learning_rate, steps, warmup=int(s.warmup * steps))
+    optimizer = make_optimizer(
+        s.optimizer, schedule, weight_decay=s.weight_decay, clip=s.clip, master_weights=s.master_weights
+    )
+    return optimizer, compiled_step(objective, optimizer)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Free:
+    """A filter of the parameters whose path, such as `blocks.0.attention.q`, no pattern names."""
+
+    patterns: tuple[str, ...]
+
+    def __call__(self, path: tuple[Any, ...], _: Any) -> bool:
+        return not any(self.names(pattern, path) for pattern in self.patterns)
+
+    @staticmethod
+    def names(pattern: str, path: tuple[Any, ...]) -> bool:
+        """Whether a pattern names the parameter, or what it is part of."""
+        path = ".".join(map(str, path))
+        return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
+
+
+def _objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
+    """With the filter of what is trained: adapters if the model has any, and what is not frozen."""
+    adapted = bool(adapted_places(model))
+    kind = LoRAParam if adapted else nnx.Param
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, kind))]
+    for pattern in freeze:
+        if not any(_Free.names(pattern, path) for path in paths):
+            known = ", ".join(".".join(map(str, path)) for path in paths[:3])
+            raise ConfigError(f"freeze: {pattern!r} names no trained parameter; they are called {known}, ...")
+    return dataclasses.replace(
+        objective,
+        trainable=nnx.All(kind, _Free(freeze)) if freeze else kind,
+        mtp_weight=0.0 if adapted or model.mtp is None else objective.mtp_weight,
+    )
+
+
+def _check_data(data: TokenDataset, model: GLM, settings: Settings) -> None:
+    if data.length > settings.length:
+        raise DataError(
+            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
+        )
+    if settings.length > model.config.max_position_embeddings:
+        raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")
+    if data.largest_token >= model.config.vocab_size:
+        raise DataError(
+            f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
+            "another tokenizer"
+        )
+
+
+def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
+    """The model with copies of these arrays, sharing the others."""
+    graph, copied, shared = nnx.split(model, which, ...)
+    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
+
+
+class _Interrupts:
+    """Ctrl-C waits for the end of a step, so that a step is done or not done; then `react` is called before it strikes.
+
+    Does nothing outside the main thread, where Python delivers no signals.
+    """
+
+    def __init__(self, react: Callable[[], None]):
+        self._react, self._in_step, self._asked = react, False, False
+
+    def __enter__(self) -> Self:
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._previous)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Ctrl-C in this block strikes at its end."""
+        self._in_step = True
+        try:
+            yield
+        finally:
+            self._in_step = False
+        if self._asked:
+            self._strike()
+
+    def _handle(self, *_: object) -> None:
+        self._asked = True
+        if not self._in_step:
+            self._strike()
+
+    def _strike(self) -> None:
+        self._asked = False
+        self._react()
+        raise KeyboardInterrupt
+
+
+def _numbers(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics._asdict().items() if name != "finite"}
+
+
+def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {
+        "loss": f"{metrics['loss']:.3f}",
+        "tokens/s": f"{metrics['tokens_per_s']:,.0f}",
+        "imbalance": f"{metrics['imbalance']:.2f}",
+    }
+
+
+def _json_like(value: Any) -> Any:
+    return (
+        [_json_like(item) for item in value]
+        if isinstance(value, tuple)
+        else ({key: _json_like(item) for key, item in value.items()} if isinstance(value, Mapping) else value)
+    )

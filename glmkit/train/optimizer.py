@@ -1,0 +1,125 @@
+"""Optimisers as `optax` transformations that read a parameter's role off its declaration, and GLM-4.5's schedules."""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from optax.contrib import MuonDimensionNumbers
+
+from glmkit.model.params import is_variable
+
+__all__ = ["adamw", "apply_optimizer", "batch_warmup", "cosine", "make_optimizer", "muon", "with_master_weights"]
+
+Rate = float | optax.Schedule
+
+
+def make_optimizer(
+    name: Literal["muon", "adamw"],
+    learning_rate: Rate,
+    *,
+    weight_decay: float = 0.1,
+    clip: float | None = 1.0,
+    master_weights: bool = False,
+) -> optax.GradientTransformation:
+    """Clipping by the global norm, then Muon or AdamW; with `master_weights` on float32 copies of the parameters."""
+    makers = {"muon": muon, "adamw": adamw}
+    if name not in makers:
+        raise ValueError(f"optimizer is {name!r}; expected one of {', '.join(makers)}")
+    parts = [] if clip is None else [optax.clip_by_global_norm(clip)]
+    optimizer = optax.chain(*parts, makers[name](learning_rate, weight_decay=weight_decay))
+    return with_master_weights(optimizer) if master_weights else optimizer
+
+
+def muon(learning_rate: Rate, *, weight_decay: float = 0.1, adam_b2: float = 0.95) -> optax.GradientTransformation:
+    """Muon for every matrix, AdamW for embeddings, heads, biases and norms, as GLM-4.5 was trained (arXiv 2508.06471).
+
+    Five Newton-Schulz steps, Nesterov momentum 0.95, updates scaled to a root mean square of 0.2. Matrices that a
+    parameter holds side by side (experts, gate and up, stacked layers) are orthogonalised each on its own.
+    """
+    matrices = optax.contrib.muon(
+        learning_rate,
+        consistent_rms=0.2,
+        weight_decay=weight_decay,
+        muon_weight_dimension_numbers=functools.partial(_map_declared, _matrix_axes),
+    )
+    others = adamw(learning_rate, weight_decay=weight_decay, b2=adam_b2)
+
+    def label(variable: nnx.Variable) -> str:
+        return "adamw" if _matrix_axes(variable) is None else "muon"
+
+    return optax.partition({"muon": matrices, "adamw": others}, functools.partial(_map_declared, label))
+
+
+def adamw(
+    learning_rate: Rate, *, weight_decay: float = 0.1, b1: float = 0.9, b2: float = 0.95, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """AdamW that decays matrices and embeddings, and leaves biases and norms alone."""
+    return optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_decayed)
+
+
+def cosine(peak: float, steps: int, *, warmup: int = 0, end: float | None = None) -> optax.Schedule:
+    """From 0 to `peak` in `warmup` steps, then by a cosine to `end` (a tenth of the peak) at step `steps`."""
+    end = peak / 10 if end is None else end
+    return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, max(steps, warmup + 1), end)
+
+
+def batch_warmup(first: int, last: int, steps: int) -> Callable[[int], int]:
+    """Micro-batches at each step, from `first` to `last` over `steps` steps, as GLM-4.5 grew its batch."""
+    return lambda step: last if step >= steps else first + (last - first) * step // steps
+
+
+class MasterState(NamedTuple):
+    """Float32 copies of the parameters, which are what is optimised."""
+
+    master: optax.Params
+    inner: optax.OptState
+
+
+def with_master_weights(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Optimise float32 copies of the parameters, which become their rounding: small updates are not lost."""
+
+    def wide(params):
+        return jax.tree.map(lambda p: p.astype(jnp.float32), params)
+
+    def init(params):
+        master = wide(params)
+        return MasterState(master, optimizer.init(master))
+
+    def update(gradients, state, params):
+        updates, inner = optimizer.update(wide(gradients), state.inner, state.master)
+        master = optax.apply_updates(state.master, updates)
+        # In float32, so that adding it to the parameter and rounding gives the rounding of the copy.
+        moved = jax.tree.map(lambda m, p: m.astype(p.dtype).astype(jnp.float32) - p.astype(jnp.float32), master, params)
+        return moved, MasterState(master, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def apply_optimizer(
+    optimizer: optax.GradientTransformation, gradients: nnx.State, opt_state: optax.OptState, params: nnx.State
+) -> tuple[nnx.State, optax.OptState]:
+    """`optimizer.update`, with the compiler free to lay out what happens inside: Muon reshapes split axes."""
+    like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
+    return jax.sharding.auto_axes(optimizer.update, out_sharding=like)(gradients, opt_state, params)
+
+
+def _map_declared(function: Callable[[nnx.Variable], object], params: nnx.State) -> nnx.State:
+    return jax.tree.map(function, params, is_leaf=is_variable)
+
+
+def _matrix_axes(variable: nnx.Variable) -> MuonDimensionNumbers | None:
+    """The axes that make up the parameter's matrix, the others being a batch of them; None leaves it to AdamW."""
+    layout, axes = variable.hf, variable.axes
+    if not layout.contract or "vocab" in axes:
+        return None
+    kept = [place for place, axis in enumerate(axes) if not layout.spreads(axis)]
+    return MuonDimensionNumbers(tuple(kept[: layout.contract]), tuple(kept[layout.contract :]))
+
+
+def _decayed(params: nnx.State) -> nnx.State:
+    """Whether a parameter is decayed: linear maps and embeddings are, which `HFLayout` stores as more than a vector."""
+    return _map_declared(lambda variable: variable.hf.contract != 0, params)

@@ -1,0 +1,167 @@
+"""One training step: gradients over micro-batches, the optimiser's update, and the routers' correction biases."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from glmkit.model import GLM, Buffer
+from glmkit.train.balance import imbalance, move_biases
+from glmkit.train.data import Batch
+from glmkit.train.loss import Sums, loss_sums, targets_ahead
+from glmkit.train.optimizer import apply_optimizer
+
+__all__ = ["Metrics", "Objective", "TrainState", "compiled_step", "train_step"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimised, by the weights of GLM-4.5's report; `trainable` is an nnx filter of the parameters that move.
+
+    `mtp_weight` weighs the loss of the token after the next, 0.1 in the later part of GLM-4.5's training; `bias_rate`
+    is the step of the correction biases, 0 leaves them as they are.
+    """
+
+    mtp_weight: float = 0.3
+    bias_rate: float = 1e-3
+    trainable: nnx.filterlib.Filter = nnx.Param
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a step changes."""
+
+    model: GLM
+    opt_state: optax.OptState
+    step: jax.Array  # [], int32: steps done
+
+    @classmethod
+    def start(
+        cls, model: GLM, optimizer: optax.GradientTransformation, trainable: nnx.filterlib.Filter = nnx.Param
+    ) -> Self:
+        """The state before the first step, its optimiser state laid out as the parameters are.
+
+        It shares its arrays with `model`, which `compiled_step` consumes: give it a copy to keep the model.
+        """
+        params = nnx.state(model, trainable)
+        opt_state = jax.jit(optimizer.init)(params)
+        everywhere = NamedSharding(model.embed[...].sharding.mesh, PartitionSpec())
+        # Committed, and laid out word for word as the states after it are: else the second step compiles again.
+        opt_state = jax.device_put(opt_state, jax.tree.map(_spelled_out, opt_state))
+        return cls(model, opt_state, jnp.zeros((), jnp.int32, device=everywhere))
+
+
+class Metrics(NamedTuple):
+    """Of one step; losses are means in nats."""
+
+    loss: Float[Array, ""]  # of the next token
+    mtp_loss: Float[Array, ""]  # of the token after it; 0 without the layer
+    gradient_norm: Float[Array, ""]  # before clipping
+    imbalance: Float[Array, ""]  # the busiest expert's load over the mean, in the worst layer
+    learned_tokens: Int[Array, ""]
+    tokens: Int[Array, ""]  # without padding
+    finite: Bool[Array, ""]  # whether the update was applied; it is not if loss or gradient is NaN or infinite
+
+
+def train_step(
+    objective: Objective, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+) -> tuple[TrainState, Metrics]:
+    """One update from a batch of micro-batches, `[steps, B, T]`, whose number and split do not change the gradient.
+
+    To be jitted; see `compiled_step`.
+    """
+    graph, params, rest = nnx.split(state.model, objective.trainable, ...)
+    counts = _counts(batch)
+
+    def minimised(params: nnx.State, micro: Batch) -> tuple[Array, Sums]:
+        model = nnx.merge(graph, params, rest)
+        sums = loss_sums(model, micro, second=objective.mtp_weight > 0)
+        value = sums.next_token / counts[0] + objective.mtp_weight * sums.second_token / counts[1]
+        return value, sums
+
+    gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch)
+    norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(norm) & jnp.isfinite(sums.next_token) & jnp.isfinite(sums.second_token)
+
+    updates, opt_state = apply_optimizer(optimizer, gradients, state.opt_state, params)
+    moved = optax.apply_updates(params, updates)
+    keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
+    model = nnx.merge(graph, keep(moved, params), rest)
+    if objective.bias_rate:
+        move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
+    new = TrainState(model, keep(opt_state, state.opt_state), state.step + 1)
+    metrics = Metrics(
+        loss=sums.next_token / counts[0],
+        mtp_loss=sums.second_token / counts[1],
+        gradient_norm=norm,
+        imbalance=imbalance(sums.load),
+        learned_tokens=counts[0],
+        tokens=(batch.segment_ids >= 0).sum(),
+        finite=finite,
+    )
+    return new, metrics
+
+
+def compiled_step(
+    objective: Objective, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """`train_step`, compiled when first used.
+
+    It consumes of the state what training moves: trained parameters, correction biases and the optimiser's state.
+    Frozen parameters may be shared with other models.
+    """
+    moving = nnx.Any(objective.trainable, Buffer)
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+    def step(graph, moved, counters, frozen, batch):
+        model = nnx.merge(graph, moved, frozen)
+        state, metrics = train_step(objective, optimizer, TrainState(model, *counters), batch)
+        return nnx.state(state.model, moving), (state.opt_state, state.step), metrics
+
+    def call(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        graph, moved, frozen = nnx.split(state.model, moving, ...)
+        moved, counters, metrics = step(graph, moved, (state.opt_state, state.step), frozen, batch)
+        return TrainState(nnx.merge(graph, moved, frozen), *counters), metrics
+
+    return call
+
+
+def _spelled_out(leaf: jax.Array) -> NamedSharding:
+    """The sharding of an array with every dimension named."""
+    spec = leaf.sharding.spec
+    return NamedSharding(leaf.sharding.mesh, PartitionSpec(*spec, *[None] * (leaf.ndim - len(spec))))
+
+
+def _counts(batch: Batch) -> tuple[Array, Array]:
+    """How many tokens each loss counts in all micro-batches; at least 1."""
+
+    def count(ahead: int) -> Array:
+        counted = jax.vmap(lambda micro: targets_ahead(micro, ahead).counted.sum())(batch)
+        return jnp.maximum(counted.sum(), 1)
+
+    return count(1), count(2)
+
+
+def _accumulated(
+    gradient: Callable[[nnx.State, Batch], tuple[nnx.State, Sums]], params: nnx.State, batch: Batch
+) -> tuple[nnx.State, Sums]:
+    """Gradients and sums added up over the micro-batches, several of them in float32."""
+    if batch.tokens.shape[0] == 1:
+        return gradient(params, jax.tree.map(lambda x: x[0], batch))
+
+    def add(total, micro):
+        return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, gradient(params, micro)), None
+
+    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], batch))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32), device=leaf.sharding), shapes
+    )
+    return jax.lax.scan(add, zeros, batch)[0]

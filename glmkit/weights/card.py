@@ -1,0 +1,33 @@
+"""The card (README.md) that goes with weights someone made with glmkit: what they are, and where they come from."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def derived_card(
+    title: str, about: str, *, base_model: str | None, licence: str | None, library: str, facts: Mapping[str, Any]
+) -> bytes:
+    """A card in the Hub's form for weights made from those of `base_model`, with a table of `facts`.
+
+    `licence` is an identifier of the Hub's, such as "mit"; None leaves it, or the base model, unsaid.
+    """
+    head = {"base_model": base_model, "license": licence, "library_name": library}
+    stated = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items() if value]
+    told = {"base model": base_model or "not stated", "licence": licence or "not stated", **facts}
+    rows = [f"| {name} | {value} |".replace("\n", " ") for name, value in told.items()]
+    lines = ["---", *stated, "---", "", f"# {title}", "", about, "", "| | |", "|---|---|", *rows]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that the card in a checkpoint folder states, if there is one and it does."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    head = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+    stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", head[1], re.MULTILINE) if head else None
+    return stated[1] if stated else None

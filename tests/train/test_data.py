@@ -1,0 +1,94 @@
+"""Batches: packed whole, the same in any process, resumed at the exact example, and nothing dropped in silence."""
+
+import json
+
+import numpy as np
+import pytest
+
+from glmkit.errors import DataError
+from glmkit.train.data import TokenDataset, batches
+from tiny import tokenizer
+
+TEXTS = [{"text": "abcdefgh"[: 1 + n % 8] * (1 + n % 5)} for n in range(60)]
+
+
+@pytest.fixture(scope="module")
+def data() -> TokenDataset:
+    return TokenDataset.encode(TEXTS, tokenizer(), 48)
+
+
+def test_every_example_is_in_the_batches_once_and_whole(data):
+    seen = []
+    for batch in batches(data, length=48, batch_size=4, seed=1):
+        assert batch.tokens.shape == batch.learned.shape == batch.segment_ids.shape == (4, 48)
+        for tokens, segments in zip(batch.tokens, batch.segment_ids, strict=True):
+            seen += [tuple(tokens[segments == segment]) for segment in range(segments.max() + 1)]
+            assert not batch.learned[batch.segment_ids < 0].any()
+    assert sorted(seen) == sorted(tuple(data[i]["tokens"]) for i in range(len(data)))
+
+
+def test_the_order_is_the_seeds(data):
+    def first(seed: int) -> np.ndarray:
+        return next(batches(data, length=48, batch_size=4, seed=seed)).tokens
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert (first(1) != first(2)).any()
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_a_stream_goes_on_at_the_exact_example(data, after):
+    def stream():
+        return batches(data, length=48, batch_size=2, epochs=None)
+
+    whole, resumed = stream(), stream()
+    for _ in range(after):
+        next(whole)
+    resumed.set_state(json.loads(json.dumps(whole.get_state())))
+    for _ in range(12):  # past the end of the first epoch
+        for expected, got in zip(next(whole), next(resumed), strict=True):
+            np.testing.assert_array_equal(expected, got)
+
+
+def test_what_is_too_long_is_split_or_dropped_and_said():
+    chat = {"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": "y"}]}
+    data = TokenDataset.encode([{"text": "a" * 100}, chat, {"text": "bc"}], tokenizer(), 40)
+    assert (data.report.records, data.report.examples) == (3, 4)
+    assert data.report.split == ("record 1",)
+    assert data.report.dropped == {"longer than 40 tokens": ("record 2",)}
+    assert "dropped 1: longer than 40 tokens (record 2)" in str(data.report)
+    assert max(len(data[i]["tokens"]) for i in range(len(data))) == 40
+    with pytest.raises(DataError, match=r"record 2: \d+ tokens are \d+ more than a row holds"):
+        TokenDataset.encode([{"text": "a"}, chat], tokenizer(), 40, too_long="error")
+
+
+def test_a_piece_with_nothing_to_learn_is_dropped_and_said():
+    data = TokenDataset.encode([{"text": "a" * 40}], tokenizer(), 40)  # the end token alone in a second piece
+    assert data.report.dropped == {"nothing in it to learn": ("record 1",)}
+    assert len(data) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"text": "a"}\n{"text": ', r"data\.jsonl:2: not JSON"),
+        ('{"text": "a"}\n\n{"txt": "a"}', r"data\.jsonl:3: expected 'text'"),
+        ("", "nothing to learn from"),
+        ("[1]", r"data\.jsonl:1: expected an object"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, lines, message):
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines)
+    with pytest.raises(DataError, match=message):
+        TokenDataset.read(path, tokenizer(), 40)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: No such file"):
+        TokenDataset.read(tmp_path / "nowhere.jsonl", tokenizer(), 40)
+
+
+def test_a_file_gives_what_its_records_give(tmp_path, data):
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, TEXTS)))
+    assert TokenDataset.read(path, tokenizer(), 48).digest == data.digest

@@ -1,0 +1,131 @@
+"""`fit`: a run in hand, that learns, stops cleanly, and goes on to the same bits."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from glmkit import LM
+from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.train.data import TokenDataset
+from glmkit.train.loop import fit
+from glmkit.train.lora import LoRAParam, add_lora
+from tiny import small_model as model, tokenizer
+
+SETTINGS = {"batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
+RECORDS = [
+    {"messages": [{"role": "user", "content": "ab"[n % 2]}, {"role": "assistant", "content": "ba"[n % 2]}]}
+    for n in range(24)
+]
+
+
+@pytest.fixture(scope="module")
+def data() -> TokenDataset:
+    return TokenDataset.encode(RECORDS, tokenizer(), 32)
+
+
+def leaves(network) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(network)]
+
+
+def same(ours, theirs) -> bool:
+    return all((a == b).all() for a, b in zip(leaves(ours), leaves(theirs), strict=True))
+
+
+def test_it_learns_and_the_result_chats_while_the_given_lm_stays_what_it_was(data):
+    before = leaves(model())
+    lm = LM(model(), tokenizer(), max_len=64)
+    steps = list(fit(lm, data, steps=6, eval_data=data, eval_every=6, **SETTINGS))
+    assert [step.number for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1].loss < steps[0].loss
+    assert steps[-1].metrics["eval_loss"] < steps[0].loss
+    assert len(steps[-1].lm.chat("a", max_tokens=3, temperature=0).tokens) == 3
+    assert not same(steps[-1].model, model())
+    assert all((a == b).all() for a, b in zip(before, leaves(lm.model), strict=True))
+
+
+def test_without_steps_an_epoch_is_taken_and_every_record_is_in_it(data):
+    seen = sum(step.metrics["learned_tokens"] for step in fit(model(), data, **SETTINGS))
+    assert seen == data.report.learned_tokens
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
+    whole = fit(model(), data, steps=6, accumulate=2, **SETTINGS).run()
+    first = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)
+    for step in first:
+        if step.number == 3:
+            break  # as if it were killed: step 2 is the last that was saved
+    resumed = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)
+    assert [step.number for step in resumed] == [3, 4, 5, 6]
+    assert same(resumed.model, whole.model)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "step" in line] == [1, 2, 3, 3, 4, 5, 6]
+
+
+def test_ctrl_c_saves_the_step_it_came_in(data, tmp_path):
+    def interrupted() -> None:
+        for step in fit(model(), data, steps=6, out=tmp_path, save_every=1000, **SETTINGS):
+            if step.number == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    done = len((tmp_path / "log.jsonl").read_text().splitlines()) - 1
+    resumed = fit(model(), data, steps=6, out=tmp_path, save_every=1000, **SETTINGS)
+    assert next(iter(resumed)).number == done + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "muon"}, "another optimizer"),
+        ({"learning_rate": 1e-5}, "another settings: learning_rate 0.003 there, 1e-05 here"),
+        ({"data": RECORDS[:10]}, "another data"),
+    ],
+)
+def test_another_run_does_not_go_on_from_this_one(data, tmp_path, change, message):
+    next(iter(fit(model(), data, steps=6, out=tmp_path, save_every=1, **SETTINGS)))
+    if "data" in change:
+        data, change = TokenDataset.encode(change["data"], tokenizer(), 32), {}
+    with pytest.raises(TrainingError, match=message):
+        fit(model(), data, steps=6, out=tmp_path, **(SETTINGS | change))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(data, tmp_path):
+    network = jax.tree.map(lambda leaf: leaf, model())
+    network.norm.scale[...] = network.norm.scale[...] * np.nan
+    with pytest.raises(TrainingError, match=r"step 1: loss nan.*not_finite_step_1\.npz"):
+        fit(network, data, steps=6, out=tmp_path, **SETTINGS).run()
+    assert np.load(tmp_path / "not_finite_step_1.npz")["tokens"].shape == (1, 2, 32)
+
+
+def test_only_adapters_are_trained_where_there_are_any(data):
+    adapted = add_lora(model(), 2, rngs=nnx.Rngs(0))
+    after = fit(adapted, data, steps=2, **SETTINGS).run().model
+    for before, now in zip(leaves(nnx.state(adapted, nnx.Param)), leaves(nnx.state(after, nnx.Param)), strict=True):
+        np.testing.assert_array_equal(before, now)
+    assert not same(nnx.state(adapted, LoRAParam), nnx.state(after, LoRAParam))
+
+
+def test_frozen_parameters_stay(data):
+    after = fit(model(), data, steps=2, freeze=("embed", "blocks.0.*"), **SETTINGS).run().model
+    assert same(after.embed, model().embed)
+    assert same(after.blocks[0], model().blocks[0])
+    assert not same(after.blocks[1], model().blocks[1])
+    with pytest.raises(ConfigError, match="freeze: 'attention' names no trained parameter"):
+        fit(model(), data, freeze=("attention",), **SETTINGS)
+
+
+def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
+    with pytest.raises(DataError, match="examples of 32 tokens"):
+        fit(model(), data, **(SETTINGS | {"length": 16}))
+    with pytest.raises(ConfigError, match="context is 600"):
+        fit(model(), data, **(SETTINGS | {"length": 1000}))
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        fit(model(), data, **(SETTINGS | {"batch_size": 0}))
+    with pytest.raises(TrainingError, match="give it an LM"):
+        _ = fit(model(), data, steps=6, **SETTINGS).lm

@@ -1,0 +1,131 @@
+"""Which optimiser moves which parameter, and Muon's update against one written out in NumPy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from glmkit.model.params import Buffer
+from glmkit.train.optimizer import (
+    adamw,
+    apply_optimizer,
+    batch_warmup,
+    cosine,
+    make_optimizer,
+    muon,
+    with_master_weights,
+)
+from tiny import model
+
+RATE, DECAY = 0.01, 0.1
+
+
+def numpy_muon(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Keller Jordan's Muon, first step: Nesterov momentum, five Newton-Schulz steps, root mean square 0.2."""
+    momentum = 0.05 * gradient
+    x = (0.95 * momentum + 0.05 * gradient) / (1 - 0.95)  # optax corrects the bias of the average
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / (np.linalg.norm(x) + 1e-8)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    x = x.T if tall else x
+    return weight - RATE * (0.2 * np.sqrt(max(x.shape)) * x + DECAY * weight)
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """Parameters before and after one step of Muon, and the gradient."""
+    params = nnx.state(model(), nnx.Param)
+    leaves, structure = jax.tree.flatten(params)
+    rng = np.random.default_rng(0)
+    gradients = jax.tree.unflatten(
+        structure,
+        [jax.device_put(rng.standard_normal(leaf.shape).astype(leaf.dtype), leaf.sharding) for leaf in leaves],
+    )
+    optimizer = muon(RATE, weight_decay=DECAY)
+    state = jax.jit(optimizer.init)(params)
+    updates, _ = jax.jit(functools.partial(apply_optimizer, optimizer))(gradients, state, params)
+    return params, gradients, optax.apply_updates(params, updates)
+
+
+def at(tree, *path):
+    for name in path:
+        tree = tree[name]
+    return np.asarray(tree[...])
+
+
+def test_each_experts_matrices_are_orthogonalised_alone(moved):
+    before, gradient, after = (at(tree, "blocks", 1, "mlp", "gate_up") for tree in moved)  # [E, D, 2, F]
+    for expert in (0, 5):
+        for half in (0, 1):
+            expected = numpy_muon(before[expert, :, half], gradient[expert, :, half])
+            np.testing.assert_allclose(after[expert, :, half], expected, atol=2e-5)  # float32 against float64
+
+
+def test_a_projections_heads_are_one_matrix(moved):
+    before, gradient, after = (at(tree, "blocks", 0, "attention", "q") for tree in moved)
+    flat = before.reshape(before.shape[0], -1), gradient.reshape(before.shape[0], -1)
+    np.testing.assert_allclose(after.reshape(flat[0].shape), numpy_muon(*flat), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "decay"),
+    [(("embed",), DECAY), (("head",), DECAY), (("norm", "scale"), 0), (("blocks", 0, "attention", "q_bias"), 0)],
+)
+def test_adamw_moves_embeddings_head_biases_and_norms_and_decays_no_vector(moved, path, decay):
+    before, gradient, after = (at(tree, *path) for tree in moved)
+    expected = before - RATE * (gradient / (np.abs(gradient) + 1e-8) + decay * before)
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+def test_the_correction_bias_belongs_to_no_optimiser():
+    network = model()
+    assert any(isinstance(v, Buffer) for _, v in nnx.iter_graph(network))
+    assert not any(isinstance(v, Buffer) for v in jax.tree.leaves(nnx.state(network, nnx.Param)))
+
+
+def test_master_weights_keep_updates_that_bfloat16_would_lose():
+    optimizer = with_master_weights(optax.sgd(1.0))
+    params, gradient = {"w": jnp.ones(3, jnp.bfloat16)}, {"w": jnp.full(3, 2.0**-10, jnp.bfloat16)}
+    state = optimizer.init(params)
+    for _ in range(8):  # together 2**-7, one step of bfloat16 below 1
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    assert params["w"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.asarray(params["w"], np.float32), np.float32(1 - 2.0**-7))
+    lost = optax.apply_updates({"w": jnp.ones(3, jnp.bfloat16)}, {"w": jnp.full(3, -(2.0**-10), jnp.bfloat16)})
+    assert (lost["w"] == 1).all()
+
+
+def test_adamw_of_bfloat16_parameters_with_master_weights_follows_float32():
+    rng = np.random.default_rng(0)
+    start = jnp.asarray(rng.standard_normal(64), jnp.bfloat16)
+    wide, narrow = {"w": start.astype(jnp.float32)}, {"w": start}
+    plain = optax.adamw(1e-3)
+    master = with_master_weights(plain)
+    states = plain.init(wide), master.init(narrow)
+    for _ in range(5):
+        gradient = {"w": jnp.asarray(rng.standard_normal(64), jnp.bfloat16)}
+        one, first = plain.update({"w": gradient["w"].astype(jnp.float32)}, states[0], wide)
+        two, second = master.update(gradient, states[1], narrow)
+        wide, narrow, states = optax.apply_updates(wide, one), optax.apply_updates(narrow, two), (first, second)
+    np.testing.assert_array_equal(narrow["w"], wide["w"].astype(jnp.bfloat16))
+
+
+def test_schedules():
+    rate = cosine(1.0, 100, warmup=10)
+    assert [round(float(rate(step)), 3) for step in (0, 5, 10, 55, 100, 200)] == [0, 0.5, 1, 0.55, 0.1, 0.1]
+    grown = batch_warmup(1, 5, 100)
+    assert [grown(step) for step in (0, 24, 25, 99, 100, 1000)] == [1, 1, 2, 4, 5, 5]
+
+
+def test_an_unknown_optimiser_is_named():
+    with pytest.raises(ValueError, match=r"'sgd'.*muon, adamw"):
+        make_optimizer("sgd", 0.1)
+    assert isinstance(adamw(0.1), optax.GradientTransformation)

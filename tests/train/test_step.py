@@ -1,0 +1,100 @@
+"""One step: the split into micro-batches does not matter, what must not move does not, and load is balanced."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from glmkit.model.params import Buffer
+from glmkit.train.balance import imbalance, move_biases
+from glmkit.train.data import Batch
+from glmkit.train.step import Objective, TrainState, compiled_step
+from tiny import small_model as model
+
+
+def copy():
+    return jax.tree.map(lambda leaf: leaf.copy(), model())
+
+
+def batch(steps: int, rows: int, length: int = 16) -> Batch:
+    rng = np.random.default_rng(0)
+    total = steps * rows
+    segments = np.zeros((total, length), np.int32)
+    segments[::3, length // 2 :] = -1  # rows differ in length, hence micro-batches in tokens
+    parts = rng.integers(0, 256, (total, length)).astype(np.int32), rng.random((total, length)) < 0.6, segments
+    return Batch(*(part.reshape(steps, rows, length) for part in parts))
+
+
+def stepped(objective: Objective, data: Batch):
+    optimizer = optax.sgd(1.0)  # so that the change of a parameter is its gradient
+    state = TrainState.start(copy(), optimizer, objective.trainable)
+    return compiled_step(objective, optimizer)(state, data)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return stepped(Objective(), batch(1, 6))
+
+
+@pytest.mark.parametrize("steps", [3])
+def test_any_split_into_micro_batches_gives_the_same_update(whole, steps):
+    state, metrics = stepped(Objective(), batch(steps, 6 // steps))
+    for name, ours, theirs in zip(metrics._fields, metrics, whole[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, err_msg=name)
+    # The largest change of a parameter is the scale; float32 sums in another order differ by some ulps of it.
+    before = jax.tree.leaves(model())
+    for start, ours, theirs in zip(before, jax.tree.leaves(state.model), jax.tree.leaves(whole[0].model), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6 * max(1, np.abs(theirs - start).max()))
+
+
+def test_the_correction_biases_move_by_sign_and_only_they_among_buffers(whole):
+    for before, after in zip(buffers(model()), buffers(whole[0].model), strict=True):
+        moved = np.asarray(after) - np.asarray(before)
+        assert set(np.round(np.abs(moved) / 1e-3, 2).ravel()) <= {0.0, 1.0}
+        assert np.abs(moved).max() > 0
+
+
+def buffers(network) -> list[jax.Array]:
+    return jax.tree.leaves(nnx.state(network, Buffer))
+
+
+def test_a_rate_of_zero_leaves_the_biases():
+    state, _ = stepped(Objective(bias_rate=0.0, mtp_weight=0.0), batch(1, 6))
+    for before, after in zip(buffers(model()), buffers(state.model), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_says_so():
+    network = copy()
+    network.norm.scale[...] = network.norm.scale[...] * jnp.inf
+    start = jax.tree.map(lambda leaf: leaf.copy(), network)
+    optimizer = optax.adamw(0.1)
+    state = TrainState.start(network, optimizer)
+    after, metrics = compiled_step(Objective(), optimizer)(state, batch(1, 6))
+    assert not metrics.finite
+    for ours, theirs in zip(jax.tree.leaves(after.model), jax.tree.leaves(start), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after.opt_state))
+
+
+def test_moving_the_biases_equalises_a_skewed_router():
+    """Scores that favour some experts by far: selection by score plus bias ends near equal shares."""
+    network = copy()
+    moe = network.blocks[1].mlp
+    rng = np.random.default_rng(0)
+    scores = rng.random((4096, 8)) + np.linspace(0, 0.9, 8)
+    rows = jnp.zeros((2, 8))
+
+    def load() -> np.ndarray:
+        chosen = np.argsort(-(scores + np.asarray(moe.router.bias[...])), axis=1)[:, :2]
+        return np.bincount(chosen.ravel(), minlength=8)
+
+    moe.router.bias[...] = jnp.zeros(8)
+    skewed = float(imbalance(jnp.asarray(load()[None], jnp.float32)))
+    for _ in range(1200):
+        move_biases(network, rows.at[0].set(load()), 1e-3)
+    balanced = float(imbalance(jnp.asarray(load()[None], jnp.float32)))
+    assert skewed > 2.5
+    assert balanced < 1.05
