@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from glmkit import __version__, bench, chat, convert, doctor, lab, merge
+from glmkit import __version__, bench, chat, convert, doctor, lab, merge, training
 from glmkit.errors import GLMKitError
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -33,6 +33,7 @@ COMMANDS = {
     "chat": Command("Answer a prompt.", chat.add_arguments, chat.run),
     "bench": Command("Measure speed, alone or beside transformers.", bench.add_arguments, bench.run),
     "convert": Command("Write a checkpoint in another layout or dtype.", convert.add_arguments, convert.run),
+    "train": Command("Fine-tune a checkpoint, or train it on.", training.add_arguments, training.run),
     "merge": Command("Write a model with a LoRA adapter merged into it.", merge.add_arguments, merge.run),
     "lab": Command("Copy the notebooks to a folder and open them in JupyterLab.", lab.add_arguments, lab.run),
     "doctor": Command("Tell versions, devices, memory and caches.", doctor.add_arguments, doctor.run),

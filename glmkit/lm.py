@@ -173,12 +173,14 @@ class LM:
         ]
         return jnp.concatenate(pieces, axis=1)
 
-    def save(self, path: str | os.PathLike[str], **options: Any) -> None:
+    def save(self, path: str | os.PathLike[str], *, card: bytes | None = None, **options: Any) -> None:
         """Write a folder in the released layout that `glmkit.load` and the reference library open.
 
-        `options` as for `glmkit.save_hf`.
+        `card` is its README.md, by default the one the model came with. `options` as for `glmkit.save_hf`.
         """
         files = bundle_files(self.model, self.tokenizer, self.generation, self.name)
+        if card is not None:
+            files["README.md"] = card
         save_hf(self.model, path, files=files, **options)
 
     def close(self) -> None:

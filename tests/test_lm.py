@@ -214,6 +214,12 @@ def test_completion_refuses_what_is_no_prompt(lm, prompt):
         lm.complete(prompt)
 
 
+@pytest.mark.parametrize("text", ["\ud800", "caf\udce9"])
+def test_text_that_is_no_unicode_is_refused(lm, text):
+    with pytest.raises(RequestError, match="not valid Unicode at character"):
+        lm.chat(text)
+
+
 def test_a_batch_is_a_list_of_conversations(lm):
     with pytest.raises(RequestError, match="expected a list of conversations, got str"):
         lm.chat_batch("hi")

@@ -56,9 +56,10 @@ def model() -> GLM:
 
 
 @functools.cache
-def small_model() -> GLM:
-    """A dense layer, a mixture of experts and multi-token prediction, for programs that take long to compile."""
-    return randomised(GLM(dataclasses.replace(CONFIG, num_hidden_layers=2), rngs=nnx.Rngs(0)))
+def small_model(mtp: bool = False) -> GLM:
+    """A dense layer and a mixture of experts, for programs that take long to compile."""
+    config = dataclasses.replace(CONFIG, num_hidden_layers=2, num_nextn_predict_layers=int(mtp))
+    return randomised(GLM(config, rngs=nnx.Rngs(0)))
 
 
 @functools.cache

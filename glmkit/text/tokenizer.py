@@ -18,7 +18,7 @@ from typing import Any, SupportsIndex
 import tokenizers
 from tokenizers.decoders import ByteLevel
 
-from glmkit.errors import TokenizerError
+from glmkit.errors import RequestError, TokenizerError
 
 __all__ = ["GLM_SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer"]
 
@@ -92,7 +92,16 @@ class Tokenizer:
             os.replace(part, folder / name)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`. Special tokens written in it, as in a rendered prompt, are found; none is added."""
+        """Token ids of `text`. Special tokens written in it, as in a rendered prompt, are found; none is added.
+
+        Raises RequestError for text that is no Unicode: half a surrogate pair, as undecodable bytes become.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                f"the text is not valid Unicode at character {error.start}: {text[error.start]!r}"
+            ) from error
         return self.backend.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Iterable[SupportsIndex], skip_special: bool = False) -> str:

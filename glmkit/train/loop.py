@@ -148,6 +148,7 @@ class Fit:
         self.steps = settings.steps or self._count_steps()
         self._optimizer, self._step = _programs(self.objective, settings, self.steps)
         self._batches = self._stream()
+        self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
         model = model if donate else _copy(model, self._moving)
         self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
@@ -199,9 +200,7 @@ class Fit:
     def save(self) -> None:
         """Write a checkpoint now, if the run has a folder for them."""
         if self._checkpoints is not None:
-            self._checkpoints.save(
-                self._number, self._saved(), self._identity(), self._batches.get_state(), self._last_metrics
-            )
+            self._checkpoints.save(self._number, self._saved(), self._identity(), self._position, self._last_metrics)
 
     def _advance(self, interrupts: "_Interrupts") -> Step:
         began = time.monotonic()
@@ -210,6 +209,7 @@ class Fit:
             self._state, metrics = self._call(batch)
             values = _numbers(metrics)  # waits for the step
             self._number += 1
+            self._position = self._batches.get_state()
         seconds = time.monotonic() - began
         if not metrics.finite:
             self._refuse(batch, values)
@@ -235,7 +235,7 @@ class Fit:
             s = self.settings
             raise TrainingError(
                 f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}: lower batch_size and "
-                f"raise accumulate by as much, lower length, or set remat"
+                "raise accumulate by as much, or lower length"
             ) from error
 
     def _next_batch(self) -> Batch:
@@ -260,7 +260,9 @@ class Fit:
             config=self._state.model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings=_json_like(dataclasses.asdict(self.settings)) | {"steps": self.steps},
+            settings=_json_like(dataclasses.asdict(self.settings))
+            | {"steps": self.steps, "mtp_weight": self.objective.mtp_weight, "bias_rate": self.objective.bias_rate}
+            | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
         )
 
     def _saved(self) -> tuple[nnx.State, Any, jax.Array]:
@@ -274,6 +276,7 @@ class Fit:
             self._state = TrainState(nnx.merge(graph, moved, shared), opt_state, step)
             self._number = int(self._state.step)
             self._batches.set_state(dict(position))
+            self._position = self._batches.get_state()
 
     def _refuse(self, batch: Batch, values: Mapping[str, float]) -> None:
         """Keep the batch and stop: the update was not applied."""

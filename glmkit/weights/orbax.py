@@ -147,8 +147,11 @@ def save(
         for name, content in (files or {}).items():
             (folder / name).write_bytes(content)
         Manifest.of(model).write(folder)
-        with _checkpointer() as checkpointer:
-            checkpointer.save(folder / _ARRAYS, arrays)
+        try:
+            with _checkpointer() as checkpointer:
+                checkpointer.save(folder / _ARRAYS, arrays)
+        except ValueError as error:  # tensorstore's for a disk that fills
+            raise CheckpointError(f"{path} was not written; nothing is left behind ({error})") from error
 
 
 def restore(

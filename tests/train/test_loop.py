@@ -43,7 +43,9 @@ def test_it_learns_and_the_result_chats_while_the_given_lm_stays_what_it_was(dat
     assert [step.number for step in steps] == [1, 2, 3, 4, 5, 6]
     assert steps[-1].loss < steps[0].loss
     assert steps[-1].metrics["eval_loss"] < steps[0].loss
-    assert len(steps[-1].lm.chat("a", max_tokens=3, temperature=0).tokens) == 3
+    trained = steps[-1].lm
+    assert trained.chat("a", max_tokens=3, temperature=0).prompt.endswith("<|assistant|>")
+    assert (trained.logprobs([[1, 2, 3]]) != lm.logprobs([[1, 2, 3]])).all()
     assert not same(steps[-1].model, model())
     assert all((a == b).all() for a, b in zip(before, leaves(lm.model), strict=True))
 

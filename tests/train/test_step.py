@@ -11,7 +11,11 @@ from glmkit.model.params import Buffer
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.data import Batch
 from glmkit.train.step import Objective, TrainState, compiled_step
-from tiny import small_model as model
+from tiny import small_model
+
+
+def model():
+    return small_model(mtp=True)
 
 
 def copy():

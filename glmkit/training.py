@@ -1,0 +1,80 @@
+"""`glmkit train`: fine-tune a checkpoint on conversations, or train it on, on text, from the command line."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("how", choices=("sft", "pretrain"), help="fine-tuning, or training on with load balancing")
+    parser.add_argument("--model", default="nano", help="a folder, a bundled name, or a Hub id (default: %(default)s)")
+    parser.add_argument("--data", type=Path, required=True, help='JSONL of {"messages": ...} or {"text": ...}')
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder; its model ends up in OUT/model")
+    parser.add_argument("--eval", type=Path, help="JSONL whose loss is measured as the run goes")
+    parser.add_argument("--lora", type=int, metavar="RANK", help="train an adapter, which ends up in OUT/adapter")
+    parser.add_argument("--length", type=int, default=1024, help="tokens of a row (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="rows of a micro-batch (default: %(default)s)")
+    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="default: --epochs passes over the data")
+    parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="at its peak (default: %(default)s)")
+    parser.add_argument("--freeze", nargs="*", default=(), metavar="PATTERN", help='such as "embed" or "blocks.0"')
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the data (default: %(default)s)")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of the parameters while training")
+    parser.add_argument("--save-every", type=int, default=100, help="steps (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; the same command goes on where it was stopped. Prints the folder of the result."""
+    from flax import nnx
+
+    from glmkit.lm import LM
+    from glmkit.loading import load, resolve_source
+    from glmkit.train import Objective, TokenDataset, add_lora, fit
+    from glmkit.train.loop import FINE_TUNING
+    from glmkit.weights import save_adapter
+    from glmkit.weights.atomic import refuse_existing
+    from glmkit.weights.card import derived_card, licence_of
+
+    result = args.out / ("model" if args.lora is None else "adapter")
+    refuse_existing(result, overwrite=False)
+    folder = resolve_source(args.model)
+    lm = load(args.model, dtype=args.dtype, max_len=args.length)
+    if args.lora is not None:
+        adapted = add_lora(lm.model, args.lora, 2.0 * args.lora, rngs=nnx.Rngs(args.seed))
+        lm = LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name)
+    data = TokenDataset.read(args.data, lm.tokenizer, args.length, progress=True)
+    print(data.report, file=sys.stderr)
+    training = fit(
+        lm,
+        data,
+        objective=FINE_TUNING if args.how == "sft" else Objective(),
+        out=args.out,
+        eval_data=None if args.eval is None else TokenDataset.read(args.eval, lm.tokenizer, args.length),
+        save_every=args.save_every,
+        donate=True,
+        **{
+            name: getattr(args, name)
+            for name in (
+                *("length", "batch_size", "accumulate", "steps", "epochs", "optimizer", "learning_rate", "freeze"),
+                "seed",
+            )
+        },
+    ).run()
+    base = folder.name if Path(args.model).is_dir() else args.model
+    facts = {
+        "steps": training.steps,
+        "data": f"{args.data.name}, {data.report.examples:,} examples",
+        "data SHA-256": data.digest,
+    }
+    if args.lora is not None:
+        save_adapter(training.model, result, base_model=base, licence=licence_of(folder), facts=facts)
+    else:
+        about = f"Trained by `glmkit train {args.how}`."
+        card = derived_card(
+            args.out.name, about, base_model=base, licence=licence_of(folder), library="glmkit", facts=facts
+        )
+        training.lm.save(result, card=card)
+    print(result)
+    return 0
