@@ -30,15 +30,22 @@ class GenerationConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "eos_token_id", token_ids("eos_token_id", self.eos_token_id))
+        top_k, penalty = self.extra.get("top_k"), self.extra.get("repetition_penalty")
         checks = {
             "pad_token_id": (self.pad_token_id is None or is_int(self.pad_token_id, 0), "a token id or none"),
             "temperature": (is_number(self.temperature) and self.temperature >= 0, "a number of at least 0"),
             "top_p": (is_number(self.top_p) and 0 < self.top_p <= 1, "a number above 0 and at most 1"),
             "do_sample": (isinstance(self.do_sample, bool), "true or false"),
+            "top_k": (top_k is None or is_int(top_k, 0), "an integer of at least 0 or none"),
+            "repetition_penalty": (
+                penalty is None or (is_number(penalty) and penalty > 0),
+                "a positive number or none",
+            ),
         }
+        values = {**self.extra, **{name: getattr(self, name) for name in _FIELDS}}
         for name, (holds, expected) in checks.items():
             if not holds:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+                raise ConfigError(f"{name} is {values[name]!r}; expected {expected}")
 
     @classmethod
     def recommended(cls, config: GLMConfig) -> GenerationConfig:

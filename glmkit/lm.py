@@ -249,7 +249,7 @@ class LM:
             top_p=own.top_p if top_p is None else top_p,
             top_k=own.extra.get("top_k") or 0 if top_k is None else top_k,
             min_p=min_p,
-            repetition_penalty=own.extra.get("repetition_penalty", 1.0)
+            repetition_penalty=own.extra.get("repetition_penalty") or 1.0
             if repetition_penalty is None
             else repetition_penalty,
             seed=secrets.randbits(32) if seed is None else seed,
@@ -270,6 +270,10 @@ class LM:
             raise RequestError("tokens: rows differ in length; expected [batch, length >= 2]") from error
         if rows.ndim != 2 or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
             raise RequestError(f"tokens: {rows.dtype} {list(rows.shape)}; expected integers [batch, length >= 2]")
+        if rows.shape[1] > self.config.max_position_embeddings:
+            raise RequestError(
+                f"tokens: rows of {rows.shape[1]}, more than the context of {self.config.max_position_embeddings}"
+            )
         if rows.size and (rows.min() < 0 or rows.max() >= self.config.vocab_size):
             raise RequestError(f"tokens holds ids outside 0 to {self.config.vocab_size - 1}")
         return jnp.asarray(rows, jnp.int32)

@@ -56,3 +56,12 @@ def test_impossible_settings_are_refused_by_name(hf, message, tmp_path):
     with pytest.raises(ConfigError, match=message) as refusal:
         GenerationConfig.from_hf(tmp_path, AIR)
     assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"top_k": "x"}, {"top_k": -5}, {"repetition_penalty": 0}, {"repetition_penalty": []}]
+)
+def test_sampling_settings_of_another_kind_are_named_when_read(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        GenerationConfig.from_hf(wrong, GLMConfig.preset("glm-4.5"))
+    assert GenerationConfig.from_hf(dict.fromkeys(wrong), GLMConfig.preset("glm-4.5")).temperature == 0.6

@@ -190,8 +190,8 @@ def _read(
         row_bytes = files.tensors[part.name].nbytes // part.shape[0]
         for rows, block in part.row_blocks(max(_LARGEST_READ // row_bytes, 1)):
             data = files.read_slice(part.name, (rows,))
-            if check_finite and not np.isfinite(data).all():
-                raise CheckpointError(f"{part.name} holds NaN or infinite values")
+            if check_finite and not np.isfinite(data.astype(dtype)).all():
+                raise CheckpointError(f"{part.name} holds NaN or infinite values, read as {dtype}")
             for bounds, shard in shards.items():
                 _copy_overlap(block, data, shape, bounds, shard)
             bar.update(data.nbytes)
