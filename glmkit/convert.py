@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="DST", type=Path, help="the folder to write")
     parser.add_argument("--to", required=True, choices=LAYOUTS, help="the released safetensors layout, or Orbax")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as it is stored")
-    parser.add_argument("--overwrite", action="store_true", help="replace DST once the new folder is whole")
+    add_folder_arguments(parser, "DST")
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser, target: str) -> None:
+    """The options of a command that reads one checkpoint and writes another."""
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {target} once the new folder is whole")
     parser.add_argument("--revision", help="of a Hub id: a branch, tag or commit")
     parser.add_argument("--download", action="store_true", help="fetch more than 20 GB from the Hub")
 
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     folder = resolve_source(args.source, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
     model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), args.dtype)
-    files = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+    files = companions(folder)
     print(f"writing {args.target}", file=sys.stderr)
     if args.to == "orbax":
         if args.dtype:
@@ -46,6 +51,11 @@ def run(args: argparse.Namespace) -> int:
         save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)
     print(args.target)
     return 0
+
+
+def companions(folder: Path) -> dict[str, bytes]:
+    """The files of a checkpoint that go along with its weights."""
+    return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
 
 
 def read_as_stored(folder: Path, mesh, dtype: str | None):

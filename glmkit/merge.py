@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from glmkit.convert import COMPANIONS, read_as_stored
+from glmkit.convert import add_folder_arguments, companions, read_as_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="ADAPTER", type=Path, help="the folder of an adapter in PEFT's layout")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write, in the released layout")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as BASE is stored")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT once the new folder is whole")
-    parser.add_argument("--revision", help="of a Hub id: a branch, tag or commit")
-    parser.add_argument("--download", action="store_true", help="fetch more than 20 GB from the Hub")
+    add_folder_arguments(parser, "OUT")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"reading {folder}", file=sys.stderr)
     model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), None)  # rounded once, when all is added
     model = merge_lora(load_adapter(model, args.adapter))
-    files = {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
+    files = companions(folder)
     files["README.md"] = derived_card(
         args.target.name,
         "A model and a LoRA adapter, merged by `glmkit merge`.",

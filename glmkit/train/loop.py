@@ -2,15 +2,12 @@
 
 import dataclasses
 import functools
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,6 +24,7 @@ from glmkit.sharding import partition_spec
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, TokenDataset, batches
 from glmkit.train.evaluation import evaluate
+from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
 from glmkit.train.optimizer import cosine, make_optimizer
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
@@ -180,7 +178,7 @@ class Fit:
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
-        with bar, _Interrupts(self.save) as interrupts:
+        with bar, Interrupts(self.save) as interrupts:
             while self._number < self.steps:
                 step = self._advance(interrupts)
                 bar.set_postfix(_shown(step.metrics), refresh=False)
@@ -202,7 +200,7 @@ class Fit:
         if self._checkpoints is not None:
             self._checkpoints.save(self._number, self._saved(), self._identity(), self._position, self._last_metrics)
 
-    def _advance(self, interrupts: "_Interrupts") -> Step:
+    def _advance(self, interrupts: Interrupts) -> Step:
         began = time.monotonic()
         batch = self._next_batch()
         with interrupts.step():
@@ -350,47 +348,6 @@ def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
     """The model with copies of these arrays, sharing the others."""
     graph, copied, shared = nnx.split(model, which, ...)
     return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
-
-
-class _Interrupts:
-    """Ctrl-C waits for the end of a step, so that a step is done or not done; then `react` is called before it strikes.
-
-    Does nothing outside the main thread, where Python delivers no signals.
-    """
-
-    def __init__(self, react: Callable[[], None]):
-        self._react, self._in_step, self._asked = react, False, False
-
-    def __enter__(self) -> Self:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._previous)
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Ctrl-C in this block strikes at its end."""
-        self._in_step = True
-        try:
-            yield
-        finally:
-            self._in_step = False
-        if self._asked:
-            self._strike()
-
-    def _handle(self, *_: object) -> None:
-        self._asked = True
-        if not self._in_step:
-            self._strike()
-
-    def _strike(self) -> None:
-        self._asked = False
-        self._react()
-        raise KeyboardInterrupt
 
 
 def _numbers(metrics: Metrics) -> dict[str, float]:
