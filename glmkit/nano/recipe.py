@@ -13,15 +13,14 @@ import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
-from optax.contrib import MuonDimensionNumbers
 
 from glmkit.config import GLMConfig
 from glmkit.model import GLM
-from glmkit.model.params import is_variable
 from glmkit.nano.packing import Batch
 from glmkit.text.tokenizer import Tokenizer
+from glmkit.train.optimizer import apply_optimizer, matrix_axes
 
-__all__ = ["Metrics", "Recipe", "apply_optimizer", "make_optimizer", "nano_config", "train_step"]
+__all__ = ["Metrics", "Recipe", "make_optimizer", "nano_config", "train_step"]
 
 
 @dataclass(frozen=True)
@@ -78,26 +77,9 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
         consistent_rms=0.2,
         weight_decay=recipe.weight_decay,
         adam_b2=0.95,
-        muon_weight_dimension_numbers=_muon_dimensions,
+        muon_weight_dimension_numbers=matrix_axes,
     )
     return optax.chain(optax.clip_by_global_norm(1.0), muon)
-
-
-def _muon_dimensions(params: nnx.State) -> nnx.State:
-    """For each parameter the axes that make up its matrix, read off its declaration; None leaves it to AdamW.
-
-    Axes that the checkpoint spreads over several tensors (experts, gate and up, stacked layers) are a batch of
-    matrices: each is orthogonalised on its own.
-    """
-
-    def dimensions(variable: nnx.Variable) -> MuonDimensionNumbers | None:
-        layout, axes = variable.hf, variable.axes
-        if not layout.contract or "vocab" in axes:
-            return None
-        kept = [place for place, axis in enumerate(axes) if not layout.spreads(axis)]
-        return MuonDimensionNumbers(tuple(kept[: layout.contract]), tuple(kept[layout.contract :]))
-
-    return jax.tree.map(dimensions, params, is_leaf=is_variable)
 
 
 class Metrics(NamedTuple):
@@ -127,14 +109,6 @@ def train_step(
     _move_biases(model, loads, recipe.bias_update_rate)
     imbalance = (loads.max(axis=1) / loads.mean(axis=1)).max()
     return model, opt_state, Metrics(*losses, imbalance)
-
-
-def apply_optimizer(
-    optimizer: optax.GradientTransformation, gradients: nnx.State, opt_state: optax.OptState, params: nnx.State
-) -> tuple[nnx.State, optax.OptState]:
-    """`optimizer.update`, with the compiler free to lay out what happens inside: Muon reshapes split axes."""
-    like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
-    return jax.sharding.auto_axes(optimizer.update, out_sharding=like)(gradients, opt_state, params)
 
 
 def _losses(model: GLM, batch: Batch) -> tuple[tuple[Array, Array], Float[Array, "moe_layer E"]]:

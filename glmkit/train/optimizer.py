@@ -44,7 +44,7 @@ def muon(learning_rate: Rate, *, weight_decay: float = 0.1, adam_b2: float = 0.9
         learning_rate,
         consistent_rms=0.2,
         weight_decay=weight_decay,
-        muon_weight_dimension_numbers=functools.partial(_map_declared, _matrix_axes),
+        muon_weight_dimension_numbers=matrix_axes,
     )
     others = adamw(learning_rate, weight_decay=weight_decay, b2=adam_b2)
 
@@ -105,6 +105,11 @@ def apply_optimizer(
     """`optimizer.update`, with the compiler free to lay out what happens inside: Muon reshapes split axes."""
     like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
     return jax.sharding.auto_axes(optimizer.update, out_sharding=like)(gradients, opt_state, params)
+
+
+def matrix_axes(params: nnx.State) -> nnx.State:
+    """For each parameter the axes that make up its matrix, as `optax.contrib.muon` asks; None leaves it to AdamW."""
+    return _map_declared(_matrix_axes, params)
 
 
 def _map_declared(function: Callable[[nnx.Variable], object], params: nnx.State) -> nnx.State:

@@ -18,10 +18,11 @@ from glmkit.nano import pipeline
 from glmkit.nano.card import model_card
 from glmkit.nano.evaluation import THINKING_MODES
 from glmkit.nano.packing import Batch, batch
-from glmkit.nano.recipe import Recipe, apply_optimizer, make_optimizer, nano_config
+from glmkit.nano.recipe import Recipe, make_optimizer, nano_config
 from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
 from glmkit.nano.training import RunState, compiled_step, exact_share, train
 from glmkit.text.tokenizer import Tokenizer
+from glmkit.train.optimizer import apply_optimizer
 
 RECIPE = Recipe(tokens=4 * 2 * 256, batch_size=2, length=256, warmup_steps=1)
 
