@@ -1,16 +1,31 @@
-"""What a saved checkpoint carries beside weights and config: tokenizer, template, generation settings, model card."""
+"""What a checkpoint carries beside weights and config: tokenizer, template, generation settings, card, licence."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
 from glmkit.text import GLM45_CHAT_TEMPLATE, Tokenizer
 
+ABOUT = ("README.md", "LICENSE")
+# What may lie beside weights and configuration, and is taken along byte for byte.
+COMPANIONS = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "generation_config.json", *ABOUT),
+)
 
-def bundle_files(model: GLM, tokenizer: Tokenizer, generation: GenerationConfig, name: str) -> dict[str, bytes]:
-    """The files by name; a template or card that the tokenizer's folder had is kept."""
-    files = dict(tokenizer.files)
+
+def companions(folder: Path, names: tuple[str, ...] = COMPANIONS) -> dict[str, bytes]:
+    """The files of a checkpoint that go along with its weights."""
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+
+def bundle_files(
+    model: GLM, tokenizer: Tokenizer, generation: GenerationConfig, name: str, about: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The files by name: a template that the tokenizer came with and a card `about` the model are kept, else made."""
+    files = {**tokenizer.files, **about}
     files.setdefault("chat_template.jinja", GLM45_CHAT_TEMPLATE.encode())
     files["generation_config.json"] = (json.dumps(generation.to_hf(), indent=2) + "\n").encode()
     files.setdefault("README.md", _card(model, name).encode())

@@ -1,11 +1,12 @@
 """Checks of what callers pass: one error that names the argument, what it is, and what was expected."""
 
+import json
 from numbers import Integral, Real
 from typing import Any
 
 from glmkit.errors import RequestError
 
-__all__ = ["check_integer", "is_integer", "is_number"]
+__all__ = ["check_integer", "is_integer", "is_number", "parse_json"]
 
 
 def is_integer(value: Any) -> bool:
@@ -23,3 +24,11 @@ def check_integer(name: str, value: Any, least: int, expected: str | None = None
     if not is_integer(value) or value < least:
         raise RequestError(f"{name} is {value!r}; expected {expected or f'an integer of at least {least}'}")
     return int(value)
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """`json.loads`, for which all that cannot be read, encoding and depth included, is a ValueError."""
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

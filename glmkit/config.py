@@ -49,6 +49,7 @@ _SIZES = (
     "topk_group",
     "max_position_embeddings",
 )
+_MOST = {"num_hidden_layers": 4096, "n_routed_experts": 65_536}  # beyond: a damaged file, not a model
 _COUNTS = ("first_k_dense_replace", "num_nextn_predict_layers")
 _POSITIVE = ("routed_scaling_factor", "partial_rotary_factor", "rope_theta", "rms_norm_eps")
 _FRACTIONS = ("attention_dropout", "initializer_range")
@@ -243,6 +244,8 @@ class GLMConfig:
         value = {name: getattr(self, name) for name in _FIELDS}
         for name in _SIZES:
             self._require(name, is_int(value[name], 1), "a positive integer")
+        for name, most in _MOST.items():
+            self._require(name, value[name] <= most, f"at most {most}")
         for name in _COUNTS:
             self._require(name, is_int(value[name], 0), "an integer of at least 0")
         for name in _POSITIVE:

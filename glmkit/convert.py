@@ -6,11 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 LAYOUTS = ("hf", "orbax")
-# What may lie beside weights and configuration, and is taken along byte for byte.
-COMPANIONS = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "generation_config.json", "README.md", "LICENSE"),
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert in host memory, whatever accelerators there are; DST appears whole or not at all."""
     import jax
 
+    from glmkit.bundle import companions
     from glmkit.loading import resolve_source
     from glmkit.parallel import mesh
     from glmkit.weights import save, save_hf
@@ -51,11 +47,6 @@ def run(args: argparse.Namespace) -> int:
         save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)
     print(args.target)
     return 0
-
-
-def companions(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint that go along with its weights."""
-    return {name: (folder / name).read_bytes() for name in COMPANIONS if (folder / name).is_file()}
 
 
 def read_as_stored(folder: Path, mesh, dtype: str | None):

@@ -7,12 +7,12 @@ Two forms are read: the released one (flat `rope_theta`, `torch_dtype`) and the 
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from glmkit.checks import parse_json
 from glmkit.errors import ConfigError
 
 MODEL_TYPE = "glm4_moe"
@@ -30,6 +30,17 @@ ROPE_FIELDS = ("rope_theta", "partial_rotary_factor")
 # What the reference implementation takes an absent key for, where that is not GLMConfig's own default.
 # A checkpoint that does not mention multi-token prediction has none, whatever the reference assumes.
 WHEN_ABSENT = {"rope_theta": 10000.0, "attention_bias": False, "num_nextn_predict_layers": 0}
+
+# What other models' configs choose and this architecture has one way of: another value means another model.
+FIXED = {
+    "scoring_func": "sigmoid",
+    "topk_method": "noaux_tc",
+    "rope_interleave": False,
+    "rope_interleaved": False,
+    "mlp_bias": False,
+    "use_sliding_window": False,
+    "sliding_window": None,
+}
 
 
 def fields_from_hf(hf: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
@@ -96,6 +107,11 @@ def _refuse_other_models(hf: Mapping[str, Any]) -> None:
     model_type = hf.get("model_type")
     if model_type != MODEL_TYPE:
         raise ConfigError(f"model_type is {model_type!r}; expected {MODEL_TYPE!r} (GLM-4.5, Air, 4.6)")
+    for key, only in FIXED.items():
+        if hf.get(key, only) not in (only, None):
+            raise ConfigError(f"{key} is {hf[key]!r}; expected {only!r}, the only one GLM-4.5 has")
+    if any(kind != "full_attention" for kind in hf.get("layer_types") or ()):
+        raise ConfigError(f"layer_types is {hf['layer_types']!r}; expected 'full_attention' for every layer")
     quantization = hf.get("quantization_config") or hf.get("compression_config")
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
@@ -139,10 +155,12 @@ def token_ids(name: str, value: object) -> tuple[int, ...]:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ConfigError when the file is missing or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} not found; expected a folder in the Hugging Face layout") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} holds a {type(value).__name__}; expected a JSON object")

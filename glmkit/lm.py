@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -32,7 +33,8 @@ _LOGPROB_CHUNK = 256  # positions whose logits are held at once
 class LM:
     """A language model to chat with: configuration, network, tokenizer, engine.
 
-    `max_len` is the context it allocates for, by default the model's own. Not thread-safe.
+    `max_len` is the context it allocates for, by default the model's own; `about` the files that say what the model is
+    (README.md, LICENSE), which `save` writes again. Not thread-safe.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LM:
         generation: GenerationConfig | None = None,
         max_len: int | None = None,
         name: str = "glm",
+        about: Mapping[str, bytes] | None = None,
     ):
         if tokenizer is not None:
             tokenizer.check_fits(model.config.vocab_size)
@@ -50,6 +53,8 @@ class LM:
         self.config: GLMConfig = model.config
         self.name = name
         self.generation = generation or GenerationConfig.recommended(model.config)
+        self.about = dict(about or {})
+        _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._model: GLM | None = model
         self._tokenizer = tokenizer
         self._engine: Engine | None = Engine(model, model.config.context(max_len))
@@ -176,9 +181,9 @@ class LM:
     def save(self, path: str | os.PathLike[str], *, card: bytes | None = None, **options: Any) -> None:
         """Write a folder in the released layout that `glmkit.load` and the reference library open.
 
-        `card` is its README.md, by default the one the model came with. `options` as for `glmkit.save_hf`.
+        `card` is its README.md, by default the one it was loaded with. `options` as for `glmkit.save_hf`.
         """
-        files = bundle_files(self.model, self.tokenizer, self.generation, self.name)
+        files = bundle_files(self.model, self.tokenizer, self.generation, self.name, self.about)
         if card is not None:
             files["README.md"] = card
         save_hf(self.model, path, files=files, **options)
@@ -309,6 +314,14 @@ class LM:
         for _, token in self.engine.generate([request]):
             yield from answer.feed(token)
         yield from answer.finish()
+
+
+def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:
+    if beyond := [token for token in ids if token >= vocab_size]:
+        warnings.warn(
+            f"eos_token_id names {beyond}, but the vocabulary has {vocab_size} tokens: generation cannot stop at these",
+            stacklevel=3,
+        )
 
 
 def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:

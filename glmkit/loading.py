@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
+from glmkit.bundle import ABOUT, companions
 from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -78,7 +79,8 @@ def load(
     if adapter is not None:
         model = load_adapter(model, adapter, check_finite=check_finite)
     generation = GenerationConfig.from_hf(folder, model.config)
-    return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name))
+    about = companions(folder, ABOUT)
+    return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about)
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
@@ -86,7 +88,7 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
 
     A folder that is called as one of these models is meant by a path, such as "./nano".
     """
-    if not isinstance(name, str | os.PathLike):
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
         raise CheckpointError(f"{name!r} names no model; expected a name, a Hub id or the path of a folder")
     if isinstance(name, str):
         if name in BUNDLED:

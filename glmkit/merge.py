@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from glmkit.convert import add_folder_arguments, companions, read_as_stored
+from glmkit.convert import add_folder_arguments, read_as_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Merge in host memory, one parameter at a time in float32; OUT appears whole or not at all."""
     import jax
 
+    from glmkit.bundle import companions
     from glmkit.loading import resolve_source
     from glmkit.parallel import mesh
     from glmkit.train.lora import merge_lora

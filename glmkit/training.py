@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     lm = load(args.model, dtype=args.dtype, max_len=args.length)
     if args.lora is not None:
         adapted = add_lora(lm.model, args.lora, 2.0 * args.lora, rngs=nnx.Rngs(args.seed))
-        lm = LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name)
+        lm = LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name, about=lm.about)
     data = TokenDataset.read(args.data, lm.tokenizer, args.length, progress=True)
     print(data.report, file=sys.stderr)
     training = fit(

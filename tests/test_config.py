@@ -259,6 +259,8 @@ def test_it_is_a_static_argument_of_jit():
         ("norm_topk_prob", 1, "true or false"),
         ("eos_token_id", "</s>", "a token id or a list of them"),
         ("pad_token_id", -1, "a token id or none"),
+        ("num_hidden_layers", 10**7, "at most 4096"),
+        ("n_routed_experts", 10**7, "at most 65536"),
         ("dtype", "float8", "one of bfloat16, float32, float16"),
         ("rope_scaling", {"rope_type": "yarn", "factor": 4}, "'default'"),
     ],
@@ -285,6 +287,11 @@ def test_experts_must_be_enough_in_the_groups_that_are_kept():
         ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope_scaling asks for rope_type 'linear'"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters asks for rope_type 'yarn'"),
         ({"num_experts": 64}, "num_experts is 64, but another key for n_routed_experts is 128; keep one"),
+        ({"scoring_func": "softmax"}, "scoring_func is 'softmax'; expected 'sigmoid'"),
+        ({"topk_method": "greedy"}, "topk_method is 'greedy'; expected 'noaux_tc'"),
+        ({"rope_interleave": True}, "rope_interleave is True; expected False"),
+        ({"sliding_window": 128}, "sliding_window is 128; expected None"),
+        ({"layer_types": ["sliding_attention"]}, "layer_types is .* expected 'full_attention'"),
         ({"hidden_size": None}, "hidden_size missing"),
         ({"head_dim": None, "hidden_size": 5120}, "head_dim missing"),
     ],
@@ -295,6 +302,12 @@ def test_a_config_that_cannot_be_read_right_is_refused(change, message, tmp_path
     with pytest.raises(ConfigError, match=message) as refusal:
         GLMConfig.from_hf(tmp_path)
     assert str(path) in str(refusal.value)
+
+
+def test_what_other_models_choose_may_be_said_as_it_is_here():
+    said = {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_interleave": False, "sliding_window": None}
+    hf = {**RELEASED, **said, "layer_types": ["full_attention"] * 46}
+    assert GLMConfig.from_hf(hf).to_hf() == hf
 
 
 def test_default_rope_scaling_is_no_scaling():
@@ -309,6 +322,7 @@ def test_files_that_are_no_config(tmp_path):
         GLMConfig.from_hf(tmp_path)
     path = tmp_path / "config.json"
     refused = {b"{": "not valid JSON", b"\xff\xfe": "not valid JSON", b"[]": "holds a list"}
+    refused |= {b"[" * 100_000: "nested too deeply", b"[" + b"9" * 5000 + b"]": "not valid JSON"}
     for content, message in refused.items():
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=message):

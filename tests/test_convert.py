@@ -86,11 +86,18 @@ def test_an_existing_folder_is_refused_before_anything_is_read(tmp_path, capsys)
     assert (tmp_path / "out/mine").read_text() == "mine"
 
 
-def test_overwriting(source, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine").write_text("mine")
-    assert convert(source, tmp_path / "out", "--to", "hf", "--overwrite") == 0
-    assert not (tmp_path / "out/mine").exists()
+def test_overwriting_replaces_checkpoints_and_nothing_else(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert convert(source, out, "--to", "hf") == 0
+    (out / "mine").write_text("mine")
+    assert convert(source, out, "--to", "hf", "--overwrite") == 0
+    assert not (out / "mine").exists()
+    for other in (out / ".git", tmp_path / "work"):
+        other.mkdir()
+        (other / "mine").write_text("mine")
+        assert convert(source, other if other.name == "work" else out, "--to", "hf", "--overwrite") == 1
+        assert "is no checkpoint: it holds " in capsys.readouterr().err
+        assert (other / "mine").read_text() == "mine"
 
 
 def test_a_damaged_source_is_one_line_and_leaves_nothing(source, tmp_path, capsys):

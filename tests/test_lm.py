@@ -134,6 +134,19 @@ def test_saving_gives_a_folder_that_loads_to_the_same_answers(lm, tmp_path):
         lm.save(tmp_path / "out")
 
 
+def test_what_says_what_a_model_is_goes_along_when_it_is_saved(lm, tmp_path):
+    lm.save(tmp_path / "in", card=b"# A card\n")
+    (tmp_path / "in/LICENSE").write_text("MIT")
+    gk.load(tmp_path / "in", max_len=600).save(tmp_path / "out")
+    for name in ("README.md", "LICENSE"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
+
+
+def test_stop_tokens_beyond_the_vocabulary_are_told():
+    with pytest.warns(UserWarning, match=rf"eos_token_id names \[9999\], but the vocabulary has {CONFIG.vocab_size}"):
+        LM(model(), tokenizer(), generation=GenerationConfig(eos_token_id=(1, 9999)), max_len=600)
+
+
 def test_a_folder_without_a_tokenizer_still_scores(tmp_path):
     gk.save_hf(model(), tmp_path / "bare")
     bare = gk.load(tmp_path / "bare", max_len=600)

@@ -1,7 +1,6 @@
 """From logits to a token: one function turns logits into the sampling distribution, one draws from it."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,11 +31,11 @@ class Sampling:
 
     def __post_init__(self):
         checks: dict[str, tuple[Callable[[Any], bool], Callable[[Any], bool], str]] = {
-            "temperature": (is_number, lambda x: 0 <= x <= 1e6, "a number from 0 to 1e6"),
+            "temperature": (is_number, lambda x: x == 0 or 1e-6 <= x <= 1e6, "0, or a number from 1e-6 to 1e6"),
             "top_p": (is_number, lambda x: 0 < x <= 1, "a number above 0 and at most 1"),
             "top_k": (is_integer, lambda x: 0 <= x < 2**31, "an integer of 0 to 2147483647 (0: no limit)"),
             "min_p": (is_number, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-            "repetition_penalty": (is_number, lambda x: math.isfinite(x) and x > 0, "a positive number (1: none)"),
+            "repetition_penalty": (is_number, lambda x: 1e-6 <= x <= 1e6, "a number from 1e-6 to 1e6 (1: none)"),
             "seed": (is_integer, lambda x: 0 <= x < 2**32, "an integer of 32 bits, 0 to 4294967295"),
         }
         for name, (kind, holds, expected) in checks.items():

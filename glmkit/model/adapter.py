@@ -15,7 +15,6 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from glmkit.errors import CheckpointError
 from glmkit.model.ops.linear import linear
 from glmkit.model.params import HFLayout, weight
 
@@ -142,16 +141,6 @@ def places(model: "GLM") -> Iterator[Place]:
 def adapted_places(model: "GLM") -> list[Place]:
     """The places with an adapter."""
     return [place for place in places(model) if isinstance(place.parameter, Adapted)]
-
-
-def refuse_adapters(model: "GLM") -> None:
-    """Raise `CheckpointError` if the model has an adapter, for a file format that holds weights only."""
-    if adapted := adapted_places(model):
-        raise CheckpointError(
-            f"this model has a LoRA adapter (on {len(adapted)} parameters, the first {adapted[0].base.hf.name}), which "
-            "this format cannot hold: glmkit.train.lora.merge_lora(model) first, or write the adapter alone with "
-            "glmkit.weights.save_adapter"
-        )
 
 
 def shallow_copy(model: "GLM") -> "GLM":

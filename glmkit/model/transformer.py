@@ -75,6 +75,8 @@ class GLM(nnx.Module):
         self.head = None if config.tie_word_embeddings else init.matrix("lm_head.weight", shape[::-1], table[::-1])
         self.mtp = MTP(mtp, init) if mtp and config.num_nextn_predict_layers else None
         self.layer_counts: tuple[int | None, ...] = (None,) * len(blocks)
+        # (tensor, dtype) of what the checkpoint it came from stores otherwise than its config says; "" names the rest.
+        self.stored_dtypes: tuple[tuple[str, str], ...] = ()
         if stacked:
             self._stack()
 
@@ -95,8 +97,10 @@ class GLM(nnx.Module):
         `dtype` defaults to `default_dtype()`. `layers` keeps only these, and then leaves out multi-token prediction.
         """
         every = tuple(range(config.num_hidden_layers))
-        if layers is not None and not (isinstance(layers, slice) and every[layers]):
-            raise ConfigError(f"layers is {layers!r}; expected a slice that names some of the {len(every)} layers")
+        if layers is not None and not (isinstance(layers, slice) and every[layers] and (layers.step or 1) > 0):
+            raise ConfigError(
+                f"layers is {layers!r}; expected a slice that names some of the {len(every)} layers, in their order"
+            )
         numbers = every[layers or slice(None)]
         return cls(
             config,

@@ -43,7 +43,7 @@ def make_nano(out: Path, recipe: Recipe) -> dict[str, float]:
     config = nano_config(tokenizer, CONTEXT)
     state = _trained(recipe, tokenizer, GLM(config, rngs=nnx.Rngs(recipe.seed)), work / "state.safetensors")
 
-    files = bundle_files(state.model, tokenizer, GenerationConfig.recommended(config), out.name)
+    files = bundle_files(state.model, tokenizer, GenerationConfig.recommended(config), out.name, {})
     save_hf(state.model, work / "draft", files=files, overwrite=True)
     accuracy = _measure(work / "draft")  # what users get: read back, in the stored precision
     hardware = f"{os.cpu_count()} CPU cores" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind

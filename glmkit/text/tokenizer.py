@@ -6,7 +6,6 @@ What is encoded is what is given: no special tokens are added (the chat template
 from __future__ import annotations
 
 import codecs
-import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any, SupportsIndex
 import tokenizers
 from tokenizers.decoders import ByteLevel
 
+from glmkit.checks import parse_json
 from glmkit.errors import RequestError, TokenizerError
 
 __all__ = ["GLM_SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer"]
@@ -61,6 +61,7 @@ class Tokenizer:
             raise TokenizerError(f"{TOKENIZER}: expected a ByteLevel decoder, as GLM's, got {backend.decoder}")
         backend.no_truncation()
         backend.no_padding()
+        _check_added_tokens(files[TOKENIZER], backend)
         self.backend = backend
         self.files = MappingProxyType(dict(files))
         self.chat_template = _chat_template(files)
@@ -175,8 +176,8 @@ def _chat_template(files: Mapping[str, bytes]) -> str | None:
     if CONFIG not in files:
         return None
     try:
-        config = json.loads(_utf8(files, CONFIG))
-    except json.JSONDecodeError as error:
+        config = parse_json(_utf8(files, CONFIG))
+    except ValueError as error:
         raise TokenizerError(f"{CONFIG}: not JSON: {error}") from error
     if not isinstance(config, dict):
         raise TokenizerError(f"{CONFIG}: expected an object, got {type(config).__name__}")
@@ -186,6 +187,16 @@ def _chat_template(files: Mapping[str, bytes]) -> str | None:
     if template is not None and not isinstance(template, str):
         raise TokenizerError(f"{CONFIG}: chat_template: expected a string or a list of named templates")
     return template
+
+
+def _check_added_tokens(content: bytes, backend: tokenizers.Tokenizer) -> None:
+    """The library gives an added token that does not follow the vocabulary another id, and does not say so."""
+    for token in parse_json(content).get("added_tokens", ()):
+        if (found := backend.token_to_id(token["content"])) != token["id"]:
+            raise TokenizerError(
+                f"{TOKENIZER}: added token {token['content']!r} says it has id {token['id']}, which does not follow "
+                f"from the vocabulary before it; expected {found}"
+            )
 
 
 def _default(named: list[Any]) -> str:

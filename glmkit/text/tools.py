@@ -51,7 +51,7 @@ def normalize_tools(tools: Tools) -> list[dict[str, Any]]:
 
 
 def _normalize_tool(tool: Any, where: str) -> dict[str, Any]:
-    if callable(tool):
+    if callable(tool) and not isinstance(tool, type):
         return function_schema(tool)
     if not isinstance(tool, Mapping):
         raise RequestError(f"{where}: expected a schema or a typed Python function, got {type(tool).__name__}")
@@ -64,7 +64,7 @@ def _normalize_tool(tool: Any, where: str) -> dict[str, Any]:
     _check_function(schema["function"], f"{where}.function")
     try:
         json.dumps(schema)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"{where}: not JSON: {error}") from error
     return schema
 

@@ -5,7 +5,6 @@ What a batch holds is decided by the records, the seed and the number of hosts a
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from grain.experimental import FirstFitPackIterDataset
 from jaxtyping import Array, Bool, Int32
 from tqdm.auto import tqdm
 
+from glmkit.checks import parse_json
 from glmkit.errors import DataError
 from glmkit.text import Tokenizer
 from glmkit.train.examples import Example, encode_record
@@ -204,6 +204,6 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield f"{path.name}:{number}", json.loads(line)
-                except (ValueError, RecursionError) as error:
+                    yield f"{path.name}:{number}", parse_json(line)
+                except ValueError as error:
                     raise DataError(f"{path}:{number}: not JSON: {error}") from error

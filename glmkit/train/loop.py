@@ -173,7 +173,12 @@ class Fit:
             raise TrainingError("fit was given a model; give it an LM to chat with the result")
         given = self._source
         return LM(
-            self.model, given.tokenizer, generation=given.generation, max_len=given.engine.max_len, name=given.name
+            self.model,
+            given.tokenizer,
+            generation=given.generation,
+            max_len=given.engine.max_len,
+            name=given.name,
+            about={name: text for name, text in given.about.items() if name != "README.md"},  # of another model now
         )
 
     def __iter__(self) -> Iterator[Step]:

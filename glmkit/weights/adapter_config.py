@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from glmkit.checks import is_integer, is_number
+from glmkit.checks import is_integer, is_number, parse_json
 from glmkit.errors import CheckpointError
 
 CONFIG_FILE = "adapter_config.json"
@@ -83,7 +83,7 @@ class AdapterConfig:
         """
         file = Path(folder) / CONFIG_FILE
         try:
-            hf = json.loads(file.read_text(encoding="utf-8"))
+            hf = parse_json(file.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"{file} not found; expected the folder of an adapter as PEFT writes it") from error
         except ValueError as error:

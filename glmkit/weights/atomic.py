@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from glmkit.errors import CheckpointError
 
 # No room on the disk, none left of the quota, or a file larger than the file system or the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_MARKS = ("config.json", "glmkit.json", "adapter_config.json")  # what tells a checkpoint's folder
+_SUBFOLDERS = ("arrays",)  # those of one
 
 
 @contextmanager
@@ -46,13 +49,37 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def write_beside(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write whole files into `folder`. Raises CheckpointError for what is not the name of a file in it."""
+    for name, content in files.items():
+        if Path(name).name != name:
+            raise CheckpointError(f"files: {name!r} is not the name of a file in the checkpoint's folder")
+        (folder / name).write_bytes(content)
+
+
 def refuse_existing(final: Path, overwrite: bool) -> None:
-    """Raise CheckpointError if `final` is a file, or a folder with anything in it that is not to be overwritten."""
+    """Raise CheckpointError if `final` is a file, or a folder with anything in it that is not to be overwritten.
+
+    With `overwrite`, what is replaced has to be a checkpoint: a folder of something else is never taken away.
+    """
     if final.is_dir():
         if not overwrite and any(final.iterdir()):
-            raise CheckpointError(f"{final} exists; choose another name or pass overwrite=True")
+            raise CheckpointError(
+                f"{final} exists; choose another name or pass overwrite=True (--overwrite on the command line)"
+            )
+        if other := _no_checkpoint(final):
+            raise CheckpointError(f"{final} is no checkpoint: {other}; choose another name, or remove it yourself")
     elif final.exists():
         raise CheckpointError(f"{final} is a file; expected the name of a folder")
+
+
+def _no_checkpoint(folder: Path) -> str | None:
+    """Why a folder is not one that glmkit, or the reference library, wrote; None for one that is, or is empty."""
+    inside = list(folder.iterdir())
+    if inside and not any(path.name in _MARKS for path in inside):
+        return f"it holds {inside[0].name} and none of {', '.join(_MARKS)}"
+    other = next((path for path in inside if path.is_dir() and path.name not in _SUBFOLDERS), None)
+    return None if other is None else f"it holds the folder {other.name}"
 
 
 def _require_room(final: Path, nbytes: int) -> None:

@@ -29,7 +29,7 @@ def refuse_other_formats(path: Path) -> None:
     """Raise CheckpointError when `path`, a file or a folder without safetensors, holds a format known by name."""
     candidates = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     for pattern, (kind, advice) in _FILES.items():
-        found = next((file for file in candidates if file.match(pattern)), None)
+        found = next((file for file in candidates if Path(file.name.lower()).match(pattern)), None)
         if found is not None:
             raise CheckpointError(f"{found} is a {kind} file, which glmkit does not read. {advice}")
 

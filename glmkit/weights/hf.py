@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,15 @@ from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 from tqdm.auto import tqdm
 
+from glmkit.checks import check_integer
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
-from glmkit.model.adapter import refuse_adapters
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
 from glmkit.model.transformer import floating_dtype
-from glmkit.weights.atomic import atomic_folder
+from glmkit.weights.atomic import atomic_folder, write_beside
+from glmkit.weights.exportable import require_exportable
 from glmkit.weights.formats import refuse_other_formats
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
@@ -35,6 +37,9 @@ _ALIGNMENT = 64  # bytes; JAX's CPU backend adopts a NumPy buffer so aligned ins
 _WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
 _LARGEST_READ = 256 * 2**20  # bytes held at a time beside the model; a row is always read whole
 _PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
+
+
+Table = list[tuple[nnx.Variable, list[HFTensor]]]  # every parameter, with the checkpoint tensors it is made of
 
 
 def load_hf(
@@ -62,10 +67,11 @@ def load_hf(
         table = checkpoint_table(abstract)
         _check_names(table, files, config, complete=not abstract.truncated)
         with _progress("reading", sum(files.tensors[t.name].nbytes for _, parts in table for t in parts)) as bar:
-            read = {
-                id(v): _read(v, parts, files, check_finite, bar, usual=_stored_dtype(v, config)) for v, parts in table
-            }
-    return map_variables(lambda variable: read[id(variable)], abstract)
+            read = {id(v): _read(v, parts, files, check_finite, bar) for v, parts in table}
+        stored = _stored_dtypes(table, files, config)
+    model = map_variables(lambda variable: read[id(variable)], abstract)
+    model.stored_dtypes = stored
+    return model
 
 
 def save_hf(
@@ -82,30 +88,30 @@ def save_hf(
     Without `dtype` a tensor is stored as the checkpoint it came from stored it, where that was unusual, else in
     `config.dtype`; with it in `dtype`, which config.json then states. The correction bias is stored in float32. The
     folder appears under its name whole or not at all. Raises `CheckpointError` for a truncated model, one with an
-    adapter, an existing folder without `overwrite`, and a full disk.
+    adapter, a value beyond the range of the dtype to store it in, an existing folder without `overwrite` (or one that
+    is no checkpoint), and a full disk.
     """
-    if model.truncated:
-        raise CheckpointError(
-            f"this model holds only layers {list(model.layer_numbers)} of {model.config.num_hidden_layers}; "
-            "it is for study and cannot be exported: load it without layers="
-        )
-    refuse_adapters(model)
+    require_exportable(model)
+    check_integer("max_shard_bytes", max_shard_bytes, 1)
     dtype = None if dtype is None else floating_dtype(dtype)
-    table = checkpoint_table(model)
-    specs = [TensorSpec(t.name, _stored_dtype(v, model.config, dtype), t.shape) for v, parts in table for t in parts]
+    stored = dict(model.stored_dtypes) if dtype is None else {}
+    usual = stored.get("") or dtype_name(np.dtype(jnp.dtype(model.config.dtype if dtype is None else dtype)))
+    table = [
+        (variable, [(tensor, stored.get(tensor.name, _usual_dtype(variable, usual))) for tensor in parts])
+        for variable, parts in checkpoint_table(model)
+    ]
+    specs = [TensorSpec(tensor.name, stored, tensor.shape) for _, parts in table for tensor, stored in parts]
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
     config = model.config if dtype is None else replace(model.config, dtype=dtype.name)
     beside = {"config.json": _json(config.to_hf()), **(files or {})}
     nbytes = sum(shard.nbytes for shard in plan) + sum(map(len, beside.values()))
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
-        for name, content in beside.items():
-            (folder / name).write_bytes(content)
+        write_beside(folder, beside)
         with ShardWriter(folder, plan) as writer:
             for variable, parts in table:
-                stored = DTYPES[_stored_dtype(variable, model.config, dtype)]
                 value = _on_host(variable.get_value())
-                for tensor in parts:
-                    array = tensor.to_hf(value[tensor.index]).astype(stored)
+                for tensor, stored in parts:
+                    array = _narrowed(tensor.name, tensor.to_hf(value[tensor.index]), DTYPES[stored])
                     writer.write(tensor.name, array)
                     bar.update(array.nbytes)
 
@@ -136,7 +142,7 @@ def stored_dtype(path: str | os.PathLike[str]) -> np.dtype:
         return DTYPES[_widest(files.tensors[name].dtype for name in trained)]
 
 
-def checkpoint_table(model: GLM) -> list[tuple[nnx.Variable, list[HFTensor]]]:
+def checkpoint_table(model: GLM) -> Table:
     """Every parameter of the model with the checkpoint tensors it is made of, in checkpoint order."""
     return [
         (variable, list(hf_tensors(variable, prefix, numbers)))
@@ -153,7 +159,7 @@ def _mtp_tables(config: GLMConfig, files: CheckpointFiles) -> MTPTables | None:
     return "own" if f"{prefix}embed_tokens.weight" in files.tensors else "shared"
 
 
-def _check_names(table, files: CheckpointFiles, config: GLMConfig, *, complete: bool) -> None:
+def _check_names(table: Table, files: CheckpointFiles, config: GLMConfig, *, complete: bool) -> None:
     expected = {tensor.name: tensor.shape for _, parts in table for tensor in parts}
     missing = [name for name in expected if name not in files.tensors]
     if missing:
@@ -178,7 +184,7 @@ def _some(names: list[str]) -> str:
 
 
 def _read(
-    abstract: nnx.Variable, parts: list[HFTensor], files: CheckpointFiles, check_finite: bool, bar: tqdm, usual: str
+    abstract: nnx.Variable, parts: list[HFTensor], files: CheckpointFiles, check_finite: bool, bar: tqdm
 ) -> nnx.Variable:
     """One parameter: each of its tensors is read once, in blocks, and copied to every local shard that overlaps it."""
     struct = abstract.get_value()
@@ -190,15 +196,14 @@ def _read(
         row_bytes = files.tensors[part.name].nbytes // part.shape[0]
         for rows, block in part.row_blocks(max(_LARGEST_READ // row_bytes, 1)):
             data = files.read_slice(part.name, (rows,))
-            if check_finite and not np.isfinite(data.astype(dtype)).all():
-                raise CheckpointError(f"{part.name} holds NaN or infinite values, read as {dtype}")
+            if check_finite and not np.isfinite(data).all():
+                raise CheckpointError(f"{part.name} holds NaN or infinite values")
+            data = _narrowed(part.name, data, dtype)
             for bounds, shard in shards.items():
                 _copy_overlap(block, data, shape, bounds, shard)
             bar.update(data.nbytes)
     arrays = [jax.device_put(shards[_bounds(index, shape)], device) for device, index in placement.items()]
-    value = jax.make_array_from_single_device_arrays(shape, sharding, arrays)
-    stored = _widest(files.tensors[tensor.name].dtype for tensor in parts)
-    return abstract.replace(value, **({} if stored == usual else {"stored": stored}))
+    return abstract.replace(jax.make_array_from_single_device_arrays(shape, sharding, arrays))
 
 
 Bounds = tuple[tuple[int, int], ...]
@@ -240,14 +245,33 @@ def _widest(names: Iterable[str]) -> str:
     return dtype_name(np.dtype(functools.reduce(jnp.promote_types, (DTYPES[name] for name in set(names)))))
 
 
-def _stored_dtype(variable: nnx.Variable, config: GLMConfig, dtype: DTypeLike | None = None) -> str:
-    """The dtype to write in: unless `dtype` asks for one, as it was read where unusual, else by the layout's rule."""
-    stored = variable.get_metadata().get("stored")
-    if stored and dtype is None:
-        return stored
-    if isinstance(variable, Buffer):
-        return "F32"
-    return dtype_name(np.dtype(jnp.dtype(config.dtype if dtype is None else dtype)))
+def _narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in `dtype`. Raises CheckpointError for a finite value that is beyond its range."""
+    if jnp.finfo(dtype).max >= jnp.finfo(array.dtype).max:
+        return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    if (np.isinf(narrow) & np.isfinite(array)).any():
+        raise CheckpointError(
+            f"{name} has values up to {np.abs(array).max():.4g}, beyond {dtype}, which ends at "
+            f"{jnp.finfo(dtype).max:.4g}; use bfloat16 or float32"
+        )
+    return narrow
+
+
+def _stored_dtypes(table: Table, files: CheckpointFiles, config: GLMConfig) -> tuple[tuple[str, str], ...]:
+    """`GLM.stored_dtypes`: by the name "" the dtype of most weights, then each tensor's that has another."""
+    found = {part.name: files.tensors[part.name].dtype for _, parts in table for part in parts}
+    weights = Counter(found[part.name] for v, parts in table if not isinstance(v, Buffer) for part in parts)
+    ((usual, _),) = weights.most_common(1)
+    base = () if usual == dtype_name(np.dtype(jnp.dtype(config.dtype))) else (("", usual),)
+    names = [(part.name, _usual_dtype(variable, usual)) for variable, parts in table for part in parts]
+    return base + tuple((name, found[name]) for name, expected in names if found[name] != expected)
+
+
+def _usual_dtype(variable: nnx.Variable, weights: str) -> str:
+    """The dtype to write in by the layout's rule: correction biases in float32."""
+    return "F32" if isinstance(variable, Buffer) else weights
 
 
 def _natural(name: str) -> list[str | int]:

@@ -5,7 +5,7 @@ Orbax itself is imported when first used: it takes a second, which whoever only 
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,26 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
+from glmkit.checks import parse_json
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM
-from glmkit.model.adapter import refuse_adapters
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import is_variable
-from glmkit.weights.atomic import atomic_folder
+from glmkit.weights.atomic import atomic_folder, write_beside
+from glmkit.weights.exportable import require_exportable
 
 MANIFEST = "glmkit.json"
 _ARRAYS = "arrays"  # the folder that Orbax writes
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class SavedArray:
-    """One array. `stored` is the dtype its tensors had in the checkpoint it came from, where that was unusual."""
+    """The shape and dtype of one array."""
 
     shape: tuple[int, ...]
     dtype: str
-    stored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,19 @@ class Manifest:
     """Everything about a saved model but the numbers: what `GLM` needs to be built, and every array by its path."""
 
     config: GLMConfig
-    layer_numbers: tuple[int, ...]
     stacked: bool
     mtp: MTPTables | None
+    stored_dtypes: tuple[tuple[str, str], ...]  # as in GLM
     arrays: Mapping[str, SavedArray]
 
     @classmethod
     def of(cls, model: GLM) -> "Manifest":
         return cls(
             config=model.config,
-            layer_numbers=model.layer_numbers,
             stacked=any(count is not None for count in model.layer_counts),
             mtp=None if model.mtp is None else "shared" if model.mtp.embed is None else "own",
-            arrays={
-                name: SavedArray(variable.shape, str(variable.dtype), variable.get_metadata().get("stored"))
-                for name, variable in _variables(model).items()
-            },
+            stored_dtypes=model.stored_dtypes,
+            arrays={name: SavedArray(v.shape, str(v.dtype)) for name, v in _variables(model).items()},
         )
 
     @classmethod
@@ -66,7 +63,7 @@ class Manifest:
         """The manifest in a folder. Raises `CheckpointError` when there is none, or none that glmkit wrote."""
         file = Path(path) / MANIFEST
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = parse_json(file.read_bytes())
         except FileNotFoundError as error:
             raise CheckpointError(f"{path} was not written by glmkit.save: it holds no {MANIFEST}") from error
         except ValueError as error:
@@ -76,24 +73,23 @@ class Manifest:
         try:
             return cls(
                 config=GLMConfig.from_hf(content["config"]),
-                layer_numbers=tuple(content["layer_numbers"]),
                 stacked=content["stacked"],
                 mtp=content["mtp"],
+                stored_dtypes=tuple((str(name), str(dtype)) for name, dtype in content["stored_dtypes"]),
                 arrays={
-                    name: SavedArray(tuple(saved["shape"]), saved["dtype"], saved["stored"])
-                    for name, saved in content["arrays"].items()
+                    name: SavedArray(tuple(saved["shape"]), saved["dtype"]) for name, saved in content["arrays"].items()
                 },
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{file} is corrupt: {error!r}") from error
 
     def write(self, folder: Path) -> None:
         content = {
             "version": _VERSION,
             "config": self.config.to_hf(),
-            "layer_numbers": self.layer_numbers,
             "stacked": self.stacked,
             "mtp": self.mtp,
+            "stored_dtypes": self.stored_dtypes,
             "arrays": {name: asdict(saved) for name, saved in self.arrays.items()},
         }
         (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -107,9 +103,9 @@ class Manifest:
             mesh=mesh,
             fsdp=fsdp,
             stacked=self.stacked,
-            layer_numbers=self.layer_numbers,
             mtp=self.mtp,
         )
+        model.stored_dtypes = self.stored_dtypes
         described = {name: variable.shape for name, variable in _variables(model).items()}
         saved = {name: array.shape for name, array in self.arrays.items()}
         if saved != described:
@@ -135,17 +131,17 @@ def save(
     files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write the model as it is: its layers stacked or not, truncated or not, each array in its dtype.
+    """Write the model as it is: its layers stacked or not, each array in its dtype.
 
     `files` are put beside, such as the tokenizer's. The folder appears under its name whole or not at all. Raises
-    `CheckpointError` for a model with an adapter, an existing folder without `overwrite`, and a full disk.
+    `CheckpointError` for a truncated model, one with an adapter, an existing folder without `overwrite` (or one that is
+    no checkpoint), and a full disk.
     """
-    refuse_adapters(model)
+    require_exportable(model)
     arrays = {name: variable.get_value() for name, variable in _variables(model).items()}
     nbytes = sum(array.nbytes for array in arrays.values())
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder:
-        for name, content in (files or {}).items():
-            (folder / name).write_bytes(content)
+        write_beside(folder, files or {})
         Manifest.of(model).write(folder)
         try:
             with _checkpointer() as checkpointer:
@@ -171,18 +167,25 @@ def restore(
     manifest = Manifest.read(path)
     model = manifest.abstract(mesh, dtype, fsdp)
     targets = {name: variable.get_value() for name, variable in _variables(model).items()}
-    folder = Path(path).resolve() / _ARRAYS
-    try:
-        with _checkpointer() as checkpointer:
-            arrays = checkpointer.restore(folder, targets)
-    except (OSError, ValueError, KeyError) as error:  # tensorstore's for unreadable bytes, Orbax's for absent ones
-        raise CheckpointError(f"{folder} is damaged; save it again ({error})") from error
+    arrays = _read(Path(path).resolve() / _ARRAYS, targets)
     if check_finite:
         for name, array in arrays.items():
             if not jnp.isfinite(array).all():
-                raise CheckpointError(f"{name} in {folder} holds NaN or infinite values")
-    stored = {name: {"stored": saved.stored} for name, saved in manifest.arrays.items() if saved.stored}
-    return _replace(model, lambda name, _: arrays[name], stored)
+                raise CheckpointError(f"{name} in {path} holds NaN or infinite values")
+    return _replace(model, lambda name, _: arrays[name])
+
+
+def _read(folder: Path, targets: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
+    try:
+        with _checkpointer() as checkpointer:
+            return checkpointer.restore(folder, dict(targets))
+    except (jax.errors.JaxRuntimeError, MemoryError):
+        raise
+    except Exception as error:  # tensorstore's ValueError for unreadable bytes; Orbax's own are bare Exceptions
+        reason = str(error)
+        names = [name for name in targets if name in reason]
+        what = max(names, key=len) if names else "an array"
+        raise CheckpointError(f"{what} in {folder} is damaged; save it again ({reason[:200]})") from error
 
 
 def _variables(model: GLM) -> dict[str, nnx.Variable]:
@@ -191,12 +194,11 @@ def _variables(model: GLM) -> dict[str, nnx.Variable]:
     return {_name(path): variable for path, variable in leaves}
 
 
-def _replace(model: GLM, value, metadata: Mapping[str, Mapping[str, Any]] | None = None) -> GLM:
+def _replace(model: GLM, value: Callable[[str, Any], Any]) -> GLM:
     """The model with each Variable's value replaced by `value(name, old value)`."""
 
     def replaced(path, variable: nnx.Variable) -> nnx.Variable:
-        name = _name(path)
-        return variable.replace(value(name, variable.get_value()), **(metadata or {}).get(name, {}))
+        return variable.replace(value(_name(path), variable.get_value()))
 
     return jax.tree.map_with_path(replaced, model, is_leaf=is_variable)
 

@@ -6,7 +6,6 @@ it is touched, and turns a file cut short into a crash.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from glmkit.checks import parse_json
 from glmkit.errors import CheckpointError
 from glmkit.weights.formats import refuse_other_formats, refuse_quantized_tensors
 
@@ -176,7 +176,7 @@ def read_header(path: Path, file: FileIO) -> list[TensorEntry]:
     size = os.fstat(file.fileno()).st_size
     text, start = _header_text(path, file, size)
     try:
-        header = json.loads(text, object_pairs_hook=_without_repeats)
+        header = parse_json(text, object_pairs_hook=_without_repeats)
     except ValueError as error:  # of the encoding, of JSON, or a repeated key
         raise CheckpointError(f"{path} has a corrupt header ({error}); fetch the file again") from error
     if not isinstance(header, dict):
@@ -238,6 +238,8 @@ def _open_shard(path: Path) -> FileIO:
         return path.open("rb", buffering=0)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing, though {INDEX_FILE} names it; fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _weight_map(folder: Path) -> dict[str, str] | None:
@@ -249,12 +251,12 @@ def _weight_map(folder: Path) -> dict[str, str] | None:
     if not index.exists():
         return None
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_json(index.read_bytes())["weight_map"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{index} is corrupt: expected JSON with a weight_map ({error!r})") from error
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{index} is corrupt: expected weight_map to map tensor names to files")
-    outside = sorted(name for name in set(weight_map.values()) if Path(name).name != name)
+    outside = sorted(name for name in set(weight_map.values()) if not name or "\0" in name or Path(name).name != name)
     if outside:
         raise CheckpointError(f"{index} names {outside[0]!r}; expected files in the same folder")
     if single.exists() and SINGLE_FILE not in weight_map.values():

@@ -84,6 +84,8 @@ def test_repetition_penalty_divides_positive_and_multiplies_negative_logits():
     [
         ("temperature", -0.1),
         ("temperature", float("nan")),
+        ("temperature", 1e-300),  # 0 in float32
+        ("repetition_penalty", 1e-300),
         ("top_p", 0.0),
         ("top_p", 1.1),
         ("top_k", -1),

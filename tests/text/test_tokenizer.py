@@ -1,6 +1,7 @@
 """Tokens: files kept byte for byte, text cut into tokens and put together again without a broken character."""
 
 import json
+import re
 
 import pytest
 import tokenizers
@@ -152,10 +153,20 @@ def test_where_the_chat_template_comes_from(tokenizer):
     assert with_config(f'{{"chat_template": {named}}}').chat_template == "d"
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"chat_template": 3}', '{"chat_template": [{"name": "rag"}]}'])
+@pytest.mark.parametrize(
+    "config", ["{", "[]", "[" * 100_000, '{"chat_template": 3}', '{"chat_template": [{"name": "rag"}]}']
+)
 def test_bad_configuration_is_named(config):
     with pytest.raises(TokenizerError, match=r"tokenizer_config\.json"):
         with_config(config)
+
+
+def test_an_added_token_that_would_get_another_id_is_refused():
+    spec = json.loads(FILE)
+    last = spec["added_tokens"][-1]
+    last["id"] += 1000
+    with pytest.raises(TokenizerError, match=rf"'{re.escape(last['content'])}' says it has id {last['id']}"):
+        Tokenizer({"tokenizer.json": json.dumps(spec).encode()})
 
 
 def test_bad_tokenizer_file_is_named(tmp_path):

@@ -126,6 +126,7 @@ NAMED = {"type": "function", "function": {"name": "f"}}
 BAD = [
     (NAMED, "tools: expected a list"),
     ("f", "tools: expected a list"),
+    ([int], "tools[0]: expected a schema or a typed Python function, got type"),
     ([NAMED, 3], "tools[1]: expected a schema or a typed Python function"),
     ([{"type": "web_search"}], "tools[0].type: expected 'function'"),
     ([NAMED, {"type": "function", "function": {"parameters": {}}}], "tools[1].function.name: a tool needs a name"),

@@ -41,7 +41,7 @@ def contents(folder):
 
 def write_old(path):
     path.mkdir()
-    (path / "old").write_text("old")
+    (path / "config.json").write_text("old")
 
 
 def test_the_folder_appears_when_it_is_whole(tmp_path):
@@ -74,7 +74,7 @@ def test_an_existing_folder_is_refused_or_replaced_whole(tmp_path):
         atomic_folder(final).__enter__()
     with atomic_folder(final, overwrite=True) as folder:
         (folder / "new").write_text("new")
-        assert contents(final) == {"old": b"old"}
+        assert contents(final) == {"config.json": b"old"}
     assert contents(final) == {"new": b"new"}
     assert [path.name for path in tmp_path.iterdir()] == ["glm"]
 
@@ -96,7 +96,7 @@ def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path):
 
     with pytest.raises(CheckpointError, match="exists"):
         race()
-    assert contents(tmp_path / "glm") == {"old": b"old"}
+    assert contents(tmp_path / "glm") == {"config.json": b"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["glm"]
 
 
@@ -113,7 +113,7 @@ def test_the_old_folder_is_back_when_the_new_one_cannot_take_its_name(tmp_path, 
     monkeypatch.setattr(os, "rename", fail_for_partial)
     with pytest.raises(OSError, match="the disk is failing"), atomic_folder(final, overwrite=True):
         pass
-    assert contents(final) == {"old": b"old"}
+    assert contents(final) == {"config.json": b"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["glm"]
 
 
@@ -127,7 +127,7 @@ def test_a_killed_export_leaves_no_half_checkpoint_under_the_name(existing, tmp_
         process.kill()
         assert process.wait() == -signal.SIGKILL
     if existing:
-        assert contents(final) == {"old": b"old"}
+        assert contents(final) == {"config.json": b"old"}
     else:
         assert not final.exists()
     with start_export(final, "pass") as process:
@@ -170,5 +170,5 @@ def test_a_limit_of_the_process_on_file_sizes_leaves_the_old_folder(tmp_path):
         assert process.wait() == 1
         assert b"CheckpointError" in (stderr := process.stderr.read())
         assert b"File too large; nothing is left behind" in stderr
-    assert contents(final) == {"old": b"old"}
+    assert contents(final) == {"config.json": b"old"}
     assert [path.name for path in tmp_path.iterdir()] == ["glm"]

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from glmkit.errors import CheckpointError, ConfigError
-from glmkit.model.params import is_variable
+from glmkit.errors import CheckpointError, ConfigError, RequestError
 from glmkit.weights import load_hf, save_hf
 from glmkit.weights.hf import stored_dtype
 from glmkit.weights.safetensors import CheckpointFiles
@@ -346,13 +345,49 @@ def in_subprocess(script, *arguments, devices=1):
     return done.stdout.strip()
 
 
-def test_each_parameter_says_how_its_tensors_were_stored_only_where_that_is_unusual(tmp_path, tensors):
+def test_a_model_says_which_tensors_were_stored_otherwise_than_its_config_has_it(tmp_path, tensors):
+    assert load_hf(write(tmp_path / "usual", tensors)).stored_dtypes == ()
     tensors["lm_head.weight"] = tensors["lm_head.weight"].astype(np.float32)
+    assert load_hf(write(tmp_path / "head", tensors)).stored_dtypes == (("lm_head.weight", "F32"),)
+    wide = {name: array.astype(np.float32) for name, array in tensors.items()}
+    assert load_hf(write(tmp_path / "wide", wide)).stored_dtypes == (("", "F32"),)
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["list", "stacked"])
+def test_tensors_of_one_parameter_keep_each_its_own_dtype(tmp_path, tensors, stacked):
+    for name in list(tensors)[::3]:
+        tensors[name] = tensors[name].astype(np.float32)
     model = load_hf(write(tmp_path / "in", tensors))
-    told = [
-        v.get_metadata()["stored"] for v in jax.tree.leaves(model, is_leaf=is_variable) if "stored" in v.get_metadata()
-    ]
-    assert told == ["F32"]
+    save_hf(model.stacked() if stacked else model, tmp_path / "out")
+    assert_same(stored(tmp_path / "out"), tensors)
+
+
+def test_a_value_beyond_the_range_of_the_dtype_is_refused_both_ways(tmp_path, tensors):
+    tensors[GATE][0, 0] = 1e6
+    model = load_hf(write(tmp_path / "in", tensors))
+    told = r"layers\.1\.mlp\.gate\.weight has values up to 9\.994e\+05, beyond float16, which ends at 6\.55e\+04"
+    with pytest.raises(CheckpointError, match=told):
+        save_hf(model, tmp_path / "out", dtype=jnp.float16)
+    with pytest.raises(CheckpointError, match=told):
+        load_hf(tmp_path / "in", dtype=jnp.float16)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"max_shard_bytes": 0}, RequestError, "max_shard_bytes is 0; expected an integer of at least 1"),
+        ({"max_shard_bytes": "5GB"}, RequestError, "max_shard_bytes is '5GB'"),
+        ({"dtype": "foo"}, ConfigError, "dtype is 'foo'; expected a floating-point type"),
+        ({"files": {"../escaped": b""}}, CheckpointError, r"'\.\./escaped' is not the name of a file"),
+    ],
+)
+def test_wrong_options_of_an_export(tmp_path, options, error, told):
+    write_checkpoint(tmp_path / "in", SAMPLE)
+    model = load_hf(tmp_path / "in")
+    with pytest.raises(error, match=told):
+        save_hf(model, tmp_path / "out", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_a_large_tensor_is_read_in_blocks_of_rows(tmp_path, tensors, monkeypatch):

@@ -61,11 +61,10 @@ def test_a_stacked_model_in_bfloat16_comes_back_as_such(tmp_path, checkpoint):
     assert_same(restore(tmp_path / "out"), model)
 
 
-def test_a_truncated_model_comes_back_as_such(tmp_path, checkpoint):
-    model = load_hf(checkpoint, layers=slice(1, 3))
-    save(model, tmp_path / "out")
-    assert restore(tmp_path / "out").layer_numbers == (1, 2)
-    assert_same(restore(tmp_path / "out"), model)
+def test_a_truncated_model_is_refused(tmp_path, checkpoint):
+    with pytest.raises(CheckpointError, match=r"only layers \[1, 2\] of 3; it is for study and cannot be exported"):
+        save(load_hf(checkpoint, layers=slice(1, 3)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_are_converted_and_the_correction_bias_stays_in_float32(saved, model):
@@ -119,9 +118,9 @@ def test_a_folder_of_something_else(tmp_path):
     ("content", "told"),
     [
         ("{", "is corrupt"),
-        ("[]", "is not of version 1"),
-        ('{"version": 99}', "is not of version 1"),
-        ('{"version": 1}', "is corrupt: KeyError"),
+        ("[]", "is not of version 2"),
+        ('{"version": 99}', "is not of version 2"),
+        ('{"version": 2}', "is corrupt: KeyError"),
     ],
 )
 def test_an_unreadable_manifest(copy, content, told):

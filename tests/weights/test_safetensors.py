@@ -138,6 +138,10 @@ def test_two_checkpoints_in_one_folder(sharded):
         (b"[]", "is corrupt: expected JSON with a weight_map"),
         (b'{"weight_map": {"a": 1}}', "expected weight_map to map tensor names to files"),
         (b'{"weight_map": {"a": "../model.safetensors"}}', "expected files in the same folder"),
+        (b'{"weight_map": {"a": ""}}', "expected files in the same folder"),
+        (b'{"weight_map": {"a": "b\\u0000c"}}', "expected files in the same folder"),
+        (b'{"weight_map": {"a": ".."}}', "cannot be read: Is a directory"),
+        (b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_corrupt_index(index, message, tmp_path):
