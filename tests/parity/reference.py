@@ -45,7 +45,7 @@ class Reference:
         ).eval()
         stored = {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
         for name, value in self.model.state_dict().items():
-            if not torch.equal(value, _fused(stored, name, like=value).to(value.dtype)):
+            if not torch.equal(value, fused(stored, name, like=value).to(value.dtype)):
                 raise ValueError(f"{folder}: transformers loaded {name} with other values than the checkpoint's")
 
     @torch.inference_mode()
@@ -148,7 +148,7 @@ def _gap(scores: np.ndarray, k: int) -> np.ndarray:
     return ordered[:, -k] - ordered[:, -k - 1]
 
 
-def _fused(stored: dict[str, torch.Tensor], name: str, like: torch.Tensor) -> torch.Tensor:
+def fused(stored: dict[str, torch.Tensor], name: str, like: torch.Tensor) -> torch.Tensor:
     """What the reference's parameter `name` has to be, from the checkpoint's tensors: one per expert and projection."""
     if name == "lm_head.weight" and name not in stored:
         return stored["model.embed_tokens.weight"]
