@@ -1,0 +1,65 @@
+"""Checkpoints of a run, however it ends."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+
+from glmkit.train.checkpoint import Checkpoints, RunIdentity
+
+IDENTITY = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
+# Saves steps 1 and 2; the process kills itself at the given one of the file operations of the second save.
+TWO_SAVES = """
+    import os, signal, sys
+    import jax.numpy as jnp
+    from glmkit.train.checkpoint import Checkpoints, RunIdentity
+
+    checkpoints, last = Checkpoints(sys.argv[1]), int(sys.argv[2])
+    identity = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
+    done = 0
+
+    def watch(event, args):
+        global done
+        if counting and (event in ("os.rename", "os.mkdir", "os.rmdir") or event == "open" and "w" in str(args[1])):
+            done += 1
+            if done == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    counting = False
+    sys.addaudithook(watch)
+    for step in (1, 2):
+        counting = step == 2
+        checkpoints.save(step, {"x": jnp.full(1000, step)}, identity, {"at": step}, {})
+    counting = False
+    print(done)
+"""
+
+
+def two_saves(folder, last: int) -> subprocess.CompletedProcess:
+    script = textwrap.dedent(TWO_SAVES)
+    return subprocess.run([sys.executable, "-c", script, str(folder), str(last)], capture_output=True, text=True)
+
+
+def test_a_run_killed_while_it_saves_has_the_checkpoint_before(tmp_path):
+    operations = int(two_saves(tmp_path / "whole", 0).stdout)
+    assert operations > 3
+    for last in (1, operations // 2, operations):
+        folder = tmp_path / str(last)
+        assert two_saves(folder, last).returncode == -signal.SIGKILL
+        checkpoints = Checkpoints(folder)
+        step = checkpoints.latest
+        assert step in (1, 2), last
+        like = {"x": jax.numpy.zeros(1000, int)}
+        state, position = checkpoints.restore(like, IDENTITY)
+        np.testing.assert_array_equal(state["x"], np.full(1000, step))
+        assert position == {"at": step}
+        checkpoints.save(3, like, IDENTITY, {"at": 3}, {})  # what was left half written is not in the way
+        assert checkpoints.latest == 3
+        checkpoints.close()
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert Checkpoints(tmp_path).latest is None
