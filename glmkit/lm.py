@@ -102,11 +102,16 @@ class LM:
         return self._deliver(request, answer, stream=stream, show=show)
 
     def chat_batch(
-        self, conversations: Sequence[str | Sequence[Mapping[str, Any]]], *, progress: bool = True, **settings: Any
+        self,
+        conversations: Sequence[str | Sequence[Mapping[str, Any]] | Mapping[str, Any]],
+        *,
+        progress: bool = True,
+        **settings: Any,
     ) -> list[Completion]:
         """Answer many conversations at once, in their order; `settings` as for `chat`.
 
-        One that cannot be served is a `Completion` with `error`; the others go on. They share one seed.
+        A conversation that brings its own tools or mode is a record, as training reads them: `{"messages": ..., "tools":
+        ..., "thinking": ...}`. One that cannot be served is a `Completion` with `error`; the others go on. They share one seed.
         """
         if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
             raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")
@@ -118,7 +123,8 @@ class LM:
         running: list[tuple[int, Request, Answer]] = []
         for index, messages in enumerate(conversations):
             try:
-                request, answer = self._turn(messages, call_ids=f"call_{index}_", **settings)
+                turn = _record(messages) if isinstance(messages, Mapping) else {"messages": messages}
+                request, answer = self._turn(call_ids=f"call_{index}_", **{**settings, **turn})
                 self.engine.check_fits(request)
                 running.append((index, request, answer))
             except GLMKitError as error:
@@ -314,6 +320,13 @@ class LM:
         for _, token in self.engine.generate([request]):
             yield from answer.feed(token)
         yield from answer.finish()
+
+
+def _record(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = {"messages", "tools", "thinking"}
+    if "messages" not in record or not record.keys() <= known:
+        raise RequestError(f"a record has the keys {list(record)}; expected messages, and maybe tools and thinking")
+    return record
 
 
 def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:

@@ -4,10 +4,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from glmkit.errors import ConfigError
+
+_SETTINGS = ("length", "batch_size", "accumulate", "steps", "epochs", "optimizer", "learning_rate", "freeze", "seed")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("how", choices=("sft", "pretrain"), help="fine-tuning, or training on with load balancing")
     parser.add_argument("--model", default="nano", help="a folder, a bundled name, or a Hub id (default: %(default)s)")
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="take of MODEL the configuration and tokenizer alone"
+    )
     parser.add_argument("--data", type=Path, required=True, help='JSONL of {"messages": ...} or {"text": ...}')
     parser.add_argument("--out", type=Path, required=True, help="the run's folder; its model ends up in OUT/model")
     parser.add_argument("--eval", type=Path, help="JSONL whose loss is measured as the run goes")
@@ -27,23 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; the same command goes on where it was stopped. Prints the folder of the result."""
-    from flax import nnx
-
-    from glmkit.lm import LM
-    from glmkit.loading import load, resolve_source
-    from glmkit.train import Objective, TokenDataset, add_lora, fit
+    from glmkit.loading import resolve_source
+    from glmkit.train import Objective, TokenDataset, fit
     from glmkit.train.loop import FINE_TUNING
-    from glmkit.weights import save_adapter
     from glmkit.weights.atomic import refuse_existing
-    from glmkit.weights.card import derived_card, licence_of
 
+    if args.from_scratch and (args.how == "sft" or args.lora is not None):
+        raise ConfigError("--from-scratch is for pretrain, and without --lora: there is nothing yet to adapt")
     result = args.out / ("model" if args.lora is None else "adapter")
     refuse_existing(result, overwrite=False)
     folder = resolve_source(args.model)
-    lm = load(args.model, dtype=args.dtype, max_len=args.length)
-    if args.lora is not None:
-        adapted = add_lora(lm.model, args.lora, 2.0 * args.lora, rngs=nnx.Rngs(args.seed))
-        lm = LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name, about=lm.about)
+    lm = _given(args, folder)
     data = TokenDataset.read(args.data, lm.tokenizer, args.length, progress=True)
     print(data.report, file=sys.stderr)
     training = fit(
@@ -54,27 +55,49 @@ def run(args: argparse.Namespace) -> int:
         eval_data=None if args.eval is None else TokenDataset.read(args.eval, lm.tokenizer, args.length),
         save_every=args.save_every,
         donate=True,
-        **{
-            name: getattr(args, name)
-            for name in (
-                *("length", "batch_size", "accumulate", "steps", "epochs", "optimizer", "learning_rate", "freeze"),
-                "seed",
-            )
-        },
+        **{name: getattr(args, name) for name in _SETTINGS},
     ).run()
-    base = folder.name if Path(args.model).is_dir() else args.model
     facts = {
         "steps": training.steps,
         "data": f"{args.data.name}, {data.report.examples:,} examples",
         "data SHA-256": data.digest,
     }
-    if args.lora is not None:
-        save_adapter(training.model, result, base_model=base, licence=licence_of(folder), facts=facts)
-    else:
-        about = f"Trained by `glmkit train {args.how}`."
-        card = derived_card(
-            args.out.name, about, base_model=base, licence=licence_of(folder), library="glmkit", facts=facts
-        )
-        training.lm.save(result, card=card)
+    _write(args, training, folder, result, facts)
     print(result)
     return 0
+
+
+def _given(args: argparse.Namespace, folder: Path):
+    """The LM to train: as it is stored, with random weights, or with an adapter."""
+    from flax import nnx
+
+    from glmkit.lm import LM
+    from glmkit.loading import load
+    from glmkit.model import GLM
+    from glmkit.model.transformer import default_dtype
+    from glmkit.text import Tokenizer
+    from glmkit.train import add_lora
+    from glmkit.weights.hf import read_config
+
+    if args.from_scratch:
+        model = GLM(read_config(folder), rngs=nnx.Rngs(args.seed), dtype=args.dtype or default_dtype())
+        return LM(model, Tokenizer.from_folder(folder), max_len=args.length, name=args.out.name)
+    lm = load(args.model, dtype=args.dtype, max_len=args.length)
+    if args.lora is None:
+        return lm
+    adapted = add_lora(lm.model, args.lora, 2.0 * args.lora, rngs=nnx.Rngs(args.seed))
+    return LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name, about=lm.about)
+
+
+def _write(args: argparse.Namespace, training, folder: Path, result: Path, facts: dict) -> None:
+    """The result, with a card that says where it came from."""
+    from glmkit.weights import save_adapter
+    from glmkit.weights.card import derived_card, licence_of
+
+    base = folder.name if Path(args.model).is_dir() else args.model
+    origin = {"base_model": None if args.from_scratch else base, "licence": licence_of(folder), "facts": facts}
+    if args.lora is not None:
+        save_adapter(training.model, result, **origin)
+    else:
+        about = f"Trained by `glmkit train {args.how}`."
+        training.lm.save(result, card=derived_card(args.out.name, about, library="glmkit", **origin))

@@ -113,6 +113,16 @@ def test_a_batch_takes_the_settings_of_chat(lm):
     assert "tool_choice" in str(refused.error)
 
 
+def test_a_conversation_of_a_batch_may_bring_its_own_tools_and_mode(lm):
+    tools = [{"name": "add", "parameters": {"type": "object", "properties": {}}}]
+    records = [{"messages": "hi", "tools": tools}, {"messages": "hi", "thinking": "forced"}, "hi", {"tools": tools}]
+    one, two, three, wrong = lm.chat_batch(records, max_tokens=2, temperature=0, progress=False)
+    assert one.prompt == lm.prompt("hi", tools=tools)
+    assert two.prompt == lm.prompt("hi", thinking="forced")
+    assert three.prompt == lm.prompt("hi")
+    assert "expected messages" in str(wrong.error)
+
+
 def test_logprobs_are_those_of_the_whole_forward_pass(lm):
     tokens = np.random.default_rng(0).integers(0, 256, (2, 7))
     logits = np.asarray(model().logits(model()(tokens.astype(np.int32)).hidden), np.float64)

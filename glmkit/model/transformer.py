@@ -14,6 +14,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.config import GLMConfig
 from glmkit.errors import ConfigError, MeshError
+from glmkit.model.adapter import adapted_places
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
@@ -219,10 +220,12 @@ class GLM(nnx.Module):
         embed = self.embed.get_value()
         kept = f"only layers {list(self.layer_numbers)} of " if self.truncated else ""
         mtp = "with" if self.mtp is not None else "without"
+        adapted = len(adapted_places(self))
+        adapter = f", a LoRA adapter on {adapted} parameters" if adapted else ""
         axes = ", ".join(f"{axis}={size}" for axis, size in embed.sharding.mesh.shape.items() if size > 1)
         return (
             f"GLM({self.num_parameters:,} parameters in {embed.dtype}, {kept}{self.config.num_hidden_layers} layers, "
-            f"{mtp} multi-token prediction, on {axes or 'one device'})"
+            f"{mtp} multi-token prediction{adapter}, on {axes or 'one device'})"
         )
 
     __str__ = __repr__

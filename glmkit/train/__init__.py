@@ -6,7 +6,7 @@ optimisers, `train_step`, `Checkpoints`, the logs, and LoRA.
 
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.checkpoint import Checkpoints
-from glmkit.train.data import Batch, DataReport, TokenDataset, batches
+from glmkit.train.data import Batch, DataReport, Source, TokenDataset, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.examples import Example, encode_record
 from glmkit.train.log import JsonLog, Log, TensorBoardLog
@@ -28,6 +28,7 @@ __all__ = [
     "Metrics",
     "Objective",
     "Settings",
+    "Source",
     "Step",
     "TensorBoardLog",
     "TokenDataset",

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import grain
 import jax
@@ -23,7 +23,7 @@ from glmkit.errors import DataError
 from glmkit.text import Tokenizer
 from glmkit.train.examples import Example, encode_record
 
-__all__ = ["Batch", "DataReport", "TokenDataset", "batches"]
+__all__ = ["Batch", "DataReport", "Source", "TokenDataset", "batches"]
 
 TooLong = Literal["split", "drop", "error"]
 
@@ -60,6 +60,19 @@ class DataReport:
 
 def _few(places: tuple[str, ...]) -> str:
     return ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+
+
+class Source(Protocol):
+    """What `fit` learns from: a `grain` source of `{"tokens", "learned"}`, and what a run has to know of it."""
+
+    length: int  # of its longest example
+    largest_token: int
+    digest: str  # by which a run that goes on knows its data
+    report: Any  # what is in it, in words
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
 
 
 class TokenDataset:
@@ -147,7 +160,7 @@ class TokenDataset:
 
 
 def batches(
-    source: grain.sources.RandomAccessDataSource,
+    source: Source,
     *,
     length: int,
     batch_size: int,

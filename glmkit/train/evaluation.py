@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 
 from glmkit.model import GLM
-from glmkit.train.data import Batch, TokenDataset, batches
+from glmkit.train.data import Batch, Source, batches
 from glmkit.train.loss import loss_sums, targets_ahead
 
 __all__ = ["evaluate"]
 
 
-def evaluate(model: GLM, data: TokenDataset, batch_size: int = 8, length: int = 1024) -> float:
+def evaluate(model: GLM, data: Source, batch_size: int = 8, length: int = 1024) -> float:
     """Mean loss in nats over every learned token of `data`."""
     total, count = 0.0, 0
     for batch in batches(data, length=length, batch_size=batch_size):

@@ -22,7 +22,7 @@ from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.sharding import partition_spec
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
-from glmkit.train.data import Batch, TokenDataset, batches
+from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
@@ -88,11 +88,11 @@ class Step:
 
 def fit(
     lm_or_model: LM | GLM,
-    data: TokenDataset,
+    data: Source,
     *,
     objective: Objective = FINE_TUNING,
     out: str | Path | None = None,
-    eval_data: TokenDataset | None = None,
+    eval_data: Source | None = None,
     eval_every: int = 100,
     save_every: int = 100,
     keep_best: int = 0,
@@ -121,12 +121,12 @@ class Fit:
     def __init__(
         self,
         lm_or_model: LM | GLM,
-        data: TokenDataset,
+        data: Source,
         settings: Settings,
         *,
         objective: Objective,
         out: str | Path | None,
-        eval_data: TokenDataset | None,
+        eval_data: Source | None,
         eval_every: int,
         save_every: int,
         keep_best: int,
@@ -335,7 +335,7 @@ def _objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Obj
     )
 
 
-def _check_data(data: TokenDataset, model: GLM, settings: Settings) -> None:
+def _check_data(data: Source, model: GLM, settings: Settings) -> None:
     if data.length > settings.length:
         raise DataError(
             f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"

@@ -55,6 +55,11 @@ def test_it_computes_what_the_merged_model_computes(adapted, compute, form):
     assert distance(result, compute(tiny.two_layers())) > 0.1
 
 
+def test_a_model_says_that_it_is_adapted(adapted):
+    assert f"a LoRA adapter on {len(adapted_places(adapted))} parameters" in repr(adapted)
+    assert "LoRA" not in repr(tiny.two_layers())
+
+
 def test_its_gradients_are_those_through_merged_weights():
     model = add_lora(tiny.two_layers(), 4, targets=tiny.ADAPTABLE, rngs=nnx.Rngs(0))
     graph, factors, rest = nnx.split(tiny.with_updates(model), LoRAParam, ...)
