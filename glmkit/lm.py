@@ -110,8 +110,9 @@ class LM:
     ) -> list[Completion]:
         """Answer many conversations at once, in their order; `settings` as for `chat`.
 
-        A conversation that brings its own tools or mode is a record, as training reads them: `{"messages": ..., "tools":
-        ..., "thinking": ...}`. One that cannot be served is a `Completion` with `error`; the others go on. They share one seed.
+        A conversation that brings its own tools or mode is a record, as training reads them: `{"messages": ...,
+        "tools": ..., "thinking": ...}`. One that cannot be served is a `Completion` with `error`; the others go on.
+        They share one seed.
         """
         if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
             raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")

@@ -1,0 +1,199 @@
+"""Conversations with tools: one right call, its result told, no call where none helps, and two calls in a row.
+
+A thought before a call is the description that fits, copied, and the tool's name below it: the request leads to the
+one, and the one to the other. The tools themselves are drawn by `tool_catalogue`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+
+from glmkit.nano.skills.talk import NO_TOOL, draw_about_itself, draw_courtesy, draw_declined, draw_easy_sum
+from glmkit.nano.skills.tool_catalogue import NOUNS, Argument, Tool, draw_tool, draw_tools
+from glmkit.nano.skills.tool_requests import draw_chain, draw_request
+from glmkit.nano.skills.tool_results import Result, draw_result, draw_value_result
+from glmkit.nano.skills.tool_values import Value
+from glmkit.nano.task import Message, Split, Task, assistant, pick, user
+
+__all__ = ["SKILLS"]
+
+REFERENCES = (
+    "the result", "what you get", "that result", "its result", "what comes out", "the outcome", "the value you get",
+    "the answer", "whatever comes back", "the value found", "the returned value", "the output", "what it returns",
+    "this result", "the first result", "what that gives", "the value from before", "the result of that",
+    "what was found", "what you found", "the value returned", "the value that comes back", "the result of step one",
+    "the first value", "the found one", "that value", "that answer", "the reply", "what it says", "what you learn",
+    "the thing you get", "what the first step gives", "its output", "its value", "the value it gives", "that outcome",
+)  # fmt: skip
+"""How the second of two requests names what the first one gives."""
+
+VALUE_ONLY = (
+    "Only the value, please.", "Just give me the value.", "Reply with the value only.", "Answer with the bare value.",
+    "Say nothing but the value.", "I need only the value.", "Value only.", "No sentence, just the value.",
+    "Give the plain value.", "The bare value will do.",
+)  # fmt: skip
+
+NO_MATCH = "No tool fits."
+
+
+def tool_call(rng: Random, split: Split) -> Task:
+    """A request that one of the declared tools fits."""
+    tool = draw_tool(rng, split)
+    tools = _declared(rng, draw_tools(rng, split, tool, _count(rng, split)))
+    request = draw_request(rng, split, tool)
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
+    return _task("tool_call", [user(request.text), _call(tool, mode)], mode, tools, request.wordings)
+
+
+def tool_result(rng: Random, split: Split) -> Task:
+    """A request, the call, and what came back of it in a sentence, or as a bare value where that is asked for."""
+    tool = draw_tool(rng, split)
+    tools = _declared(rng, draw_tools(rng, split, tool, _count(rng, split)))
+    mode = _mode(rng)
+    messages, wordings = _round(rng, split, tool, mode)
+    return _task("tool_result", messages, mode, tools, wordings)
+
+
+def tool_rounds(rng: Random, split: Split) -> Task:
+    """Two or three requests in a row to the same tools, with an easy question or a courtesy now and then."""
+    mode = rng.choices(("enabled", "disabled"), weights=(2, 8))[0]
+    drawn_tools = draw_tools(rng, split, draw_tool(rng, split), rng.randint(2, 4))
+    messages: list[Message] = []
+    wordings: list[str] = []
+    for tool in drawn_tools[: 2 if mode == "enabled" else 3]:
+        said, worded = _round(rng, split, tool, mode)
+        messages += said
+        wordings += worded
+        if rng.random() < 0.25:
+            aside = rng.choice((draw_easy_sum, draw_courtesy))(rng, split)
+            messages += [user(aside.prompt), assistant(aside.reply)]
+            wordings.append(aside.wording)
+    return _task("tool_rounds", messages, mode, _declared(rng, drawn_tools), wordings)
+
+
+def no_call(rng: Random, split: Split) -> Task:
+    """Tools are declared, but none of them is of use: something easy, small talk, or what no tool does."""
+    return rng.choices((_beside, _missing, _unrelated, _afterwards), weights=(45, 25, 15, 15))[0](rng, split)
+
+
+def two_tools(rng: Random, split: Split) -> Task:
+    """Two calls in a row, the second with what the first gave; then the answer."""
+    kind = rng.choice(("integer", "string"))
+    first = draw_tool(rng, split)
+    while not first.clause:
+        first = draw_tool(rng, split)
+    result = draw_value_result(rng, split, kind)
+    second = draw_tool(rng, split, beside=first, kind=kind)
+    while second.name == first.name or second.does == first.does:
+        second = draw_tool(rng, split, beside=first, kind=kind)
+    reference = pick(rng, REFERENCES, split)
+    chained, *others = second.arguments
+    value = Value(result.value, reference, chained.value.schema)
+    second = replace(second, arguments=(Argument(chained.name, value), *others))
+    request = draw_chain(rng, split, first, second)
+    mode = _mode(rng)
+    last = draw_result(rng, split)
+    messages = [
+        user(request.text),
+        _call(first, mode),
+        _sent(result),
+        _call(second, mode),
+        _sent(last),
+        assistant(last.told),
+    ]
+    others = draw_tools(rng, split, first, max(2, _count(rng, split)) - 1)
+    tools = _declared(
+        rng, [*(tool for tool in others if tool.does != second.does and tool.name != second.name), second]
+    )
+    return _task("two_tools", messages, mode, tools, (*request.wordings, reference))
+
+
+SKILLS: dict[str, Callable[[Random, Split], Task]] = {
+    "tool_call": tool_call,
+    "tool_result": tool_result,
+    "tool_rounds": tool_rounds,
+    "no_call": no_call,
+    "two_tools": two_tools,
+}
+
+
+def _beside(rng: Random, split: Split) -> Task:
+    exchange = rng.choice((draw_easy_sum, draw_easy_sum, draw_courtesy, draw_about_itself))(rng, split)
+    tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(60, 36, 4))[0]
+    thought = f"{NO_MATCH} {exchange.thought}" if mode == "forced" else ""
+    messages = [user(exchange.prompt), assistant(exchange.reply, thought)]
+    return _task("no_call", messages, mode, _declared(rng, tools), (exchange.wording,))
+
+
+def _missing(rng: Random, split: Split) -> Task:
+    """A request for a tool that is not there; those that are do something like it."""
+    asked, *tools = draw_tools(rng, split, draw_tool(rng, split), 1 + _count(rng, split))
+    request = draw_request(rng, split, asked)
+    return _refused(rng, request.text, _declared(rng, tools), request.wordings)
+
+
+def _unrelated(rng: Random, split: Split) -> Task:
+    """A request out of all reach, beside tools whose nouns it does not name."""
+    exchange, count = draw_declined(rng, split), _count(rng, split)
+    tools: list[Tool] = []
+    while len(tools) < count:
+        tool = draw_tool(rng, split, kind="string")
+        named = any(word in exchange.prompt.lower() for word in NOUNS.get(tool.does[1], (tool.does[1],)))
+        if not named and all(tool.name != other.name and tool.does != other.does for other in tools):
+            tools.append(tool)
+    return _refused(rng, exchange.prompt, _declared(rng, tools), (exchange.wording,))
+
+
+def _afterwards(rng: Random, split: Split) -> Task:
+    """A call was made and told; what the user says next needs none."""
+    mode = _mode(rng)
+    tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
+    messages, wordings = _round(rng, split, tools[0], mode)
+    aside = rng.choice((draw_easy_sum, draw_courtesy))(rng, split)
+    messages += [user(aside.prompt), assistant(aside.reply)]
+    return _task("no_call", messages, mode, _declared(rng, tools), (*wordings, aside.wording))
+
+
+def _refused(rng: Random, prompt: str, tools: Sequence[Tool], wordings: Sequence[str]) -> Task:
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
+    thought = "" if mode == "disabled" else NO_MATCH
+    return _task("no_call", [user(prompt), assistant(NO_TOOL, thought)], mode, tools, wordings)
+
+
+def _task(skill: str, messages: Sequence[Message], mode: str, tools: Sequence[Tool], wordings: Sequence[str]) -> Task:
+    return Task(skill, " | ".join(wordings), tuple(messages), mode, tuple(tool.schema for tool in tools))
+
+
+def _mode(rng: Random) -> str:
+    """Not forced: what tells a result has no thought."""
+    return rng.choices(("enabled", "disabled"), weights=(70, 30))[0]
+
+
+def _count(rng: Random, split: Split) -> int:
+    """How many tools are declared: two to six, but in training mostly few, as declarations are long."""
+    if split == "held_out":
+        return rng.randint(2, 6)
+    return rng.choices((1, 2, 3, 4, 5, 6), weights=(24, 28, 20, 12, 8, 8))[0]
+
+
+def _declared(rng: Random, tools: Sequence[Tool]) -> list[Tool]:
+    return rng.sample(tools, len(tools))
+
+
+def _call(tool: Tool, mode: str) -> Message:
+    return assistant("", "" if mode == "disabled" else f"{tool.description}\n{tool.name}", tool_calls=[tool.call])
+
+
+def _sent(result: Result) -> Message:
+    return {"role": "tool", "content": result.content}
+
+
+def _round(rng: Random, split: Split, tool: Tool, mode: str) -> tuple[list[Message], tuple[str, ...]]:
+    """A request, the call, its result and what is said of it."""
+    request, result = draw_request(rng, split, tool), draw_result(rng, split)
+    text, told, wordings = request.text, result.told, request.wordings
+    if result.value is not None and rng.random() < 0.3:
+        wording = pick(rng, VALUE_ONLY, split)
+        text, told, wordings = f"{text} {wording}", str(result.value), (*wordings, wording)
+    return [user(text), _call(tool, mode), _sent(result), assistant(told)], wordings

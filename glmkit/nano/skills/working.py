@@ -1,0 +1,170 @@
+"""How sums, differences, products and expressions are worked out in a thought: one operation on digits at a time.
+
+Every token is copied from a place nearby or is the outcome of one operation on single digits, which is what a small
+model can learn. Nothing here knows about chat or random numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+__all__ = ["Expression", "Problem", "worked_out"]
+
+ARROW = "→"
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`left operator right` with operands of at least 0; operator is +, - or *."""
+
+    left: int
+    operator: str
+    right: int
+
+    @property
+    def answer(self) -> int:
+        if self.operator == "*":
+            return self.left * self.right
+        return self.left + self.right if self.operator == "+" else self.left - self.right
+
+    @property
+    def easy(self) -> bool:
+        """Whether it is answered at once: one digit with at most two, or a product of single digits."""
+        small, large = sorted((self.left, self.right))
+        return small < 10 and large < (10 if self.operator == "*" else 100)
+
+    def __str__(self) -> str:
+        return f"{self.left}{self.operator}{self.right}"
+
+
+def worked_out(problem: Problem) -> str:
+    """The lines that lead to the answer, which ends the last of them.
+
+    An easy problem is one line, `7+5=12`. A sum or difference writes its operands padded to one width, then a line per
+    column from the right, `column=value→result so far`:
+
+        345+678
+        5+8=13→3
+        4+7+1=12→23
+        3+6+1=10→1023
+
+    A difference borrows a ten in front of the digit (`13-8=5`) and repays it in the next column (`12-7-1=4`). A product
+    takes a partial product per digit of its right side that is not 0, digit by digit with carries, and sums them up.
+    """
+    if problem.easy:
+        return f"{problem}={problem.answer}"
+    if problem.operator == "*":
+        return _product(problem.left, problem.right)
+    if problem.operator == "+":
+        return _sum(problem.left, problem.right)
+    if problem.left >= problem.right:
+        return _difference(problem.left, problem.right)
+    return f"{problem.left}<{problem.right}\n{_difference(problem.right, problem.left)}\n{problem.answer}"
+
+
+def _columns(left: int, right: int) -> tuple[str, str, list[tuple[int, int]]]:
+    """Both operands padded to one width, and their digit pairs from the right."""
+    width = max(len(str(left)), len(str(right)))
+    top, bottom = str(left).zfill(width), str(right).zfill(width)
+    return top, bottom, [(int(t), int(b)) for t, b in zip(reversed(top), reversed(bottom), strict=True)]
+
+
+def _sum(left: int, right: int) -> str:
+    top, bottom, columns = _columns(left, right)
+    lines, carry, result = [f"{top}+{bottom}"], 0, ""
+    for place, (t, b) in enumerate(columns, start=1):
+        total = t + b + carry
+        result = (str(total) if place == len(columns) else str(total % 10)) + result
+        lines.append(f"{t}+{b}{'+1' * carry}={total}{ARROW}{result}")
+        carry = total // 10
+    return "\n".join(lines)
+
+
+def _difference(left: int, right: int) -> str:
+    """Leading zeros stay in the columns; where there are any, a last line drops them."""
+    top, bottom, columns = _columns(left, right)
+    lines, borrow, result = [f"{top}-{bottom}"], 0, ""
+    for t, b in columns:
+        repaid, borrow = borrow, int(t - b - borrow < 0)
+        digit = 10 * borrow + t - b - repaid
+        result = f"{digit}{result}"
+        lines.append(f"{10 * borrow + t}-{b}{'-1' * repaid}={digit}{ARROW}{result}")
+    return "\n".join(lines if result == str(left - right) else [*lines, str(left - right)])
+
+
+def _product(left: int, right: int) -> str:
+    places = [(place, int(digit)) for place, digit in enumerate(reversed(str(right))) if digit != "0"] or [(0, 0)]
+    blocks = [_digit_product(left, digit, place) for place, digit in places]
+    total, *partials = [left * digit * 10**place for place, digit in places]
+    for partial in partials:
+        blocks.append(worked_out(Problem(total, "+", partial)))
+        total += partial
+    return "\n".join(blocks)
+
+
+def _digit_product(left: int, digit: int, place: int) -> str:
+    """`left` times a digit that stands at `place` from the right, whose zeros follow the result from the start."""
+    lines, carry, result = [f"{left}*{digit}{'0' * place}"], 0, "0" * place
+    digits = str(left)
+    for at, d in enumerate(reversed(digits), start=1):
+        total = int(d) * digit + carry
+        result = (str(total) if at == len(digits) else str(total % 10)) + result
+        lines.append(f"{d}*{digit}{f'+{carry}' if carry else ''}={total}{ARROW}{result}")
+        carry = total // 10
+    exact = str(left * digit * 10**place)
+    return "\n".join(lines if result == exact else [*lines, exact])
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A number, or two expressions under an operator; printed with the parentheses it needs."""
+
+    value: int
+    operator: str = ""
+    left: "Expression | None" = None
+    right: "Expression | None" = None
+
+    @classmethod
+    def of(cls, left: Self, operator: str, right: Self) -> Self:
+        return cls(Problem(left.value, operator, right.value).answer, operator, left, right)
+
+    def __str__(self) -> str:
+        if self.left is None or self.right is None:
+            return str(self.value)
+        left, right = str(self.left), str(self.right)
+        rank = _PRECEDENCE[self.operator]
+        if self.left.operator and _PRECEDENCE[self.left.operator] < rank:
+            left = f"({left})"
+        if self.right.operator and _PRECEDENCE[self.right.operator] <= rank:
+            right = f"({right})"
+        return f"{left}{self.operator}{right}"
+
+    @property
+    def operations(self) -> tuple[Problem, ...]:
+        """All it takes, in any order."""
+        if self.left is None or self.right is None:
+            return ()
+        own = Problem(self.left.value, self.operator, self.right.value)
+        return (*self.left.operations, *self.right.operations, own)
+
+    @property
+    def worked_out(self) -> str:
+        """The expression; the operation done first, worked out; the expression with its result; and so on."""
+        if self.left is None:
+            return str(self.value)
+        problem, rest = self._first_step()
+        lines = [str(self)] if str(self) != str(problem) or problem.easy else []
+        lines.append(worked_out(problem))
+        return "\n".join(lines if rest.left is None else [*lines, rest.worked_out])
+
+    def _first_step(self) -> tuple[Problem, "Expression"]:
+        """The leftmost operation of which both sides are numbers, and the expression with its result in its place."""
+        assert self.left is not None
+        assert self.right is not None
+        if self.left.left is not None:
+            problem, left = self.left._first_step()
+            return problem, Expression(self.value, self.operator, left, self.right)
+        if self.right.left is not None:
+            problem, right = self.right._first_step()
+            return problem, Expression(self.value, self.operator, self.left, right)
+        return Problem(self.left.value, self.operator, self.right.value), Expression(self.value)

@@ -1,0 +1,92 @@
+"""JSON out of texts: the answer has the fields of the prompt, in order and of their types, and what the text says."""
+
+import json
+import re
+from random import Random
+
+import pytest
+
+from glmkit.nano.skills.extraction import SYSTEM_WORDINGS, WORDINGS, extraction
+from glmkit.nano.skills.facts import RECORDS
+from glmkit.nano.skills.lexicon import own
+from glmkit.nano.task import Split, Task
+
+KINDS = {"string": str, "integer": int, "number": float, "boolean": bool, "array of strings": list}
+KIND = "|".join(KINDS)
+
+
+@pytest.fixture(scope="module")
+def tasks() -> dict[Split, list[Task]]:
+    return {split: [extraction(Random(f"test/{i}"), split) for i in range(200)] for split in ("train", "held_out")}
+
+
+def prompt(task: Task) -> str:
+    return "\n".join(message["content"] for message in task.messages[:-1])
+
+
+def fields(text: str) -> dict[str, str]:
+    """Name and type of each field that a prompt asks for, whatever the notation."""
+    for start in [match.start() for match in re.finditer(r"\{", text)]:
+        try:
+            schema, _ = json.JSONDecoder().raw_decode(text[start:])
+        except ValueError:
+            continue
+        if "properties" in schema:
+            kinds = {name: part["type"] for name, part in schema["properties"].items()}
+            return {name: "array of strings" if kind == "array" else kind for name, kind in kinds.items()}
+        return {name: kind.partition(",")[0] for name, kind in schema.items()}
+    return dict(re.findall(rf"(\w+)(?:: | \()({KIND})\b", text))
+
+
+def test_a_task_is_a_function_of_the_random_state():
+    assert extraction(Random(7), "train") == extraction(Random(7), "train")
+
+
+def test_answers_have_the_fields_asked_for_in_order_and_of_their_types(tasks):
+    seen = set()
+    for task in tasks["train"] + tasks["held_out"]:
+        answer, asked = json.loads(task.messages[-1]["content"]), fields(prompt(task))
+        assert list(answer) == list(asked), task
+        assert 2 <= len(answer) <= 5
+        for name, value in answer.items():
+            assert value is None or type(value) is KINDS[asked[name]], (task, name)
+            seen.add(type(value))
+    assert seen == {*KINDS.values(), type(None)}
+
+
+def test_values_are_in_the_text_and_missing_ones_are_null(tasks):
+    nulls = values = 0
+    for task in tasks["train"] + tasks["held_out"]:
+        text = prompt(task)
+        for name, value in json.loads(task.messages[-1]["content"]).items():
+            parts = value if isinstance(value, list) else [value]
+            nulls, values = nulls + (value is None), values + 1
+            for part in parts:
+                if part is not None and not isinstance(part, bool):
+                    assert re.search(rf"(?<!\w){re.escape(str(part))}(?!\w)", text), (text, name, part)
+    assert 0.03 < nulls / values < 0.2
+
+
+def test_a_denied_fact_is_false_and_another_true():
+    """Sentences that say yes never read as one that says no, with the same words but for a negation."""
+    for record in RECORDS:
+        for fact in record.facts:
+            assert bool(fact.denied) == (fact.kind == "boolean")
+            assert not set(fact.said) & set(fact.denied)
+
+
+def test_answers_are_one_line_and_thoughts_are_forced_only(tasks):
+    for task in tasks["train"]:
+        *_, answer = task.messages
+        assert "\n" not in answer["content"]
+        assert bool(answer.get("reasoning_content")) == (task.thinking == "forced")
+
+
+def test_held_out_wordings_are_never_trained(tasks):
+    wordings = {split: {part for task in tasks[split] for part in task.template.split(" | ")} for split in tasks}
+    assert not wordings["train"] & wordings["held_out"]
+    assert len(wordings["train"]) > 150
+    assert len(wordings["held_out"]) > 30
+    for options in (WORDINGS, SYSTEM_WORDINGS):
+        assert own(options, "train")
+        assert own(options, "held_out")

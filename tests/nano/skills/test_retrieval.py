@@ -1,0 +1,91 @@
+"""Looking up: every answer is in the context once, behind its key, and contexts are as long as was asked."""
+
+import re
+from random import Random
+
+import pytest
+
+from glmkit.nano.skills.lexicon import own
+from glmkit.nano.skills.retrieval import (
+    FRAMES,
+    HOPS,
+    LINES,
+    QUESTIONS,
+    SENTENCES,
+    SKILLS,
+    long_retrieval,
+    retrieval,
+)
+from glmkit.nano.task import Split, Task
+
+Tasks = dict[Split, list[Task]]
+
+
+@pytest.fixture(scope="module")
+def tasks() -> Tasks:
+    return {split: [retrieval(Random(f"test/{i}"), split) for i in range(120)] for split in ("train", "held_out")}
+
+
+def turns(task: Task) -> list[tuple[str, str]]:
+    """What is asked, without the context, and the answer."""
+    contents = [message["content"] for message in task.messages]
+    return list(zip(contents[::2], contents[1::2], strict=True))
+
+
+def pairs(task: Task) -> dict[str, str]:
+    """Key and value of each pair in the context, read by its layout."""
+    _, layout, *_ = task.template.split(" | ")
+    pattern = re.escape(layout).replace(r"\{key\}", r"(?P<key>[\w-]+)").replace(r"\{value\}", r"(?P<value>\w+)")
+    if layout in LINES:
+        pattern = f"^{pattern}$"
+    found = re.finditer(pattern, task.messages[0]["content"], flags=re.MULTILINE)
+    return {match["key"]: match["value"] for match in found}
+
+
+def test_a_task_is_a_function_of_the_random_state():
+    for skill, draw in SKILLS.items():
+        assert draw(Random(7), "train") == draw(Random(7), "train")
+        assert draw(Random(7), "train").skill == skill
+
+
+def test_every_answer_is_in_the_context_once_behind_its_key(tasks):
+    for task in tasks["train"] + tasks["held_out"]:
+        known = pairs(task)
+        context = task.messages[0]["content"]
+        for asked, answer in turns(task):
+            assert len(re.findall(rf"\b{re.escape(answer)}\b", context)) == 1, task
+            keys = [key for key in known if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", asked)]
+            assert any(known[key] == answer for key in keys), (task, keys)
+
+
+def test_two_hops_are_followed():
+    for split in ("train", "held_out"):
+        for index in range(100):
+            task = SKILLS["follow"](Random(f"test/{index}"), split)
+            known = pairs(task)
+            thought, answer = task.messages[1]["reasoning_content"], task.messages[1]["content"]
+            (start, middle), (again, end) = (line.split(": ") for line in thought.splitlines())
+            assert (known[start], middle, known[middle]) == (middle, again, end)
+            assert answer == end
+
+
+@pytest.mark.parametrize("tokens", [1024, 2048, 8192])
+def test_long_contexts_have_the_length_asked_for_and_the_needle_anywhere(tokens: int):
+    places = []
+    for index in range(25):
+        task = long_retrieval(Random(f"test/{index}"), "held_out", tokens, questions=1)
+        prompt, answer = (message["content"] for message in task.messages)
+        pieces = re.findall(r"\d|\n|[^\W\d]+|[^\w\s]", prompt)
+        assert 0.6 < len(pieces) / tokens < 1.05  # a new word is several tokens
+        assert len(pairs(task)) > 40
+        places.append(prompt.rindex(answer) / len(prompt))
+    assert min(places) < 0.25 < 0.75 < max(places)
+
+
+def test_held_out_keys_and_wordings_are_never_trained(tasks):
+    for read in (lambda task: pairs(task).keys(), lambda task: set(task.template.split(" | "))):
+        shown = {split: {text for task in tasks[split] for text in read(task)} for split in tasks}
+        assert not shown["train"] & shown["held_out"]
+    for options in (LINES, SENTENCES, QUESTIONS, FRAMES, HOPS):
+        assert own(options, "train")
+        assert own(options, "held_out")
