@@ -56,8 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (GLMKitError, OSError) as error:
-        print("glmkit: error:", " ".join(str(error).split()), file=sys.stderr)
-        return FAILED
+        return _failed(str(error))
+    except (RuntimeError, AssertionError):  # JAX's, when there is no device to run on; anything else is a defect
+        if error := doctor.devices_error():
+            return _failed(f"the devices could not be started: {error}")
+        raise
+
+
+def _failed(reason: str) -> int:
+    print("glmkit: error:", " ".join(reason.split()), file=sys.stderr)
+    return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -115,7 +115,7 @@ class GLMConfig:
     @classmethod
     def preset(cls, name: str) -> GLMConfig:
         """The configuration of a released model, one of `PRESETS`. Raises ConfigError for another name."""
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ConfigError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
         return cls(**PRESETS[name])
 

@@ -84,19 +84,27 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _devices() -> tuple[list[dict[str, Any]], str | None]:
-    """The devices JAX sees, or why it sees none: a driver that does not start is what a doctor is asked about."""
+def devices_error() -> str | None:
+    """Why JAX sees no devices: a driver that does not start, or a platform it has no plugin for. None if it sees some.
+
+    JAX asserts where the plugin that JAX_PLATFORMS asks for is missing.
+    """
     import jax
 
     try:
-        devices = jax.local_devices()
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # JAX asserts where the plugin that JAX_PLATFORMS asks for is missing
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())
-        return [], reason or f"JAX has no plugin for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
-    return [_device(device) for device in devices], None
+        return reason or f"JAX has no plugin for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+    return None
+
+
+def _devices() -> tuple[list[dict[str, Any]], str | None]:
+    import jax
+
+    if error := devices_error():
+        return [], error
+    return [_device(device) for device in jax.local_devices()], None
 
 
 def _device(device: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ ALIASES = {
     "num_nextn_predict_layers": ("num_mtp_layers",),
 }
 RELEASED_SPELLING = {"dtype": "torch_dtype"}
+ROPE_OBJECTS = ("rope_parameters", "rope_scaling")
 ROPE_FIELDS = ("rope_theta", "partial_rotary_factor")
 
 # What the reference implementation takes an absent key for, where that is not GLMConfig's own default.
@@ -65,7 +66,7 @@ def fields_from_hf(hf: Mapping[str, Any], names: Container[str]) -> dict[str, An
 def fields_into_hf(source: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the config.json dictionary `source`, in its own form, that states the values in `changed`."""
     hf = copy.deepcopy(dict(source))
-    rope = hf.get("rope_parameters")
+    rope = _rope_object(hf)
     for name, value in changed.items():
         spellings = [key for key in (name, *ALIASES.get(name, ())) if key in hf]
         if rope and name in ROPE_FIELDS:
@@ -121,15 +122,20 @@ def _refuse_other_models(hf: Mapping[str, Any]) -> None:
         )
 
 
+def _rope_object(hf: Mapping[str, Any]) -> dict[str, Any]:
+    """What describes RoPE apart from the flat keys: `rope_parameters`, or its older name; empty if neither is there."""
+    return next((hf[key] for key in ROPE_OBJECTS if hf.get(key)), {})
+
+
 def _with_flat_rope(hf: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that describe the model, with what `rope_parameters` states in place of the flat keys.
 
     `rope_parameters` wins, as in the reference implementation; what is left of it means nothing.
     """
-    parameters = hf.get("rope_parameters")
-    refuse_rope_scaling("rope_scaling", hf.get("rope_scaling"))
-    refuse_rope_scaling("rope_parameters", parameters)
-    stated = {name: parameters[name] for name in ROPE_FIELDS if name in parameters} if parameters else {}
+    for key in ROPE_OBJECTS:
+        refuse_rope_scaling(key, hf.get(key))
+    parameters = _rope_object(hf)
+    stated = {name: parameters[name] for name in ROPE_FIELDS if name in parameters}
     silent = (*IDENTITY, "rope_parameters", "rope_scaling")
     return {key: value for key, value in hf.items() if key not in silent} | stated
 

@@ -1,5 +1,6 @@
 """LM: a model with its tokenizer and engine; what `glmkit.load` returns and notebooks talk to."""
 
+import gc
 import os
 import secrets
 import warnings
@@ -200,6 +201,11 @@ class LM:
         if self._engine is not None:
             self._engine.release()
         self._model = self._engine = None
+        gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
+
+    def __del__(self) -> None:
+        if getattr(self, "_model", None) is not None:
+            self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -280,7 +286,7 @@ class LM:
             rows = np.asarray(tokens)
         except ValueError as error:
             raise RequestError("tokens: rows differ in length; expected [batch, length >= 2]") from error
-        if rows.ndim != 2 or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
+        if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
             raise RequestError(f"tokens: {rows.dtype} {list(rows.shape)}; expected integers [batch, length >= 2]")
         if rows.shape[1] > self.config.max_position_embeddings:
             raise RequestError(

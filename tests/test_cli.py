@@ -93,3 +93,11 @@ def test_doctor_tells_why_no_device_starts(platform):
     line = next(line for line in done.stdout.splitlines() if line.startswith("devices"))
     assert platform in line
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_devices_that_do_not_start_are_told_in_one_line(platform):
+    done = run_command("chat", "hi", JAX_PLATFORMS=platform)
+    assert done.returncode == cli.FAILED
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("glmkit: error: the devices could not be started: ")

@@ -304,6 +304,14 @@ def test_a_config_that_cannot_be_read_right_is_refused(change, message, tmp_path
     assert str(path) in str(refusal.value)
 
 
+def test_plain_rope_under_the_older_key_is_read_and_written_there():
+    hf = {**RELEASED, "rope_scaling": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.25}}
+    config = GLMConfig.from_hf(hf)
+    assert (config.rope_theta, config.partial_rotary_factor) == (100.0, 0.25)
+    assert config.to_hf() == hf
+    assert replace(config, rope_theta=50.0).to_hf()["rope_scaling"]["rope_theta"] == 50.0
+
+
 def test_what_other_models_choose_may_be_said_as_it_is_here():
     said = {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "rope_interleave": False, "sliding_window": None}
     hf = {**RELEASED, **said, "layer_types": ["full_attention"] * 46}

@@ -2,6 +2,9 @@
 
 import dataclasses
 import gc
+import subprocess
+import sys
+import textwrap
 
 import jax
 import numpy as np
@@ -144,6 +147,26 @@ def test_saving_gives_a_folder_that_loads_to_the_same_answers(lm, tmp_path):
         lm.save(tmp_path / "out")
 
 
+LOADS = """
+    import psutil
+    import glmkit as gk
+
+    for _ in range(5):
+        lm = gk.load("nano")
+        lm.chat("1+1", max_tokens=4)
+        print(psutil.Process().memory_info().rss)
+"""
+
+
+def test_a_load_cell_run_again_leaves_memory_where_it_was():
+    lines = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LOADS)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    first, *_, last = map(int, lines)
+    # The model has 25 MB: less than one of the four that came after the first may have stayed.
+    assert last - first < 20_000_000, lines
+
+
 def test_what_says_what_a_model_is_goes_along_when_it_is_saved(lm, tmp_path):
     lm.save(tmp_path / "in", card=b"# A card\n")
     (tmp_path / "in/LICENSE").write_text("MIT")
@@ -194,6 +217,7 @@ def test_a_closed_lm_says_so_and_frees_its_memory(tmp_path):
         (lambda lm: lm.chat("hi", stop=[""]), "stop"),
         (lambda lm: lm.complete([1, 10**6]), "holds 1000000; expected token ids"),
         (lambda lm: lm.logprobs([[1]]), "length >= 2"),
+        (lambda lm: lm.logprobs(np.zeros((0, 5), int)), "batch, length >= 2"),
     ],
 )
 def test_a_wrong_request_is_named_before_anything_is_computed(lm, call, message):

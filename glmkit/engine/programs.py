@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -77,20 +78,27 @@ class Programs:
             return _in_parallel({name: self._function.lower(*call).compile for name, call in calls.items()})
         made_from = (_machine(self._mesh), configuration, code, self._computes)
         paths = {name: folder / _digest(*made_from, _types(call)) for name, call in calls.items()}
-        kept = {name: content for name, path in paths.items() if (content := _read(path)) is not None}
+        programs = {name: program for name, path in paths.items() if (program := _LOADED.get(path)) is not None}
+        kept = {
+            name: content
+            for name, path in paths.items()
+            if name not in programs and (content := _read(path)) is not None
+        }
         devices = list(self._mesh.devices.flat)
-        programs = _in_parallel(
+        programs |= _in_parallel(
             {name: partial(deserialize_and_load, *kept[name], execution_devices=devices) for name in kept}
         )
-        if len(kept) < len(calls):
+        if len(programs) < len(calls):
             with _without_jax_cache():
                 programs |= _in_parallel(
                     {
                         name: partial(_compile_and_keep, self._function.lower(*call), paths[name])
                         for name, call in calls.items()
-                        if name not in kept
+                        if name not in programs
                     }
                 )
+        for name, program in programs.items():
+            _LOADED.put(paths[name], program)
         return programs
 
     def _code(self) -> str | None:
@@ -116,6 +124,26 @@ class _Traces:
 
 
 _TRACES = _Traces()
+
+
+class _Loaded:
+    """The programs last used in this process, by what they were made from: another model of the same shape has them."""
+
+    def __init__(self, most: int = 32):
+        self._programs: OrderedDict[Path, jax.stages.Compiled] = OrderedDict()
+        self._most = most
+
+    def get(self, made_from: Path) -> jax.stages.Compiled | None:
+        return self._programs.get(made_from)
+
+    def put(self, made_from: Path, program: jax.stages.Compiled) -> None:
+        self._programs[made_from] = program
+        self._programs.move_to_end(made_from)
+        while len(self._programs) > self._most:
+            self._programs.popitem(last=False)
+
+
+_LOADED = _Loaded()
 
 
 def _in_parallel(makers: Mapping[Hashable, Callable[[], jax.stages.Compiled]]) -> dict[Hashable, jax.stages.Compiled]:

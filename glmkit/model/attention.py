@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from glmkit.model.adapter import project
 from glmkit.model.cache import LAYER_AXES, LayerCache
 from glmkit.model.layers import RMSNorm, Rope, rotate
-from glmkit.model.ops.attention import attention_blocked, attention_reference
+from glmkit.model.ops.attention import attention, attention_blocked
 from glmkit.model.params import Init, weight
 from glmkit.sharding import mesh_of, partition_spec
 
@@ -66,13 +66,8 @@ class Attention(nnx.Module):
 
 
 def _attend(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
-    @functools.partial(jax.shard_map, mesh=mesh_of(q), in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS), out_specs=_QUERIES)
-    def local(q, k, v, segments):
-        steps = jnp.arange(q.shape[1])
-        same = segments[:, :, None] == segments[:, None, :]
-        return attention_reference(q, k, v, same & (steps[:, None] >= steps))
-
-    return local(q, k, v, segment_ids)
+    specs = (_QUERIES, _KEYS, _KEYS, _TOKENS)
+    return jax.shard_map(attention, mesh=mesh_of(q), in_specs=specs, out_specs=_QUERIES)(q, k, v, segment_ids)
 
 
 def _attend_cached(q: Array, k: Array, v: Array, slots: Array, cache: LayerCache) -> tuple[Array, LayerCache]:

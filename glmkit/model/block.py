@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glmkit.model.attention import Attention
 from glmkit.model.cache import LayerCache
 from glmkit.model.layers import MLP, RMSNorm, Rope
-from glmkit.model.moe import MoE
+from glmkit.model.moe import Load, MoE
 from glmkit.model.params import Init
 
 
@@ -21,6 +21,7 @@ class Context(NamedTuple):
     slots: Int[Array, "B T"]  # where each token goes in the cache; -1 for padding
     segment_ids: Int[Array, "B T"]  # negative for padding
     valid: Bool[Array, "B T"]
+    starts: Int[Array, "B T"] | None  # where each token's segment begins, if the sequence loss is asked for
 
 
 class Block(nnx.Module):
@@ -36,12 +37,12 @@ class Block(nnx.Module):
     @jax.jit  # so that layers of one structure are traced once
     def __call__(
         self, x: Float[Array, "B T D"], context: Context, cache: LayerCache | None
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None, Float[Array, " E"] | None]:
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None, Load | None]:
         """The residual stream after this layer, the layer's cache, and the load of its experts (None when dense)."""
         heads, cache = self.attention(self.attention_norm(x), context.rope, context.slots, context.segment_ids, cache)
         x = x + heads
         normed = self.mlp_norm(x)
         if isinstance(self.mlp, MLP):
             return x + self.mlp(normed), cache, None
-        routed, load = self.mlp(normed, context.valid.astype(jnp.float32))
+        routed, load = self.mlp(normed, context.valid.astype(jnp.float32), context.starts)
         return x + routed, cache, load

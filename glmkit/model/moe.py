@@ -19,10 +19,18 @@ _SUM_OVER = ("expert", "tensor")
 
 
 class Routes(NamedTuple):
-    """The experts of each token and their weights, which already carry normalisation and scaling."""
+    """The experts of each token and their weights, which already carry normalisation and scaling; all its scores."""
 
     ids: Int[Array, "N k"]
     weights: Float[Array, "N k"]
+    scores: Float[Array, "N E"]
+
+
+class Load(NamedTuple):
+    """How the tokens of a pass spread over a layer's experts, float32."""
+
+    counts: Float[Array, " E"]  # the valid tokens that chose each
+    sequence_loss: Float[Array, ""] | None  # see `sequence_loss`; None unless asked for
 
 
 class Router(nnx.Module):
@@ -45,7 +53,7 @@ class Router(nnx.Module):
         weights = jnp.take_along_axis(scores, ids, axis=-1)
         if self.normalise:
             weights = weights / (weights.sum(-1, keepdims=True) + 1e-20)
-        return Routes(ids, weights * self.scaling)
+        return Routes(ids, weights * self.scaling, scores)
 
     def _selectable(self, choice: Float[Array, "N E"]) -> Float[Array, "N E"]:
         """Keep the experts of the `top_groups` groups with the largest sum of their two best; rule out the others."""
@@ -76,9 +84,9 @@ class MoE(nnx.Module):
         self.shared = MLP("mlp.shared_experts", c.shared_intermediate_size, init)
 
     def __call__(
-        self, x: Float[Array, "B T D"], valid: Float[Array, "B T"]
-    ) -> tuple[Float[Array, "B T D"], Float[Array, " E"]]:
-        """The layer's output and how many valid tokens chose each expert, float32."""
+        self, x: Float[Array, "B T D"], valid: Float[Array, "B T"], starts: Int[Array, "B T"] | None = None
+    ) -> tuple[Float[Array, "B T D"], Load]:
+        """The layer's output and its load. `starts`, where each token's sequence begins, asks for the sequence loss."""
         router, params = self.router, (self.router.kernel, self.router.bias, self.gate_up, self.down)
         specs = jax.tree.map(lambda p: partition_spec(p.axes[-len(p.shape) :]), params, is_leaf=is_variable)
         batch = partition_spec(("batch", None))
@@ -86,24 +94,40 @@ class MoE(nnx.Module):
         @functools.partial(
             jax.shard_map,
             mesh=mesh_of(x),
-            in_specs=(batch, batch, *specs),
-            out_specs=(batch, partition_spec((None,))),
+            in_specs=(batch, batch, batch, *specs),
+            out_specs=(batch, Load(partition_spec((None,)), partition_spec(()))),
         )
-        def local(x, valid, kernel, bias, gate_up, down):
+        def local(x, valid, starts, kernel, bias, gate_up, down):
             rows = x.reshape(-1, x.shape[-1])
             routes = router(rows, kernel, bias)
             # Said explicitly: the implicit promotion of JAX 0.10 loses the sum over the axis in its derivative.
             per_expert = jax.lax.pcast((rows, routes.weights), _SUM_OVER, to="varying")
             gate_up, down = jax.tree.map(_varying, (gate_up, down), specs[2:])
-            out = jax.lax.psum(
-                apply_experts(per_expert[0], Routes(routes.ids, per_expert[1]), gate_up, down), _SUM_OVER
-            )
+            rows, weights = per_expert
+            out = jax.lax.psum(apply_experts(rows, routes._replace(weights=weights), gate_up, down), _SUM_OVER)
             counts = jnp.zeros(bias.shape, jnp.float32).at[routes.ids].add(valid.reshape(-1, 1))
-            return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(counts, "data")
+            load = Load(counts, None if starts is None else sequence_loss(routes, valid, starts))
+            return out.reshape(x.shape).astype(x.dtype), jax.lax.psum(load, "data")
 
         laid_out = jax.tree.map(lambda p: weight(p, like=x), params, is_leaf=is_variable)
-        routed, load = local(x, valid, *laid_out)
+        routed, load = local(x, valid, starts, *laid_out)
         return routed + self.shared(x), load
+
+
+def sequence_loss(routes: Routes, valid: Float[Array, "B T"], starts: Int[Array, "B T"]) -> Float[Array, ""]:
+    """The sum over sequences of how unevenly each spreads over the experts: 1 if evenly (arXiv 2412.19437, eq. 17-20).
+
+    Of every expert the share of the sequence's choices times the mean of its normalised scores, through which the
+    gradient goes. `starts` tells tokens of a row's sequences apart: the place where their sequence begins.
+    """
+    (rows, length), (experts, top_k) = starts.shape, (routes.scores.shape[-1], routes.ids.shape[-1])
+    scores = (routes.scores / routes.scores.sum(-1, keepdims=True)).reshape(rows, length, experts)
+    row = jnp.arange(rows)[:, None]
+    ids = routes.ids.reshape(rows, length, top_k)
+    chosen = jnp.zeros_like(scores).at[row[..., None], starts[..., None], ids].add(valid[..., None])
+    tokens = jnp.zeros_like(valid).at[row, starts].add(valid)
+    shares = jax.lax.stop_gradient(chosen[row, starts]) * experts / top_k
+    return ((scores * shares).sum(-1) * valid / jnp.maximum(tokens[row, starts], 1) ** 2).sum()
 
 
 def apply_experts(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import LayerCache
 from glmkit.model.layers import RMSNorm
+from glmkit.model.moe import Load
 from glmkit.model.ops.linear import linear
 from glmkit.model.params import Init, weight
 
@@ -42,7 +43,7 @@ class MTP(nnx.Module):
         hidden: Float[Array, "B T D"],
         context: Context,
         cache: LayerCache | None,
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None, Float[Array, " E"]]:
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None, Load]:
         """The normed state that the head turns into logits of the token after next, and the block's cache and load."""
         pair = jnp.concatenate([self.embedding_norm(embedded), self.hidden_norm(hidden)], axis=-1)
         x, cache, load = self.block(linear(pair, weight(self.project, like=pair)), context, cache)

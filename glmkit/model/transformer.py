@@ -1,9 +1,10 @@
 """GLM: the whole network. Training, prefill, decode and scoring all call `GLM.__call__`."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
-from typing import Self
+from typing import Literal, Self, get_args
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from glmkit.model.adapter import adapted_places
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.layers import RMSNorm, rope_angles
+from glmkit.model.moe import Load
 from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.ops.linear import linear
 from glmkit.model.ops.zero_gradient import zero_gradient
@@ -25,16 +27,21 @@ from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weigh
 from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding
 
 Ids = Int[Array | np.ndarray, "B T"]
+Remat = Literal["none", "block"]  # what a gradient computes again instead of keeping it
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """`hidden` after the final norm; the cache after these tokens; how many valid tokens chose each expert."""
+    """`hidden` after the final norm; the cache after these tokens; how many valid tokens chose each expert.
+
+    `sequence_loss`, if asked for, is each MoE layer's sum over segments of `glmkit.model.moe.sequence_loss`.
+    """
 
     hidden: jax.Array  # [B, T, D]
     cache: KVCache | None
     load: jax.Array  # [moe_layer, E], float32
+    sequence_loss: jax.Array | None = None  # [moe_layer], float32
 
 
 class GLM(nnx.Module):
@@ -114,7 +121,7 @@ class GLM(nnx.Module):
             mtp=mtp if numbers == every else None,
         )
 
-    @jax.jit
+    @functools.partial(jax.jit, static_argnames=("sequence_loss", "remat"))
     def __call__(
         self,
         tokens: Ids,
@@ -122,26 +129,30 @@ class GLM(nnx.Module):
         positions: Ids | None = None,
         segment_ids: Ids | None = None,
         cache: KVCache | None = None,
+        sequence_loss: bool = False,
+        remat: Remat = "none",
     ) -> Output:
         """One forward pass over `tokens`.
 
         A negative segment id is padding. Without a cache, tokens see earlier tokens of their own segment, and
         positions count from the start of the segment. With one, tokens are appended to their row (padding is not
-        stored), see all that the row holds, and positions go on from it.
+        stored), see all that the row holds, and positions go on from it. With `remat="block"` a gradient keeps only
+        what goes into each block and computes the block again: less memory for about a third more time. On CPU that
+        saves memory in a stacked model only.
         """
-        context = self._context(tokens, positions, segment_ids, cache)
+        context = self._context(tokens, positions, segment_ids, cache, sequence_loss)
         x = self._embed(self.embed, tokens)
-        x, layers, load = self._run_blocks(x, context, cache)
+        x, layers, load = self._run_blocks(x, context, cache, remat)
         if cache is not None:
             cache = KVCache(layers, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
-        return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, load)
+        return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, *load)
 
     @jax.jit
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Next-token logits in float32, from hidden states after the final norm."""
         return self._logits(hidden, self.head)
 
-    @jax.jit
+    @functools.partial(jax.jit, static_argnames="sequence_loss")
     def predict_second(
         self,
         hidden: Float[Array, "B T D"],
@@ -150,6 +161,7 @@ class GLM(nnx.Module):
         positions: Ids | None = None,
         segment_ids: Ids | None = None,
         cache: KVCache | None = None,
+        sequence_loss: bool = False,
     ) -> Output:
         """The multi-token-prediction layer: states whose `mtp_logits` predict the token after `next_tokens`.
 
@@ -157,14 +169,14 @@ class GLM(nnx.Module):
         """
         if self.mtp is None:
             raise ValueError("this model has no multi-token-prediction layer (its checkpoint holds none)")
-        context = self._context(next_tokens, positions, segment_ids, cache)
+        context = self._context(next_tokens, positions, segment_ids, cache, sequence_loss)
         embedded = self._embed(self.embed if self.mtp.embed is None else self.mtp.embed, next_tokens)
         layer = None if cache is None else cache.layers[0]
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
         x, layer, load = self.mtp(embedded, hidden, context, layer)
         if cache is not None:
             cache = KVCache((layer,), cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
-        return Output(handed_out(x), cache, load[None])
+        return Output(handed_out(x), cache, *jax.tree.map(lambda leaf: leaf[None], load))
 
     @jax.jit
     def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -236,18 +248,20 @@ class GLM(nnx.Module):
         self.blocks = nnx.List([stack(group) for group in groups])
         self.layer_counts = tuple(len(group) for group in groups)
 
-    def _context(self, tokens, positions, segment_ids, cache) -> Context:
+    def _context(self, tokens, positions, segment_ids, cache, sequence_loss: bool) -> Context:
         tokens_like = named_sharding(self.embed[...], "batch", None)
         if segment_ids is None:
             segment_ids = jnp.zeros(tokens.shape, jnp.int32)
         segment_ids = jax.sharding.reshard(segment_ids, tokens_like)
         valid = segment_ids >= 0
-        slots = _count_within_segments(segment_ids) if cache is None else cache.slots(valid)
+        places = _count_within_segments(segment_ids) if cache is None or sequence_loss else None
+        slots = places if cache is None else cache.slots(valid)
+        starts = jnp.arange(tokens.shape[1]) - places if sequence_loss else None
         if positions is None:
             positions = jnp.maximum(slots, 0)
         c, positions = self.config, jax.sharding.reshard(positions, tokens_like)
         rope = rope_angles(positions, c.rotary_dim, c.head_dim, c.rope_theta)
-        return Context(rope, slots, segment_ids, valid)
+        return Context(rope, slots, segment_ids, valid, starts)
 
     def _embed(self, table: nnx.Param, tokens: Ids) -> Float[Array, "B T D"]:
         like = self.embed[...]
@@ -267,20 +281,24 @@ class GLM(nnx.Module):
         return handed_out(token_logits(hidden, table, tied=head is None))
 
     def _run_blocks(
-        self, x: Array, context: Context, cache: KVCache | None
-    ) -> tuple[Array, tuple[LayerCache, ...] | None, Array]:
+        self, x: Array, context: Context, cache: KVCache | None, remat: Remat
+    ) -> tuple[Array, tuple[LayerCache, ...] | None, Load]:
         """Every block in turn; the loads of the MoE layers are stacked in layer order."""
         layers, loads = [], []
         caches = [None] * len(self.blocks) if cache is None else cache.layers
         for block, count, layer in zip(self.blocks, self.layer_counts, caches, strict=True):
             if count is None:
-                x, layer, load = block(x, context, layer)
-                load = None if load is None else load[None]
+                x, (layer, load) = _runner(remat)(x, (block, layer), context)
+                load = jax.tree.map(lambda leaf: leaf[None], load)
             else:
-                x, (layer, load) = jax.lax.scan(lambda x, inputs: _scanned(x, *inputs, context), x, (block, layer))
+                run = functools.partial(_runner(remat, scanned=True), context=context)
+                x, (layer, load) = jax.lax.scan(run, x, (block, layer))
             layers.append(layer)
             loads += [] if load is None else [load]
-        load = jnp.concatenate(loads) if loads else jnp.zeros((0, self.config.n_routed_experts), jnp.float32)
+        if not loads:
+            nothing = jnp.zeros((0, self.config.n_routed_experts), jnp.float32)
+            loads = [Load(nothing, None if context.starts is None else nothing.sum(-1))]
+        load = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *loads)
         return x, None if cache is None else tuple(layers), load
 
 
@@ -291,9 +309,20 @@ def token_logits(hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied
     return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
 
 
-def _scanned(x: Array, block: Block, layer: LayerCache | None, context: Context):
+def _run_block(x: Array, block_and_cache: tuple[Block, LayerCache | None], context: Context):
+    block, layer = block_and_cache
     x, layer, load = block(x, context, layer)
     return x, (layer, load)
+
+
+def _runner(remat: Remat, scanned: bool = False):
+    """`_run_block`, computed again for a gradient if `remat` says so."""
+    match remat:
+        case "none":
+            return _run_block
+        case "block":  # in a scan nothing could merge the second computation with the first
+            return jax.checkpoint(_run_block, prevent_cse=not scanned)
+    raise ConfigError(f"remat is {remat!r}; expected {' or '.join(map(repr, get_args(Remat)))}")
 
 
 def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:

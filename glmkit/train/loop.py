@@ -20,6 +20,7 @@ from glmkit.errors import ConfigError, DataError, TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
+from glmkit.model.transformer import Remat
 from glmkit.sharding import partition_spec
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
@@ -31,7 +32,7 @@ from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
 
 __all__ = ["Fit", "Settings", "Step", "fit"]
 
-FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0)
+FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Settings:
 
     A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens. `steps` defaults to `epochs` passes
     over the data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    `remat="block"` trades time for memory, see `GLM.__call__`.
     """
 
     batch_size: int = 8
@@ -53,6 +55,7 @@ class Settings:
     weight_decay: float = 0.1
     clip: float = 1.0
     master_weights: bool = False
+    remat: Remat = "none"
     freeze: tuple[str, ...] = ()
     seed: int = 0
 
@@ -237,8 +240,9 @@ class Fit:
                 raise
             s = self.settings
             raise TrainingError(
-                f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}: lower batch_size and "
-                "raise accumulate by as much, or lower length"
+                f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}, remat={s.remat!r}: "
+                "lower batch_size and raise accumulate by as much, "
+                + ("or lower length" if s.remat == "block" else 'set remat="block", or lower length')
             ) from error
 
     def _next_batch(self) -> Batch:
@@ -265,6 +269,7 @@ class Fit:
             data=self._data.digest,
             settings=_json_like(dataclasses.asdict(self.settings))
             | {"steps": self.steps, "mtp_weight": self.objective.mtp_weight, "bias_rate": self.objective.bias_rate}
+            | {"balance_weight": self.objective.balance_weight}
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
         )
 
@@ -300,7 +305,7 @@ def _programs(objective: Objective, settings: Settings, steps: int):
     optimizer = make_optimizer(
         s.optimizer, schedule, weight_decay=s.weight_decay, clip=s.clip, master_weights=s.master_weights
     )
-    return optimizer, compiled_step(objective, optimizer)
+    return optimizer, compiled_step(objective, optimizer, s.remat)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.model import GLM
 from glmkit.model.params import weight
-from glmkit.model.transformer import token_logits
+from glmkit.model.transformer import Remat, token_logits
 from glmkit.sharding import constrain
 from glmkit.train.data import Batch
 
@@ -41,17 +41,21 @@ class Sums(NamedTuple):
     next_token: Float[Array, ""]
     second_token: Float[Array, ""]  # of the multi-token-prediction layer; 0 without one
     load: Float[Array, "moe_layer E"]  # that layer's last
+    balance: Float[Array, ""]  # of sequences in every MoE layer; 0 unless asked for
 
 
-def loss_sums(model: GLM, batch: Batch, *, second: bool) -> Sums:
-    """One forward pass over a batch; `second` asks for the multi-token-prediction layer's loss too."""
-    out = model(batch.tokens, segment_ids=batch.segment_ids)
+def loss_sums(model: GLM, batch: Batch, *, second: bool, balance: bool = False, remat: Remat = "none") -> Sums:
+    """One forward pass over a batch.
+
+    `second` asks for the multi-token-prediction layer's loss too, `balance` for the sequence-level balance loss.
+    """
+    out = model(batch.tokens, segment_ids=batch.segment_ids, sequence_loss=balance, remat=remat)
     one = targets_ahead(batch, 1)
     table = model.embed if model.head is None else model.head
     first = cross_entropy_sum(out.hidden, weight(table, like=model.embed[...]), one, tied=model.head is None)
     if not second or model.mtp is None:
-        return Sums(first, jnp.zeros_like(first), out.load)
-    ahead = model.predict_second(out.hidden, one.tokens, segment_ids=batch.segment_ids)
+        return Sums(first, jnp.zeros_like(first), out.load, _total(out.sequence_loss))
+    ahead = model.predict_second(out.hidden, one.tokens, segment_ids=batch.segment_ids, sequence_loss=balance)
     own = model.mtp.head
     later = cross_entropy_sum(
         ahead.hidden,
@@ -59,7 +63,12 @@ def loss_sums(model: GLM, batch: Batch, *, second: bool) -> Sums:
         targets_ahead(batch, 2),
         tied=own is None and model.head is None,
     )
-    return Sums(first, later, jnp.concatenate([out.load, ahead.load]))
+    uneven = _total(out.sequence_loss) + _total(ahead.sequence_loss)
+    return Sums(first, later, jnp.concatenate([out.load, ahead.load]), uneven)
+
+
+def _total(sequence_loss: Float[Array, " moe_layer"] | None) -> Float[Array, ""]:
+    return jnp.zeros((), jnp.float32) if sequence_loss is None else sequence_loss.sum()
 
 
 def cross_entropy_sum(

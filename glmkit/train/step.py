@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.model import GLM, Buffer
+from glmkit.model.transformer import Remat
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.data import Batch
 from glmkit.train.loss import Sums, loss_sums, targets_ahead
@@ -26,11 +27,13 @@ class Objective:
     """What is minimised, by the weights of GLM-4.5's report; `trainable` is an nnx filter of the parameters that move.
 
     `mtp_weight` weighs the loss of the token after the next, 0.1 in the later part of GLM-4.5's training; `bias_rate`
-    is the step of the correction biases, 0 leaves them as they are.
+    is the step of the correction biases, 0 leaves them as they are; `balance_weight` weighs the sequence-level balance
+    loss, the mean over sequences of its sum over layers.
     """
 
     mtp_weight: float = 0.3
     bias_rate: float = 1e-3
+    balance_weight: float = 1e-4
     trainable: nnx.filterlib.Filter = nnx.Param
 
 
@@ -72,7 +75,11 @@ class Metrics(NamedTuple):
 
 
 def train_step(
-    objective: Objective, optimizer: optax.GradientTransformation, state: TrainState, batch: Batch
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    remat: Remat = "none",
 ) -> tuple[TrainState, Metrics]:
     """One update from a batch of micro-batches, `[steps, B, T]`, whose number and split do not change the gradient.
 
@@ -83,9 +90,10 @@ def train_step(
 
     def minimised(params: nnx.State, micro: Batch) -> tuple[Array, Sums]:
         model = nnx.merge(graph, params, rest)
-        sums = loss_sums(model, micro, second=objective.mtp_weight > 0)
-        value = sums.next_token / counts[0] + objective.mtp_weight * sums.second_token / counts[1]
-        return value, sums
+        wanted = {"second": objective.mtp_weight > 0, "balance": objective.balance_weight > 0}
+        sums = loss_sums(model, micro, **wanted, remat=remat)
+        value = sums.next_token / counts.next + objective.mtp_weight * sums.second_token / counts.second
+        return value + objective.balance_weight * sums.balance / counts.sequences, sums
 
     gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch)
     norm = optax.tree.norm(gradients)
@@ -99,11 +107,11 @@ def train_step(
         move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
     new = TrainState(model, keep(opt_state, state.opt_state), state.step + 1)
     metrics = Metrics(
-        loss=sums.next_token / counts[0],
-        mtp_loss=sums.second_token / counts[1],
+        loss=sums.next_token / counts.next,
+        mtp_loss=sums.second_token / counts.second,
         gradient_norm=norm,
         imbalance=imbalance(sums.load),
-        learned_tokens=counts[0],
+        learned_tokens=counts.next,
         tokens=(batch.segment_ids >= 0).sum(),
         finite=finite,
     )
@@ -111,7 +119,7 @@ def train_step(
 
 
 def compiled_step(
-    objective: Objective, optimizer: optax.GradientTransformation
+    objective: Objective, optimizer: optax.GradientTransformation, remat: Remat = "none"
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """`train_step`, compiled when first used.
 
@@ -123,7 +131,7 @@ def compiled_step(
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
     def step(graph, moved, counters, frozen, batch):
         model = nnx.merge(graph, moved, frozen)
-        state, metrics = train_step(objective, optimizer, TrainState(model, *counters), batch)
+        state, metrics = train_step(objective, optimizer, TrainState(model, *counters), batch, remat)
         return nnx.state(state.model, moving), (state.opt_state, state.step), metrics
 
     def call(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -140,14 +148,22 @@ def _spelled_out(leaf: jax.Array) -> NamedSharding:
     return NamedSharding(leaf.sharding.mesh, PartitionSpec(*spec, *[None] * (leaf.ndim - len(spec))))
 
 
-def _counts(batch: Batch) -> tuple[Array, Array]:
-    """How many tokens each loss counts in all micro-batches; at least 1."""
+class _Counts(NamedTuple):
+    """How much each loss counts in all micro-batches; at least 1."""
 
+    next: Int[Array, ""]
+    second: Int[Array, ""]
+    sequences: Int[Array, ""]
+
+
+def _counts(batch: Batch) -> _Counts:
     def count(ahead: int) -> Array:
-        counted = jax.vmap(lambda micro: targets_ahead(micro, ahead).counted.sum())(batch)
-        return jnp.maximum(counted.sum(), 1)
+        return jax.vmap(lambda micro: targets_ahead(micro, ahead).counted.sum())(batch).sum()
 
-    return count(1), count(2)
+    ids = batch.segment_ids
+    before = jnp.pad(ids[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=-1)
+    sequences = ((ids != before) & (ids >= 0)).sum()
+    return _Counts(*(jnp.maximum(n, 1) for n in (count(1), count(2), sequences)))
 
 
 def _accumulated(

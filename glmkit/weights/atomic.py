@@ -69,6 +69,8 @@ def refuse_existing(final: Path, overwrite: bool) -> None:
             )
         if other := _no_checkpoint(final):
             raise CheckpointError(f"{final} is no checkpoint: {other}; choose another name, or remove it yourself")
+    elif blocked := next((parent for parent in final.parents if parent.exists() and not parent.is_dir()), None):
+        raise CheckpointError(f"{final} cannot be made: {blocked} is a file")
     elif final.exists():
         raise CheckpointError(f"{final} is a file; expected the name of a folder")
 

@@ -5,6 +5,8 @@ What is where comes from each parameter's own declaration (`glmkit.model.params`
 
 import functools
 import json
+import math
+import mmap
 import os
 import re
 from collections import Counter
@@ -33,7 +35,6 @@ from glmkit.weights.formats import refuse_other_formats
 from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
 
-_ALIGNMENT = 64  # bytes; JAX's CPU backend adopts a NumPy buffer so aligned instead of copying it
 _WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
 _LARGEST_READ = 256 * 2**20  # bytes held at a time beside the model; a row is always read whole
 _PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
@@ -191,7 +192,7 @@ def _read(
     shape, dtype, sharding = struct.shape, struct.dtype, struct.sharding
     placement = sharding.addressable_devices_indices_map(shape)
     shards = {_bounds(index, shape): None for index in placement.values()}
-    shards = {bounds: _aligned_empty([stop - start for start, stop in bounds], dtype) for bounds in shards}
+    shards = {bounds: _pages([stop - start for start, stop in bounds], dtype) for bounds in shards}
     for part in parts:
         row_bytes = files.tensors[part.name].nbytes // part.shape[0]
         for rows, block in part.row_blocks(max(_LARGEST_READ // row_bytes, 1)):
@@ -213,11 +214,15 @@ def _bounds(index: tuple[slice, ...], shape: tuple[int, ...]) -> Bounds:
     return tuple(s.indices(size)[:2] for s, size in zip(index, shape, strict=True))
 
 
-def _aligned_empty(shape: list[int], dtype: np.dtype) -> np.ndarray:
-    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    buffer = np.empty(nbytes + _ALIGNMENT, np.uint8)
-    offset = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[offset : offset + nbytes].view(dtype).reshape(shape)
+def _pages(shape: list[int], dtype: np.dtype) -> np.ndarray:
+    """An empty array in pages of its own.
+
+    JAX's CPU backend adopts a buffer so aligned instead of copying it, and pages go back to the system when the array
+    goes, where the allocator of C would keep them for itself.
+    """
+    count = math.prod(shape)
+    memory = mmap.mmap(-1, max(count * np.dtype(dtype).itemsize, 1))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
 def _copy_overlap(tensor: HFTensor, data: np.ndarray, shape: tuple[int, ...], bounds: Bounds, shard: np.ndarray):

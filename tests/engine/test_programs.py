@@ -1,6 +1,7 @@
 """A program that was kept is the one that would be compiled now; where it is not or is damaged, one is compiled."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from glmkit.engine.programs import Programs
+from glmkit.engine.programs import Programs, _Loaded
 from glmkit.model import moe
 from tiny import model
 
@@ -31,11 +32,13 @@ def new_programs(network) -> Programs:
 
 
 @pytest.fixture
-def ask(network):
+def ask(network, monkeypatch):
     """The result for ones of some length, from a `Programs` as a new process would have it."""
 
-    def ask(length: int = 3, programs: Programs | None = None) -> np.ndarray:
+    def ask(length: int = 3, programs: Programs | None = None, same_process: bool = False) -> np.ndarray:
         leaves, x = jax.tree.leaves(network), np.ones(length, np.float32)
+        if not same_process:
+            monkeypatch.setattr("glmkit.engine.programs._LOADED", _Loaded())
         programs = programs or new_programs(network)
         return np.asarray(programs.prepared({length: (leaves, x)})[length](leaves, x))
 
@@ -61,6 +64,20 @@ def test_a_kept_program_is_read_and_gives_the_same(folder, ask, compiled, networ
     np.testing.assert_array_equal(ask(), first)
     assert len(compiled) == 1
     np.testing.assert_allclose(first, np.asarray(jax.tree.leaves(network)[0]).sum() + 2, rtol=1e-5)  # order of summing
+
+
+def test_another_model_of_the_same_shape_has_it_without_the_disk(folder, ask, compiled):
+    ask()
+    shutil.rmtree(folder)
+    ask(same_process=True)
+    assert len(compiled) == 1
+
+
+def test_the_programs_of_a_process_are_the_last_used():
+    loaded = _Loaded(most=2)
+    for name in "abac":
+        loaded.put(Path(name), name)
+    assert [loaded.get(Path(name)) for name in "abc"] == ["a", None, "c"]
 
 
 def test_each_shape_has_its_program_and_asking_again_makes_none(folder, ask, network):

@@ -1,5 +1,7 @@
 """One step: the split into micro-batches does not matter, what must not move does not, and load is balanced."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,13 @@ import optax
 import pytest
 from flax import nnx
 
+from glmkit.model import GLM
 from glmkit.model.params import Buffer
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.data import Batch
+from glmkit.train.loss import loss_sums
 from glmkit.train.step import Objective, TrainState, compiled_step
-from tiny import small_model
+from tiny import CONFIG, small_model
 
 
 def model():
@@ -102,3 +106,21 @@ def test_moving_the_biases_equalises_a_skewed_router():
     balanced = float(imbalance(jnp.asarray(load()[None], jnp.float32)))
     assert skewed > 2.5
     assert balanced < 1.05
+
+
+def test_rematerialised_blocks_give_the_same_gradients_in_less_memory():
+    """Of a stack of blocks: of a list of them, the compiler for CPU computes all again before the first is needed."""
+    config = dataclasses.replace(CONFIG, num_hidden_layers=8)
+    deep = GLM(config, rngs=nnx.Rngs(0), stacked=True, mtp=None)
+    graph, params, rest = nnx.split(deep, nnx.Param, ...)
+    micro = Batch(*(part[0] for part in batch(1, 4, 128)))
+
+    def loss(params: nnx.State, remat: str) -> jax.Array:
+        return loss_sums(nnx.merge(graph, params, rest), micro, second=False, remat=remat).next_token
+
+    programs = [jax.jit(jax.grad(loss), static_argnums=1).lower(params, remat).compile() for remat in ("none", "block")]
+    needed, needed_again = (program.memory_analysis().temp_size_in_bytes for program in programs)
+    assert needed_again < 0.5 * needed  # measured: 0.27
+    for ours, theirs in zip(*(jax.tree.leaves(program(params)) for program in programs), strict=True):
+        # The same float32 operations, which the compiler fuses otherwise: some ulps of the largest gradient.
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))

@@ -89,6 +89,12 @@ def test_an_empty_folder_is_filled_and_a_file_is_refused(tmp_path):
         atomic_folder(tmp_path / "file", overwrite=True).__enter__()
 
 
+def test_a_name_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"glm cannot be made: .*file is a file"):
+        atomic_folder(tmp_path / "file" / "models" / "glm").__enter__()
+
+
 def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path):
     def race():
         with atomic_folder(tmp_path / "glm"):

@@ -1,11 +1,11 @@
-"""Attention over a cache against the definition, for rows filled to different lengths."""
+"""Attention over a cache, and of whole packed sequences, against the definition."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from glmkit.model.ops.attention import attention_blocked, attention_reference
+from glmkit.model.ops.attention import attention_blocked, attention_reference, attention_tiled
 
 # A running softmax sums up to 700 weighted values around 1 in another order, in float32.
 TOLERANCE = 1e-5
@@ -37,3 +37,33 @@ def test_what_lies_past_a_querys_slot_does_not_matter():
     q, k, v, slots = case(300, [0, 10])
     stale = (x.at[:, :, 320:].set(1e6) for x in (k, v))
     np.testing.assert_array_equal(attention_blocked(q, *stale, slots), attention_blocked(q, k, v, slots))
+
+
+def packed(steps):
+    """Queries, keys, values and segments: one example, several with padding after them, ids that come again."""
+    rng = np.random.default_rng(1)
+    q = rng.standard_normal((3, steps, 2, 3, 8))
+    k, v = rng.standard_normal((2, 3, steps, 2, 8))
+    segments = np.zeros((3, steps), np.int32)
+    segments[1] = np.arange(steps) // 37
+    segments[1, steps * 4 // 5 :] = -1
+    segments[2] = (np.arange(steps) // 50) % 2
+    steps_ = np.arange(steps)
+    visible = (segments[:, :, None] == segments[:, None]) & (steps_[:, None] >= steps_)
+    return [jnp.asarray(x, jnp.float32) for x in (q, k, v)], jnp.asarray(segments), jnp.asarray(visible)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 128, 300])
+def test_tiles_give_the_values_and_gradients_of_the_definition(steps):
+    arrays, segments, visible = packed(steps)
+    weights = jnp.asarray(np.random.default_rng(2).standard_normal(arrays[0].shape), jnp.float32)
+
+    def values_and_gradients(attend, mask):
+        out, pull = jax.vjp(lambda *arrays: attend(*arrays, mask), *arrays)
+        return out, *pull(weights)
+
+    results = jax.jit(values_and_gradients, static_argnums=0)(attention_tiled, segments)
+    expected = jax.jit(values_and_gradients, static_argnums=0)(attention_reference, visible)
+    for result, right in zip(results, expected, strict=True):
+        # Sums of up to 300 terms, of the size of the largest value, in another order.
+        np.testing.assert_allclose(result, right, atol=TOLERANCE * max(1, float(jnp.abs(right).max())))

@@ -1,6 +1,11 @@
-"""Attention: `reference.py` is the definition, `blocked.py` reads a cache only as far as it is filled."""
+"""Attention: `reference.py` is the definition, `tiled.py` takes whole sequences, `blocked.py` a cache as far as filled.
 
+`api.py` chooses between the first two.
+"""
+
+from glmkit.model.ops.attention.api import attention
 from glmkit.model.ops.attention.blocked import attention_blocked
 from glmkit.model.ops.attention.reference import attention_reference
+from glmkit.model.ops.attention.tiled import attention_tiled
 
-__all__ = ["attention_blocked", "attention_reference"]
+__all__ = ["attention", "attention_blocked", "attention_reference", "attention_tiled"]
