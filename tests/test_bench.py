@@ -1,0 +1,42 @@
+"""`glmkit bench`: every kind of measurement runs on a folder without a tokenizer and ends in one object."""
+
+import json
+
+import pytest
+
+import glmkit as gk
+from glmkit.cli import main
+from tiny import small_model
+
+COMMON = {"tokens_per_s", "what", "batch"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "model"
+    gk.save_hf(small_model(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "keys"),
+    [
+        ("decode", ["--prompt", "8", "--tokens", "4"], {"prompt"}),
+        ("prefill", ["--prompt", "8"], {"prompt"}),
+        ("train", ["--length", "16"], {"length", "mib"}),
+    ],
+)
+def test_a_measurement_ends_in_an_object(folder, capsys, monkeypatch, what, options, keys):
+    # Its process of its own would compile the step a second time, which takes a quarter of a minute.
+    monkeypatch.setattr("glmkit.bench._training_memory", lambda args: {"glmkit": 1})
+    assert main(["bench", what, "--model", str(folder), "--batch", "2", *options, "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    result = json.loads(line)
+    assert result.keys() == COMMON | keys
+    assert (result["what"], result["batch"]) == (what, 2)
+    assert all(result[key] > 0 for key in result if key != "what")
+
+
+def test_counts_below_one_are_refused_by_name(folder, capsys):
+    assert main(["bench", "decode", "--model", str(folder), "--batch", "0"]) == 1
+    assert "--batch is 0; expected an integer of at least 1" in capsys.readouterr().err
