@@ -5,6 +5,7 @@ model can learn. Nothing here knows about chat or random numbers.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Self
 
 __all__ = ["Expression", "Problem", "worked_out"]
@@ -33,6 +34,19 @@ class Problem:
         small, large = sorted((self.left, self.right))
         return small < 10 and large < (10 if self.operator == "*" else 100)
 
+    @property
+    def parts(self) -> tuple["Problem", ...]:
+        """What a product is worked out by: its longer side times each digit of the shorter that is not 0, and the sums
+        of these. Empty for all that needs no other problem."""
+        if self.operator != "*" or self.easy:
+            return ()
+        longer, shorter = sorted((self.left, self.right), key=lambda side: len(str(side)), reverse=True)
+        digits = [int(digit) * 10**place for place, digit in enumerate(reversed(str(shorter))) if digit != "0"]
+        products = [Problem(longer, "*", digit) for digit in digits or [0]]
+        totals = accumulate(product.answer for product in products)
+        sums = [Problem(total, "+", product.answer) for total, product in zip(totals, products[1:], strict=False)]
+        return (*products, *sums)
+
     def __str__(self) -> str:
         return f"{self.left}{self.operator}{self.right}"
 
@@ -49,12 +63,12 @@ def worked_out(problem: Problem) -> str:
         3+6+1=10→1023
 
     A difference borrows a ten in front of the digit (`13-8=5`) and repays it in the next column (`12-7-1=4`). A product
-    takes a partial product per digit of its right side that is not 0, digit by digit with carries, and sums them up.
+    takes its `parts` one after the other, digit by digit with carries.
     """
     if problem.easy:
         return f"{problem}={problem.answer}"
     if problem.operator == "*":
-        return _product(problem.left, problem.right)
+        return "\n".join(_digit_product(part) if part.operator == "*" else worked_out(part) for part in problem.parts)
     if problem.operator == "+":
         return _sum(problem.left, problem.right)
     if problem.left >= problem.right:
@@ -92,26 +106,16 @@ def _difference(left: int, right: int) -> str:
     return "\n".join(lines if result == str(left - right) else [*lines, str(left - right)])
 
 
-def _product(left: int, right: int) -> str:
-    places = [(place, int(digit)) for place, digit in enumerate(reversed(str(right))) if digit != "0"] or [(0, 0)]
-    blocks = [_digit_product(left, digit, place) for place, digit in places]
-    total, *partials = [left * digit * 10**place for place, digit in places]
-    for partial in partials:
-        blocks.append(worked_out(Problem(total, "+", partial)))
-        total += partial
-    return "\n".join(blocks)
-
-
-def _digit_product(left: int, digit: int, place: int) -> str:
-    """`left` times a digit that stands at `place` from the right, whose zeros follow the result from the start."""
-    lines, carry, result = [f"{left}*{digit}{'0' * place}"], 0, "0" * place
-    digits = str(left)
-    for at, d in enumerate(reversed(digits), start=1):
-        total = int(d) * digit + carry
-        result = (str(total) if at == len(digits) else str(total % 10)) + result
+def _digit_product(problem: Problem) -> str:
+    """A number times one digit and its zeros, which end the result from the start."""
+    digits, (digit, *zeros) = str(problem.left), str(problem.right)
+    lines, carry, result = [str(problem)], 0, "".join(zeros)
+    for place, d in enumerate(reversed(digits), start=1):
+        total = int(d) * int(digit) + carry
+        result = (str(total) if place == len(digits) else str(total % 10)) + result
         lines.append(f"{d}*{digit}{f'+{carry}' if carry else ''}={total}{ARROW}{result}")
         carry = total // 10
-    exact = str(left * digit * 10**place)
+    exact = str(problem.answer)
     return "\n".join(lines if result == exact else [*lines, exact])
 
 
@@ -149,13 +153,17 @@ class Expression:
 
     @property
     def worked_out(self) -> str:
-        """The expression; the operation done first, worked out; the expression with its result; and so on."""
+        """The expression; the operation done first, worked out; the expression with its result; and so on.
+
+        Where one operation is left, whose working starts by showing it, it is not written twice.
+        """
         if self.left is None:
             return str(self.value)
         problem, rest = self._first_step()
-        lines = [str(self)] if str(self) != str(problem) or problem.easy else []
-        lines.append(worked_out(problem))
-        return "\n".join(lines if rest.left is None else [*lines, rest.worked_out])
+        lines = worked_out(problem)
+        if rest.left is not None:
+            return f"{self}\n{lines}\n{rest.worked_out}"
+        return lines if lines.startswith(str(self)) else f"{self}\n{lines}"
 
     def _first_step(self) -> tuple[Problem, "Expression"]:
         """The leftmost operation of which both sides are numbers, and the expression with its result in its place."""

@@ -46,7 +46,7 @@ def test_every_line_of_a_thought_is_true_and_the_last_ends_in_the_answer(skill, 
                     assert eval(terms) == int(value), thought  # digits and operators alone
         assert (task.thinking == "disabled") <= (not thoughts(task))
         assert (task.thinking == "forced") <= bool(thoughts(task))
-    assert thinking > 30
+    assert thinking  # few of the easy ones: only where a thought is forced
 
 
 def test_easy_problems_are_answered_at_once_and_hard_ones_thought_about_when_the_model_may_choose():
