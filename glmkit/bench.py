@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from glmkit.checks import check_integer
+from glmkit.config import GLMConfig
 
 Round = Callable[[], float]  # runs once and returns tokens per second
 ROUNDS = 5
@@ -43,9 +44,10 @@ def run(args: argparse.Namespace) -> int:
     for name in ("batch", "prompt", "tokens", "length"):
         check_integer(f"--{name}", getattr(args, name), 1)
     training = args.what == "train"
-    if training:  # before this process grows, because a new one counts what its parent held
-        memory = _training_memory(args)
-    medians = _measure(dict(_training(args) if training else _contenders(args)))
+    if training:
+        folder = _folder(args.model)
+        memory = _training_memory(folder, args)  # before this process grows: a new one counts what its parent held
+    medians = _measure(dict(_training(folder, args) if training else _contenders(args)))
     if not args.json:
         for name, speed in medians.items():
             print(f"{name:40s} {speed:10.1f} tokens/s" + (f" {memory[name]:8,d} MiB" if training else ""))
@@ -82,10 +84,9 @@ def _contenders(args: argparse.Namespace) -> Iterator[tuple[str, Round]]:
     prompts = np.random.default_rng(0).integers(0, lm.config.vocab_size, (args.batch, args.prompt))
     yield "glmkit", lambda: _glmkit(lm, args, prompts)
     if args.vs_transformers:
-        from glmkit.loading import resolve_source
         from glmkit.peer import transformers_rounds
 
-        yield from transformers_rounds(resolve_source(args.model), args.what, prompts, args.tokens)
+        yield from transformers_rounds(_folder(args.model), args.what, prompts, args.tokens)
 
 
 def _glmkit(lm, args: argparse.Namespace, prompts: np.ndarray) -> float:
@@ -104,12 +105,15 @@ def _glmkit(lm, args: argparse.Namespace, prompts: np.ndarray) -> float:
     return args.batch * args.tokens / (time.perf_counter() - started)
 
 
-def _training(args: argparse.Namespace, only: str | None = None) -> Iterator[tuple[str, Round]]:
-    """Steps of each contender, or of the one that is named."""
+def _folder(model: str) -> Path:
     from glmkit.loading import resolve_source
 
-    folder = resolve_source(args.model)
-    vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    return resolve_source(model)
+
+
+def _training(folder: Path, args: argparse.Namespace, only: str | None = None) -> Iterator[tuple[str, Round]]:
+    """Steps of each contender, or of the one that is named: what only the others need, JAX say, is not imported."""
+    vocab_size = GLMConfig.from_hf(folder).vocab_size
     tokens = np.random.default_rng(0).integers(0, vocab_size, (args.batch, args.length))
     if only in (None, "glmkit"):
         yield "glmkit", _glmkit_training(folder, tokens)
@@ -142,7 +146,7 @@ def _glmkit_training(folder: Path, tokens: np.ndarray) -> Round:
     return round_
 
 
-def _training_memory(args: argparse.Namespace) -> dict[str, int]:
+def _training_memory(folder: Path, args: argparse.Namespace) -> dict[str, int]:
     """The most that a process of each contender's own held, in MiB."""
     from glmkit.peer import TRAINING
 
@@ -151,12 +155,12 @@ def _training_memory(args: argparse.Namespace) -> dict[str, int]:
     memory = {}
     for name in names:
         with ProcessPoolExecutor(**alone) as pool:
-            memory[name] = pool.submit(_resident_after_two_steps, args, name).result()
+            memory[name] = pool.submit(_resident_after_two_steps, folder, args, name).result()
     return memory
 
 
-def _resident_after_two_steps(args: argparse.Namespace, name: str) -> int:
-    ((_, round_),) = _training(args, only=name)
+def _resident_after_two_steps(folder: Path, args: argparse.Namespace, name: str) -> int:
+    ((_, round_),) = _training(folder, args, only=name)
     round_()
     round_()
     unit = 2**20 if sys.platform == "darwin" else 2**10

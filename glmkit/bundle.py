@@ -7,13 +7,11 @@ from pathlib import Path
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
 from glmkit.text import GLM45_CHAT_TEMPLATE, Tokenizer
+from glmkit.text.tokenizer import FILES as TOKENIZER_FILES
 
 ABOUT = ("README.md", "LICENSE")
 # What may lie beside weights and configuration, and is taken along byte for byte.
-COMPANIONS = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "generation_config.json", *ABOUT),
-)
+COMPANIONS = (*TOKENIZER_FILES, "generation_config.json", *ABOUT)
 
 
 def companions(folder: Path, names: tuple[str, ...] = COMPANIONS) -> dict[str, bytes]:

@@ -137,7 +137,7 @@ class GLM(nnx.Module):
         A negative segment id is padding. Without a cache, tokens see earlier tokens of their own segment, and
         positions count from the start of the segment. With one, tokens are appended to their row (padding is not
         stored), see all that the row holds, and positions go on from it. With `remat="block"` a gradient keeps only
-        what goes into each block and computes the block again: less memory for about a third more time. On CPU that
+        what goes into each block and computes the block again: less memory for one more forward pass. On CPU that
         saves memory in a stacked model only.
         """
         context = self._context(tokens, positions, segment_ids, cache, sequence_loss)

@@ -41,6 +41,7 @@ TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
 COMPANIONS = ("special_tokens_map.json", "added_tokens.json")  # not read, but carried along
+FILES = (TOKENIZER, CONFIG, TEMPLATE, *COMPANIONS)
 
 
 class Tokenizer:
@@ -73,11 +74,7 @@ class Tokenizer:
     def from_folder(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read the tokenizer in a checkpoint folder. Raises TokenizerError naming the file."""
         folder = Path(path)
-        present = {
-            name: (folder / name).read_bytes()
-            for name in (TOKENIZER, CONFIG, TEMPLATE, *COMPANIONS)
-            if (folder / name).is_file()
-        }
+        present = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
         try:
             return cls(present)
         except TokenizerError as error:

@@ -90,8 +90,8 @@ def train_step(
 
     def minimised(params: nnx.State, micro: Batch) -> tuple[Array, Sums]:
         model = nnx.merge(graph, params, rest)
-        wanted = {"second": objective.mtp_weight > 0, "balance": objective.balance_weight > 0}
-        sums = loss_sums(model, micro, **wanted, remat=remat)
+        second, balance = objective.mtp_weight > 0, objective.balance_weight > 0
+        sums = loss_sums(model, micro, second=second, balance=balance, remat=remat)
         value = sums.next_token / counts.next + objective.mtp_weight * sums.second_token / counts.second
         return value + objective.balance_weight * sums.balance / counts.sequences, sums
 

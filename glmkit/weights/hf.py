@@ -95,10 +95,10 @@ def save_hf(
     require_exportable(model)
     check_integer("max_shard_bytes", max_shard_bytes, 1)
     dtype = None if dtype is None else floating_dtype(dtype)
-    stored = dict(model.stored_dtypes) if dtype is None else {}
-    usual = stored.get("") or dtype_name(np.dtype(jnp.dtype(model.config.dtype if dtype is None else dtype)))
+    own = dict(model.stored_dtypes) if dtype is None else {}
+    usual = own.get("") or dtype_name(jnp.dtype(model.config.dtype if dtype is None else dtype))
     table = [
-        (variable, [(tensor, stored.get(tensor.name, _usual_dtype(variable, usual))) for tensor in parts])
+        (variable, [(tensor, own.get(tensor.name, _usual_dtype(variable, usual))) for tensor in parts])
         for variable, parts in checkpoint_table(model)
     ]
     specs = [TensorSpec(tensor.name, stored, tensor.shape) for _, parts in table for tensor, stored in parts]
@@ -269,7 +269,7 @@ def _stored_dtypes(table: Table, files: CheckpointFiles, config: GLMConfig) -> t
     found = {part.name: files.tensors[part.name].dtype for _, parts in table for part in parts}
     weights = Counter(found[part.name] for v, parts in table if not isinstance(v, Buffer) for part in parts)
     ((usual, _),) = weights.most_common(1)
-    base = () if usual == dtype_name(np.dtype(jnp.dtype(config.dtype))) else (("", usual),)
+    base = () if usual == dtype_name(jnp.dtype(config.dtype)) else (("", usual),)
     names = [(part.name, _usual_dtype(variable, usual)) for variable, parts in table for part in parts]
     return base + tuple((name, found[name]) for name, expected in names if found[name] != expected)
 
