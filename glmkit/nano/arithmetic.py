@@ -5,18 +5,19 @@ three-digit operands that `held_out` keeps for evaluation.
 """
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from random import Random
 
-__all__ = ["MAX_DIGITS", "Problem", "draw_operand", "draw_problem", "held_out", "wording"]
+from glmkit.nano.skills.arithmetic import operand
+from glmkit.nano.skills.working import difference_in_columns, sum_in_columns
+from glmkit.nano.task import of_split
+
+__all__ = ["MAX_DIGITS", "Problem", "draw_problem", "held_out", "wording"]
 
 MAX_DIGITS = 4
 """Operands have at most this many digits."""
 
 HELD_OUT_SHARE = 0.1
 """The share of three-digit operand pairs that training never sees."""
-
-ARROW = "→"
 
 
 @dataclass(frozen=True)
@@ -53,40 +54,11 @@ class Problem:
         opposite one negated.
         """
         if self.operator == "+":
-            return _work_out_sum(self.left, self.right)
+            return sum_in_columns(self.left, self.right)
         if self.left >= self.right:
-            return _work_out_difference(self.left, self.right)
-        opposite = _work_out_difference(self.right, self.left)
+            return difference_in_columns(self.left, self.right)
+        opposite = difference_in_columns(self.right, self.left)
         return f"{self.left}<{self.right}\n{opposite}\n{self.answer}"
-
-
-def _columns(left: int, right: int) -> tuple[str, str, list[tuple[int, int]]]:
-    """Both operands padded to one width, and their digit pairs from the right."""
-    width = max(len(str(left)), len(str(right)))
-    top, bottom = str(left).zfill(width), str(right).zfill(width)
-    return top, bottom, [(int(t), int(b)) for t, b in zip(reversed(top), reversed(bottom), strict=True)]
-
-
-def _work_out_sum(left: int, right: int) -> str:
-    top, bottom, columns = _columns(left, right)
-    lines, carry, result = [f"{top}+{bottom}"], 0, ""
-    for place, (t, b) in enumerate(columns, start=1):
-        total = t + b + carry
-        result = (str(total) if place == len(columns) else str(total % 10)) + result
-        lines.append(f"{t}+{b}{'+1' * carry}={total}{ARROW}{result}")
-        carry = total // 10
-    return "\n".join(lines)
-
-
-def _work_out_difference(left: int, right: int) -> str:
-    top, bottom, columns = _columns(left, right)
-    lines, borrow, result = [f"{top}-{bottom}"], 0, ""
-    for t, b in columns:
-        repaid, borrow = borrow, int(t - b - borrow < 0)
-        digit = 10 * borrow + t - b - repaid
-        result = f"{digit}{result}"
-        lines.append(f"{10 * borrow + t}-{b}{'-1' * repaid}={digit}{ARROW}{result}")
-    return "\n".join(lines)
 
 
 def held_out(left: int, right: int) -> bool:
@@ -96,24 +68,13 @@ def held_out(left: int, right: int) -> bool:
     of three-digit numbers are ever held out: there are too few shorter ones to spare any.
     """
     low, high = sorted((left, right))
-    if low < 100 or high > 999:
-        return False
-    digest = blake2b(f"{low},{high}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**32
-
-
-def draw_operand(rng: Random, digits: int) -> int:
-    """A number of exactly `digits` digits (0 counts as one); one in eight is made of zeros and nines."""
-    if rng.random() < 1 / 8:
-        head = rng.choice("123456789") if digits > 1 else rng.choice("0123456789")
-        return int(head + "".join(rng.choice("09") for _ in range(digits - 1)))
-    return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
+    return low >= 100 and high <= 999 and of_split(f"{low},{high}", "held_out", HELD_OUT_SHARE)
 
 
 def draw_problem(rng: Random, digits: tuple[int, int]) -> Problem:
     """A problem whose operands have this many digits, never a held-out pair; one in three is a difference."""
     while True:
-        left, right = (draw_operand(rng, n) for n in digits)
+        left, right = (operand(rng, n) for n in digits)
         if not held_out(left, right):
             break
     if rng.random() < 2 / 3:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from glmkit.nano.arithmetic import MAX_DIGITS, Problem, draw_operand, draw_problem, held_out, wording
+from glmkit.nano.arithmetic import MAX_DIGITS, Problem, draw_problem, held_out, wording
+from glmkit.nano.skills.arithmetic import operand
 from glmkit.nano.smalltalk import Line, decline, small_talk
 from glmkit.text.template import render
 
@@ -132,7 +133,7 @@ def _follow_up(rng: Random) -> tuple[list[Message], str]:
     """A second question about the first one's answer."""
     while True:
         first = draw_problem(rng, (rng.randint(1, 3), rng.randint(1, 3)))
-        second = Problem(first.answer, rng.choice("+-"), draw_operand(rng, rng.randint(1, 3)))
+        second = Problem(first.answer, rng.choice("+-"), operand(rng, rng.randint(1, 3)))
         if second.left >= second.right and not held_out(second.left, second.right):
             break
     thinking = rng.choice(("enabled", "enabled", "disabled"))

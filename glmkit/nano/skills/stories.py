@@ -5,17 +5,12 @@ from random import Random
 from types import MappingProxyType
 
 from glmkit.nano.skills.arithmetic import drawn_until, of_expression_split
+from glmkit.nano.skills.lexicon import NAMES, pick_several
 from glmkit.nano.skills.working import Expression
-from glmkit.nano.task import Split, Task, assistant, of_split, pick, user
+from glmkit.nano.task import Split, Task, assistant, pick, user
 
-__all__ = ["NAMES", "SKILLS"]
+__all__ = ["SKILLS"]
 
-NAMES = (
-    "Tom", "Mia", "Sam", "Ana", "Ben", "Lin", "Max", "Eva", "Ali", "Zoe", "Leo", "Ivy", "Omar", "Nina", "Paul", "Rosa",
-    "Kai", "Lena", "Hugo", "Maya", "Finn", "Sara", "Otto", "Yuki", "Noah", "Emma", "Liam", "Wei", "Raj", "Tara", "Jack",
-    "Lucy", "Ivan", "Olga", "Carl", "Dina", "Amir", "Elsa", "Luis", "Mona", "Nick", "Vera", "Tim", "Gina", "Adam",
-    "Joy",
-)  # fmt: skip
 THINGS = (
     "apples", "books", "coins", "cards", "pens", "cakes", "stones", "eggs", "stamps", "shells", "balls", "cups", "keys",
     "plants", "hats", "boxes", "roses", "tickets", "candles", "toys", "fish", "chairs", "oranges", "bottles", "songs",
@@ -56,7 +51,7 @@ def word_problem(rng: Random, split: Split) -> Task:
     values, expression = drawn_until(
         lambda: _drawn(rng, STORIES[story]), lambda drawn: _is_told(drawn[1]) and of_expression_split(drawn[1], split)
     )
-    first, second = rng.sample([name for name in NAMES if of_split(name, split)], 2)
+    first, second = pick_several(rng, NAMES, split, 2)
     things = pick(rng, THINGS, split)
     mode = rng.choice(("enabled", "enabled", "enabled", "forced", "disabled"))
     question = user(story.format(n=first, m=second, t=things, **values))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Self
 
-__all__ = ["Expression", "Problem", "worked_out"]
+__all__ = ["Expression", "Problem", "difference_in_columns", "sum_in_columns", "worked_out"]
 
 ARROW = "→"
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2}
@@ -70,7 +70,7 @@ def worked_out(problem: Problem) -> str:
     if problem.operator == "*":
         return "\n".join(_digit_product(part) if part.operator == "*" else worked_out(part) for part in problem.parts)
     if problem.operator == "+":
-        return _sum(problem.left, problem.right)
+        return sum_in_columns(problem.left, problem.right)
     if problem.left >= problem.right:
         return _difference(problem.left, problem.right)
     return f"{problem.left}<{problem.right}\n{_difference(problem.right, problem.left)}\n{problem.answer}"
@@ -83,7 +83,8 @@ def _columns(left: int, right: int) -> tuple[str, str, list[tuple[int, int]]]:
     return top, bottom, [(int(t), int(b)) for t, b in zip(reversed(top), reversed(bottom), strict=True)]
 
 
-def _sum(left: int, right: int) -> str:
+def sum_in_columns(left: int, right: int) -> str:
+    """The operands padded to one width, then a line per column from the right."""
     top, bottom, columns = _columns(left, right)
     lines, carry, result = [f"{top}+{bottom}"], 0, ""
     for place, (t, b) in enumerate(columns, start=1):
@@ -94,8 +95,8 @@ def _sum(left: int, right: int) -> str:
     return "\n".join(lines)
 
 
-def _difference(left: int, right: int) -> str:
-    """Leading zeros stay in the columns; where there are any, a last line drops them."""
+def difference_in_columns(left: int, right: int) -> str:
+    """As `sum_in_columns`, for what is not negative. Leading zeros stay."""
     top, bottom, columns = _columns(left, right)
     lines, borrow, result = [f"{top}-{bottom}"], 0, ""
     for t, b in columns:
@@ -103,7 +104,13 @@ def _difference(left: int, right: int) -> str:
         digit = 10 * borrow + t - b - repaid
         result = f"{digit}{result}"
         lines.append(f"{10 * borrow + t}-{b}{'-1' * repaid}={digit}{ARROW}{result}")
-    return "\n".join(lines if result == str(left - right) else [*lines, str(left - right)])
+    return "\n".join(lines)
+
+
+def _difference(left: int, right: int) -> str:
+    """In columns; where these leave leading zeros, a last line drops them."""
+    lines, exact = difference_in_columns(left, right), str(left - right)
+    return lines if lines.endswith(f"{ARROW}{exact}") else f"{lines}\n{exact}"
 
 
 def _digit_product(problem: Problem) -> str:
