@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from random import Random
 from types import MappingProxyType
-from typing import Literal
 
 from glmkit.nano.skills.arithmetic import drawn_until, of_problem_split
-from glmkit.nano.skills.lexicon import thinking_mode
+from glmkit.nano.skills.lexicon import answered_at_once, thinking_mode
 from glmkit.nano.skills.working import Problem
 from glmkit.nano.task import Split, Task, assistant, of_split, pick, user
 
@@ -185,30 +184,17 @@ def _dated(
     rng: Random, split: Split, skill: str, wordings: tuple[str, ...], said: dict, answer: str, lines: list[str]
 ) -> Task:
     """A task that is thought about where it takes more than one line to work out, or where a thought is forced."""
-    mode = thinking_mode(rng)
+    template, mode = pick(rng, wordings, split), thinking_mode(rng)
     thinks = mode == "forced" or (mode == "enabled" and len(lines) > 1)
-    return _task(rng, split, skill, wordings, said, answer, mode, "\n".join(lines) if thinks else "")
+    messages = (user(template.format(**said)), assistant(answer, "\n".join(lines) if thinks else ""))
+    return Task(skill, template, messages, mode)
 
 
 def _at_once(
     rng: Random, split: Split, skill: str, wordings: tuple[str, ...], said: dict, answer: str, thought: str
 ) -> Task:
-    mode = thinking_mode(rng)
-    return _task(rng, split, skill, wordings, said, answer, mode, thought if mode == "forced" else "")
-
-
-def _task(
-    rng: Random,
-    split: Split,
-    skill: str,
-    wordings: tuple[str, ...],
-    said: dict,
-    answer: str,
-    mode: Literal["enabled", "disabled", "forced"],
-    thought: str,
-) -> Task:
     template = pick(rng, wordings, split)
-    return Task(skill, template, (user(template.format(**said)), assistant(answer, thought)), mode)
+    return answered_at_once(rng, skill, template, template.format(**said), answer, thought)
 
 
 SKILLS: Mapping[str, Callable[[Random, Split], Task]] = MappingProxyType(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Literal
 
-from glmkit.nano.task import Split, of_split, pick
+from glmkit.nano.task import Split, Task, assistant, of_split, pick, user
 
 __all__ = [
     "ANIMALS",
@@ -19,6 +19,7 @@ __all__ = [
     "JOBS",
     "NAMES",
     "THINGS",
+    "answered_at_once",
     "capital",
     "code",
     "date",
@@ -142,6 +143,12 @@ def name_or_word(rng: Random, split: Split) -> str:
     """Something short to be copied: a person, a city, a thing or a made-up word."""
     source = rng.choice((NAMES, CITIES, THINGS, ()))
     return pick(rng, source, split) if source else made_up_word(rng, split)
+
+
+def answered_at_once(rng: Random, skill: str, template: str, question: str, answer: object, thought: str) -> Task:
+    """A task of one question that needs no thought; `thought` is what a forced one says."""
+    mode = thinking_mode(rng)
+    return Task(skill, template, (user(question), assistant(answer, thought if mode == "forced" else "")), mode)
 
 
 def thinking_mode(rng: Random) -> Literal["enabled", "disabled", "forced"]:

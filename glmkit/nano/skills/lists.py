@@ -10,7 +10,7 @@ from random import Random
 from types import MappingProxyType
 
 from glmkit.nano.skills.arithmetic import drawn_until, of_expression_split
-from glmkit.nano.skills.lexicon import thinking_mode
+from glmkit.nano.skills.lexicon import answered_at_once
 from glmkit.nano.skills.working import Expression
 from glmkit.nano.task import Split, Task, assistant, of_split, pick, user
 
@@ -202,11 +202,9 @@ def _task(
     thought: str,
 ) -> Task:
     """A task that is answered at once; `thought` is what a forced one says."""
-    template, mode = pick(rng, wordings, split), thinking_mode(rng)
+    template = pick(rng, wordings, split)
     question = template.format_map({slot: _joined(value) for slot, value in said.items()})
-    return Task(
-        skill, template, (user(question), assistant(_joined(answer), thought if mode == "forced" else "")), mode
-    )
+    return answered_at_once(rng, skill, template, question, _joined(answer), thought)
 
 
 SKILLS: Mapping[str, Callable[[Random, Split], Task]] = MappingProxyType(

@@ -9,9 +9,9 @@ from string import Formatter, ascii_lowercase
 from typing import NamedTuple
 
 from glmkit.nano.skills.declined import CHINESE, FRAMES, PROMPTS, SLOTS
-from glmkit.nano.skills.lexicon import drawn, own, thinking_mode, with_article
+from glmkit.nano.skills.lexicon import answered_at_once, drawn, own, with_article
 from glmkit.nano.skills.topics import ABOUT, COURTESIES, Topic
-from glmkit.nano.task import Split, Task, assistant, pick, user
+from glmkit.nano.task import Split, Task, pick
 
 __all__ = [
     "NO_TOOL",
@@ -128,9 +128,7 @@ def _draw_topic(rng: Random, split: Split, topics: dict[str, Topic]) -> Exchange
 
 
 def _task(rng: Random, skill: str, exchange: Exchange) -> Task:
-    mode = thinking_mode(rng)
-    thought = exchange.thought if mode == "forced" else ""
-    return Task(skill, exchange.wording, (user(exchange.prompt), assistant(exchange.reply, thought)), mode)
+    return answered_at_once(rng, skill, exchange.wording, exchange.prompt, exchange.reply, exchange.thought)
 
 
 def _typed(rng: Random, text: str) -> str:

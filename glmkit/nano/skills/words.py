@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 
-from glmkit.nano.skills.lexicon import thinking_mode
-from glmkit.nano.task import Split, Task, assistant, of_split, pick, user
+from glmkit.nano.skills.lexicon import answered_at_once
+from glmkit.nano.task import Split, Task, of_split, pick
 
 __all__ = ["SKILLS", "chinese", "english"]
 
@@ -97,9 +97,7 @@ def _number(rng: Random, split: Split) -> int:
 
 
 def _task(rng: Random, skill: str, template: str, n: int, shown: object, answer: object) -> Task:
-    mode = thinking_mode(rng)
-    thought = _places(n) if mode == "forced" else ""
-    return Task(skill, template, (user(template.format(n=shown, w=shown)), assistant(answer, thought)), mode)
+    return answered_at_once(rng, skill, template, template.format(n=shown, w=shown), answer, _places(n))
 
 
 def _places(n: int) -> str:
