@@ -8,6 +8,7 @@ from typing import Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, DTypeLike, Int
 
@@ -60,7 +61,8 @@ class KVCache:
 
         by_row = NamedSharding(mesh, partition_spec(("batch",)))
         length = jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row)
-        return _zeros(cls(tuple(layer(count) for count in layer_counts), length))
+        abstract = cls(tuple(layer(count) for count in layer_counts), length)
+        return _zeros(abstract, on_host=mesh.devices.flat[0].platform == "cpu")
 
     @property
     def capacity(self) -> int:
@@ -76,8 +78,13 @@ class KVCache:
         return dataclasses.replace(self, length=jnp.zeros_like(self.length))
 
 
-def _zeros(abstract: KVCache) -> KVCache:
-    """The arrays of these shapes and shardings, allocated by one program."""
+def _zeros(abstract: KVCache, on_host: bool) -> KVCache:
+    """The arrays of these shapes and shardings: the host's, where a program would take longer to make than to run, or
+    made by one program on the devices, where there is memory to fill that the host need not have."""
+    if on_host:
+        return jax.tree.map(
+            lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding, may_alias=False), abstract
+        )
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     return jax.jit(
         lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract), out_shardings=shardings

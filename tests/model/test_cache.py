@@ -1,0 +1,23 @@
+"""The cache's memory: every way to allocate it gives the same arrays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+import glmkit as gk
+from glmkit.model.cache import KVCache, LayerCache, _zeros
+
+
+def test_zeros_of_the_host_are_those_of_a_program():
+    sharding = NamedSharding(gk.mesh(), PartitionSpec())
+    one = jax.ShapeDtypeStruct((2, 1, 128, 4), jnp.bfloat16, sharding=sharding)
+    abstract = KVCache((LayerCache(one, one),) * 2, jax.ShapeDtypeStruct((2,), jnp.int32, sharding=sharding))
+
+    by_host, by_program = _zeros(abstract, on_host=True), _zeros(abstract, on_host=False)
+
+    for host, program, asked in zip(*map(jax.tree.leaves, (by_host, by_program, abstract)), strict=True):
+        assert host.dtype == program.dtype == asked.dtype
+        assert host.sharding == program.sharding == asked.sharding
+        np.testing.assert_array_equal(host, program)
+    assert len({leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(by_host)}) == 5  # steps consume each
