@@ -3,8 +3,9 @@
 import gc
 import os
 import secrets
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -203,8 +204,8 @@ class LM:
         self._model = self._engine = None
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
 
-    def __del__(self) -> None:
-        if getattr(self, "_model", None) is not None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_model", None) is not None and not ending():
             self.close()
 
     def __enter__(self) -> Self:

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from glmkit.model.adapter import Adapted, apply_product
+from glmkit.model.dispatch import PairOrder, combine, dispatch
 from glmkit.model.layers import MLP
 from glmkit.model.ops.grouped_matmul import grouped_matmul
 from glmkit.model.params import Init, is_variable, weight
@@ -141,34 +142,22 @@ def apply_experts(
     Sorts the (token, expert) pairs by expert with those of other devices last, takes grouped products, weighs and
     sums. No pair is dropped, whatever the load.
     """
-    experts, embed, _, width = gate_up.shape
-    tokens, top_k = routes.ids.shape
+    experts, _, _, width = gate_up.shape
     first = jax.lax.axis_index("expert") * experts
-    local_id = (routes.ids - first).reshape(-1)
-    mine = (local_id >= 0) & (local_id < experts)
-    order = jnp.argsort(jnp.where(mine, local_id, experts), stable=True)
-    sizes = jnp.zeros(experts, jnp.int32).at[local_id].add(mine.astype(jnp.int32), mode="drop")
+    local_ids = routes.ids - first
+    mine = (local_ids >= 0) & (local_ids < experts)
+    local_ids = jnp.where(mine, local_ids, experts)
+    order = PairOrder.by(local_ids, experts + 1)
+    sizes = jnp.zeros(experts, jnp.int32).at[local_ids.reshape(-1)].add(1, mode="drop")
 
     def product(x: Float[Array, "M K"], w: Float[Array, "E K *Out"]) -> Float[Array, "M N"]:
         return grouped_matmul(x, w.reshape(experts, x.shape[1], -1), sizes)
 
-    pairs = permute(jnp.repeat(x, top_k, axis=0), order)
-    gated = apply_product(product, pairs, gate_up)
+    gated = apply_product(product, dispatch(x, order), gate_up)
     hidden = jax.nn.silu(gated[:, :width]) * gated[:, width:]
-    outputs = permute(apply_product(product, hidden, down), jnp.argsort(order))
-    weights = jnp.where(mine.reshape(tokens, top_k), routes.weights, 0)
-    return jnp.einsum("nkd,nk->nd", outputs.reshape(tokens, top_k, embed).astype(weights.dtype), weights)
+    return combine(apply_product(product, hidden, down), jnp.where(mine, routes.weights, 0), order)
 
 
 def _varying(x: Array, spec: PartitionSpec) -> Array:
     """A weight with the type of one that differs on every device, where its `spec` leaves it the same on some."""
     return jax.lax.pcast(x, tuple(axis for axis in ("data", *_SUM_OVER) if axis not in spec), to="varying")
-
-
-@jax.custom_vjp
-def permute(x: Float[Array, "M D"], order: Int[Array, " M"]) -> Float[Array, "M D"]:
-    """Rows of `x` in `order`, a permutation. Its derivative is the inverse gather, where indexing would scatter."""
-    return x[order]
-
-
-permute.defvjp(lambda x, order: (x[order], order), lambda order, dy: (dy[jnp.argsort(order)], None))

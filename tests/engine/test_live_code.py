@@ -82,7 +82,7 @@ def test_it_is_the_same_in_every_process():
 
 def test_a_function_of_glmkit_in_another_place_changes_it(monkeypatch):
     before = live_code_digest(PACKAGES)
-    monkeypatch.setattr(moe, "permute", moe.apply_experts)
+    monkeypatch.setattr(moe, "dispatch", moe.apply_experts)
     assert live_code_digest(PACKAGES) != before
 
 
@@ -104,7 +104,7 @@ def test_what_a_partial_holds_counts(monkeypatch):
 @pytest.mark.parametrize(
     "stand_in", [lambda x: x, functools.partial(lambda a, x: x, 3), mock.Mock(), jax.jit(lambda x: x)]
 )
-@pytest.mark.parametrize("place", [(moe, "permute"), (jax.nn, "silu"), (jax.lax, "top_k")])
+@pytest.mark.parametrize("place", [(moe, "dispatch"), (jax.nn, "silu"), (jax.lax, "top_k")])
 def test_a_stand_in_is_named_in_glmkit_and_in_what_it_uses_of_jax(place, stand_in, monkeypatch):
     live_code_digest(PACKAGES)
     monkeypatch.setattr(*place, stand_in)
@@ -118,8 +118,8 @@ def test_what_a_closure_holds_counts(monkeypatch):
 
 
 def test_code_from_elsewhere_is_named(monkeypatch):
-    monkeypatch.setattr(moe, "permute", test_comments_and_places_do_not)
-    with pytest.raises(ForeignCode, match=r"glmkit\.model\.moe\.permute is .*test_comments_and_places_do_not"):
+    monkeypatch.setattr(moe, "dispatch", test_comments_and_places_do_not)
+    with pytest.raises(ForeignCode, match=r"glmkit\.model\.moe\.dispatch is .*test_comments_and_places_do_not"):
         live_code_digest(PACKAGES)
 
 

@@ -13,9 +13,7 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
 
 BLOCK = 256  # keys per step; a cache's capacity is a multiple of it
-_QUERIES = (
-    128  # tokens per block: a block's scores stay in the cache of a CPU core, and little above the diagonal is done
-)
+_QUERIES = 256  # tokens per block: few blocks, of which little lies above the diagonal
 
 
 def attention_blocked(

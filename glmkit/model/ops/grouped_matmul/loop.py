@@ -17,8 +17,11 @@ from glmkit.model.ops.vary import vary_like
 
 # Up to this many rows a group on average, reading a matrix once for each of its rows is the fastest.
 _FEW_ROWS = 4
-# Rows beyond which a larger block is no faster.
-_LARGEST_HALF = 256
+# Windows, in eighths of the rows of a fair group; where one holds many rows, padding costs more than compiling a loop.
+_FEW_SIZES, _MANY_SIZES = (4, 8, 12), (1, 3, 6, 8, 9, 12)
+_MANY_ROWS = 64
+# Rows of a fair group beyond which larger blocks are no faster.
+_LARGEST_FAIR = 512
 
 Carry = TypeVar("Carry")
 
@@ -95,13 +98,14 @@ class _Block(NamedTuple):
 
 
 def _block_sizes(rows: int, groups: int) -> tuple[int, ...]:
-    """A half, one and one and a half times the rows of a fair group.
+    """Sizes of windows around the rows of a fair group.
 
-    A product costs as much as 50 rows before its rows count (the matrix is copied and packed), so most groups should
-    be one block. Three sizes are the compromise with padding, and with compiling one loop for each.
+    A product costs as much as 25 rows before its rows count (the matrix is copied and packed), so most groups should
+    be one block. The sizes are the compromise with padding, and with compiling one loop for each.
     """
-    half = min(max(1, rows // (2 * groups)), _LARGEST_HALF)
-    return tuple(sorted({min(rows, half * n) for n in (1, 2, 3)}))
+    fair = min(rows // groups, _LARGEST_FAIR)
+    eighths = _MANY_SIZES if fair >= _MANY_ROWS else _FEW_SIZES
+    return tuple(sorted({min(rows, max(1, fair * n // 8)) for n in eighths}))
 
 
 def _fold_blocks(group_sizes: Array, rows: int, step: Callable[[_Block, Carry], Carry], carry: Carry) -> Carry:
