@@ -1,8 +1,9 @@
 """`glmkit bench`: speed of decoding, prefill and training steps, alone or beside transformers in the same run.
 
-Each figure is the median over rounds in which the contenders take turns, because machines are noisy. A way of
-transformers' that takes ten times as long as its fastest is measured once, not in every round. Training is AdamW in
-float32 with gradients clipped; its memory is the largest ever resident in a process of its own that takes two steps.
+Each figure is the median over rounds in which the contenders take turns, because machines are noisy; between rounds is
+a pause, because threads look out for more work for a while after their last. A way of transformers' that takes ten
+times as long as its fastest is measured once, not in every round. Training is AdamW in float32 with gradients clipped;
+its memory is the largest ever resident in a process of its own that takes two steps.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from glmkit.checks import check_integer
 from glmkit.config import GLMConfig
 
 Round = Callable[[], float]  # runs once and returns tokens per second
-ROUNDS = 5
+ROUNDS = 11
+_PAUSE = 0.3  # seconds
 _HOPELESS = 10  # times slower than the fastest
 
 
@@ -73,6 +75,7 @@ def _measure(contenders: dict[str, Round]) -> dict[str, float]:
     speeds: dict[str, list[float]] = {name: [] for name in hopeful}
     for _ in range(ROUNDS):
         for name in hopeful:
+            time.sleep(_PAUSE)
             speeds[name].append(contenders[name]())
     return {name: statistics.median(speeds[name]) if name in speeds else first[name] for name in contenders}
 
