@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -71,11 +71,11 @@ class Programs:
         return {name: self._ready[name, configuration] for name in calls}
 
     def _made(self, calls: Mapping[Hashable, Arguments], configuration: str) -> dict[Hashable, jax.stages.Compiled]:
-        """Programs from the disk where they are kept; the others are traced one by one and compiled side by side."""
+        """Programs from the disk where they are kept; the others are traced one by one, while those before compile."""
         folder, code = program_cache_dir(), self._code()
         _TRACES.are_of(code)
         if folder is None or code is None or jax.process_count() > 1:
-            return _in_parallel({name: self._function.lower(*call).compile for name, call in calls.items()})
+            return _in_parallel((name, self._function.lower(*call).compile) for name, call in calls.items())
         made_from = (_machine(self._mesh), configuration, code, self._computes)
         paths = {name: folder / _digest(*made_from, _types(call)) for name, call in calls.items()}
         programs = {name: program for name, path in paths.items() if (program := _LOADED.get(path)) is not None}
@@ -86,16 +86,14 @@ class Programs:
         }
         devices = list(self._mesh.devices.flat)
         programs |= _in_parallel(
-            {name: partial(deserialize_and_load, *kept[name], execution_devices=devices) for name in kept}
+            (name, partial(deserialize_and_load, *kept[name], execution_devices=devices)) for name in kept
         )
         if len(programs) < len(calls):
             with _without_jax_cache():
                 programs |= _in_parallel(
-                    {
-                        name: partial(_compile_and_keep, self._function.lower(*call), paths[name])
-                        for name, call in calls.items()
-                        if name not in programs
-                    }
+                    (name, partial(_compile_and_keep, self._function.lower(*call), paths[name]))
+                    for name, call in calls.items()
+                    if name not in programs
                 )
         for name, program in programs.items():
             _LOADED.put(paths[name], program)
@@ -146,10 +144,12 @@ class _Loaded:
 _LOADED = _Loaded()
 
 
-def _in_parallel(makers: Mapping[Hashable, Callable[[], jax.stages.Compiled]]) -> dict[Hashable, jax.stages.Compiled]:
-    """What each of them makes. XLA reads and compiles without holding Python's lock."""
-    with ThreadPoolExecutor(max(1, len(makers))) as pool:
-        jobs = {name: pool.submit(maker) for name, maker in makers.items()}
+def _in_parallel(
+    makers: Iterable[tuple[Hashable, Callable[[], jax.stages.Compiled]]],
+) -> dict[Hashable, jax.stages.Compiled]:
+    """What each of them makes, begun as they come. XLA reads and compiles without holding Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        jobs = {name: pool.submit(maker) for name, maker in makers}
     return {name: job.result() for name, job in jobs.items()}
 
 
