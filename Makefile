@@ -34,7 +34,7 @@ demo: $(VENV)/.installed-base
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --nbmake tests notebooks
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --nbmake tests notebooks
 
 test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser

@@ -14,9 +14,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from hypothesis import settings
 
-# Programs are kept from test to test, and not beyond.
-os.environ["GLMKIT_CACHE"] = tempfile.mkdtemp(prefix="glmkit-tests-")
-atexit.register(shutil.rmtree, os.environ["GLMKIT_CACHE"], ignore_errors=True)
+# Programs are kept from test to test and for all worker processes, and not beyond.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["GLMKIT_CACHE"] = tempfile.mkdtemp(prefix="glmkit-tests-")
+    atexit.register(shutil.rmtree, os.environ["GLMKIT_CACHE"], ignore_errors=True)
 
 # No deadline: the first example of a property may compile a program.
 settings.register_profile("glmkit", deadline=None, derandomize="CI" in os.environ)

@@ -112,7 +112,7 @@ def test_training_and_evaluation_share_no_wording_and_no_list(skill):
     assert draw(skill, n=20) == draw(skill, n=20)
 
 
-@pytest.mark.parametrize("skill", set(SKILLS) - {"sum_list"})
+@pytest.mark.parametrize("skill", sorted(SKILLS.keys() - {"sum_list"}))
 def test_lists_are_answered_at_once_unless_a_thought_is_forced(skill):
     for task in draw(skill):
         assert ("reasoning_content" in task.messages[1]) == (task.thinking == "forced")
