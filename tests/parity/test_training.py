@@ -43,7 +43,7 @@ def step_of_glmkit(folder: Path, tokens: np.ndarray, out: Path) -> dict[str, tor
     optimizer = adamw(RATE, weight_decay=DECAY, b1=BETAS[0], b2=BETAS[1], eps=EPSILON)
     state = TrainState.start(load_hf(folder, dtype=jnp.float32), optimizer)
     batch = Batch(tokens[None], np.ones((1, *tokens.shape), bool), np.zeros((1, *tokens.shape), np.int32))
-    state, _ = compiled_step(Objective(mtp_weight=0.0, bias_rate=0.0), optimizer)(state, batch)
+    state, _ = compiled_step(Objective(mtp_weight=0.0, bias_rate=0.0, balance_weight=0.0), optimizer)(state, batch)
     save_hf(state.model, out)
     return tensors(out)
 
