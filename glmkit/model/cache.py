@@ -9,7 +9,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jaxtyping import Array, DTypeLike, Int
 
 from glmkit.config import GLMConfig
@@ -37,16 +37,16 @@ class KVCache:
     length: jax.Array  # [B], int32
 
     @classmethod
-    def empty(
+    def abstract(
         cls,
         config: GLMConfig,
         layer_counts: tuple[int | None, ...],
         rows: int,
         capacity: int,
         dtype: DTypeLike,
-        mesh: Mesh,
+        mesh: Mesh | AbstractMesh,
     ) -> Self:
-        """A cache for `rows` sequences of up to `capacity` tokens, laid out on `mesh`.
+        """The shapes and shardings of a cache for `rows` sequences of up to `capacity` tokens, laid out on `mesh`.
 
         `layer_counts` is `GLM.layer_counts`: the depth of each stack, None for a block held by itself.
         """
@@ -61,8 +61,11 @@ class KVCache:
 
         by_row = NamedSharding(mesh, partition_spec(("batch",)))
         length = jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row)
-        abstract = cls(tuple(layer(count) for count in layer_counts), length)
-        return _zeros(abstract, on_host=mesh.devices.flat[0].platform == "cpu")
+        return cls(tuple(layer(count) for count in layer_counts), length)
+
+    def allocated(self) -> Self:
+        """An empty cache of these shapes and shardings."""
+        return _zeros(self, on_host=jax.default_backend() == "cpu")
 
     @property
     def capacity(self) -> int:

@@ -186,7 +186,8 @@ class GLM(nnx.Module):
     def empty_cache(self, rows: int, capacity: int) -> KVCache:
         """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh."""
         embed = self.embed[...]
-        return KVCache.empty(self.config, self.layer_counts, rows, capacity, embed.dtype, embed.sharding.mesh)
+        mesh = embed.sharding.mesh
+        return KVCache.abstract(self.config, self.layer_counts, rows, capacity, embed.dtype, mesh).allocated()
 
     @property
     def num_parameters(self) -> int:

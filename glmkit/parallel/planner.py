@@ -45,7 +45,7 @@ def cache_bytes_per_device(
     mesh = mesh or _mesh_of(model)
     rows = mesh.shape["data"] if rows is None else rows
     dtype = model.embed.get_value().dtype
-    one_layer = jax.eval_shape(lambda: KVCache.empty(model.config, (None,), rows, max_len, dtype, mesh)).layers
+    one_layer = KVCache.abstract(model.config, (None,), rows, max_len, dtype, mesh).layers
     spec = partition_spec(LAYER_AXES)
     return len(model.layer_numbers) * sum(_shard_bytes(array, mesh, spec) for array in jax.tree.leaves(one_layer))
 
