@@ -1,7 +1,7 @@
 """`glmkit bench`: speed of decoding, prefill and training steps, alone or beside transformers in the same run.
 
-Each figure is the median over rounds in which the contenders take turns, because machines are noisy; between rounds is
-a pause, because threads look out for more work for a while after their last. A way of transformers' that takes ten
+Each figure is the median over rounds in which the contenders take turns, because machines are noisy; between them
+is a pause, because threads look out for more work for a while after their last. A way of transformers' that takes ten
 times as long as its fastest is measured once, not in every round. Training is AdamW in float32 with gradients clipped;
 its memory is the largest ever resident in a process of its own that takes two steps.
 """
@@ -75,7 +75,8 @@ def _measure(contenders: dict[str, Round]) -> dict[str, float]:
     speeds: dict[str, list[float]] = {name: [] for name in hopeful}
     for _ in range(ROUNDS):
         for name in hopeful:
-            time.sleep(_PAUSE)
+            if len(hopeful) > 1:
+                time.sleep(_PAUSE)
             speeds[name].append(contenders[name]())
     return {name: statistics.median(speeds[name]) if name in speeds else first[name] for name in contenders}
 

@@ -205,6 +205,7 @@ class LM:
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        # A default, because at the interpreter's end this module's names may be gone, which `close` needs too.
         if getattr(self, "_model", None) is not None and not ending():
             self.close()
 

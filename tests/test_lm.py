@@ -167,6 +167,13 @@ def test_a_load_cell_run_again_leaves_memory_where_it_was():
     assert last - first < 20_000_000, lines
 
 
+def test_a_model_alive_at_the_end_goes_without_a_word():
+    # What a module of the library holds goes after glmkit's own modules have lost their names.
+    program = 'import json, glmkit as gk; json.kept = gk.load("nano")'
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Exception ignored" not in done.stderr
+
+
 def test_what_says_what_a_model_is_goes_along_when_it_is_saved(lm, tmp_path):
     lm.save(tmp_path / "in", card=b"# A card\n")
     (tmp_path / "in/LICENSE").write_text("MIT")

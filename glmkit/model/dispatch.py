@@ -1,7 +1,7 @@
 """Rows to their experts and back: pairs of a token and one of its experts, sorted by expert.
 
-The derivatives are written out. A gather's own is a scatter, which is slow on every device; that of a permutation is
-the gather the other way round.
+The derivatives are written out: a gather's own is a scatter, where that of a permutation is the gather the other way
+round.
 """
 
 from typing import NamedTuple, Self
@@ -27,7 +27,7 @@ class PairOrder(NamedTuple):
         if count * size > jnp.iinfo(jnp.int32).max:
             raise ValueError(f"{size} pairs of tokens and experts in one pass are too many; take fewer tokens")
         index = jnp.arange(size, dtype=jnp.int32)
-        # One integer a pair, several times faster to sort than keys which carry their pairs.
+        # One integer a pair: integers alone sort faster than keys which carry their pairs.
         pairs = jnp.sort(keys.reshape(-1).astype(jnp.int32) * size + index) % size
         places = jnp.zeros_like(pairs).at[pairs].set(index, unique_indices=True)
         return cls(pairs, places.reshape(keys.shape))

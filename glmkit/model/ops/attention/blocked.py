@@ -13,7 +13,7 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
 
 BLOCK = 256  # keys per step; a cache's capacity is a multiple of it
-_QUERIES = 256  # tokens per block: few blocks, of which little lies above the diagonal
+_QUERIES = 256  # tokens per block: few blocks, of which little is done above the diagonal
 
 
 def attention_blocked(

@@ -103,9 +103,9 @@ def _block_sizes(rows: int, groups: int) -> tuple[int, ...]:
     A product costs as much as 25 rows before its rows count (the matrix is copied and packed), so most groups should
     be one block. The sizes are the compromise with padding, and with compiling one loop for each.
     """
-    fair = min(rows // groups, _LARGEST_FAIR)
+    fair = min(max(2, rows // groups), _LARGEST_FAIR)
     eighths = _MANY_SIZES if fair >= _MANY_ROWS else _FEW_SIZES
-    return tuple(sorted({min(rows, max(1, fair * n // 8)) for n in eighths}))
+    return tuple(sorted({min(rows, fair * n // 8) for n in eighths}))
 
 
 def _fold_blocks(group_sizes: Array, rows: int, step: Callable[[_Block, Carry], Carry], carry: Carry) -> Carry:
