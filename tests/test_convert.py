@@ -1,6 +1,9 @@
 """`glmkit convert`: there and back to the same bytes, the files beside included, and errors in one line."""
 
 import json
+import re
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -119,3 +122,19 @@ def test_another_format_is_refused_by_name(tmp_path, capsys):
     (tmp_path / "glm.gguf").write_bytes(b"GGUF")
     assert convert(tmp_path / "glm.gguf", tmp_path / "out", "--to", "hf") == 1
     assert "glm.gguf is a GGUF file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["hf", "orbax"])
+def test_a_disk_that_fills_is_one_line_and_leaves_nothing(layout, tmp_path):
+    """Stood in for by a limit on the size of files, of 8 KiB, which raises the same errors as a full disk."""
+    write_checkpoint(tmp_path / "source", CASES["air"])
+    script = f"ulimit -f 8; {sys.executable} -m glmkit convert source out --to {layout}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["reading source", "writing out"]
+    assert len(lines) == 3
+    assert re.match(r"glmkit: error: .*out was not written.*nothing is left behind", lines[2])
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -10,12 +10,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from glmkit.checks import is_integer, is_number, parse_json
+from glmkit.checks import is_integer, parse_json
 from glmkit.errors import CheckpointError
+from glmkit.hf_config import is_int, is_number
 
 CONFIG_FILE = "adapter_config.json"
 # Keys that are read, say nothing about what an adapter computes, or name what an error would be raised for anyway.
@@ -81,15 +82,26 @@ class AdapterConfig:
 
         Raises `CheckpointError` when there is none, and naming the key that makes it anything but plain LoRA.
         """
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+            raise CheckpointError(f"adapter is {folder!r}; expected the folder of an adapter as PEFT writes it")
         file = Path(folder) / CONFIG_FILE
         try:
-            hf = parse_json(file.read_bytes())
+            content = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise CheckpointError(f"{file} not found; expected the folder of an adapter as PEFT writes it") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{str(file)!r} cannot be read: {error}") from error
+        try:
+            hf = parse_json(content)
         except ValueError as error:
             raise CheckpointError(f"{file} is not valid JSON: {error}") from error
         if not isinstance(hf, dict):
             raise CheckpointError(f"{file} holds a {type(hf).__name__}; expected a JSON object")
+        if hf.get("peft_type") != "LORA":
+            raise CheckpointError(
+                f"{file}: peft_type is {hf.get('peft_type')!r}; expected 'LORA', the one glmkit reads"
+            )
+        _check_kinds(file, hf)
         _refuse_variants(file, hf)
         return cls(hf)
 
@@ -104,11 +116,13 @@ class AdapterConfig:
 
     def unmatched(self, modules: Collection[str]) -> list[str]:
         """What it names that none of the `modules` is."""
-        paths = [module for module in modules if not _routed(module)]
-        parameters = [module if _routed(module) else f"{module}.weight" for module in modules]
-        return [name for name in self._modules if not any(_ends_in_any(path, (name,)) for path in paths)] + [
-            name for name in self._parameters if not any(_ends_in_any(path, (name,)) for path in parameters)
-        ]
+        paths = [module for module in modules if not routed(module)]
+        parameters = [module if routed(module) else f"{module}.weight" for module in modules]
+        targets = self.hf.get("target_modules") or ()
+        unmatched = [name for name in self._parameters if not any(_matches(path, [name]) for path in parameters)]
+        if isinstance(targets, str):
+            return unmatched if any(_matches(path, targets) for path in paths) else [targets, *unmatched]
+        return [name for name in targets if not any(_matches(path, [name]) for path in paths)] + unmatched
 
     @property
     def _parameters(self) -> Collection[str]:
@@ -116,20 +130,25 @@ class AdapterConfig:
 
     @property
     def _modules(self) -> Collection[str]:
-        """The names of modules; none where the file holds an expression in their place."""
+        """The names of modules, or the one expression the file holds in their place."""
         modules = self.hf.get("target_modules") or ()
-        return () if isinstance(modules, str) else modules
+        return (modules,) if isinstance(modules, str) else modules
 
     def names(self, module: str) -> bool:
-        """Whether it names a module, or the parameter in it, in full or by the end of its path."""
-        if _routed(module):
-            return _ends_in_any(module, self._parameters)
-        return _ends_in_any(module, self._modules) or _ends_in_any(f"{module}.weight", self._parameters)
+        """Whether it names a module, or the parameter in it, as PEFT decides that.
 
-    @property
-    def selects_layers(self) -> bool:
-        """Whether what it names is adapted in some layers only."""
-        return any(self.hf.get(key) for key in ("exclude_modules", "layers_to_transform"))
+        Modules by an expression for their path or by its end, in all layers or some; parameters by the end alone.
+        """
+        if routed(module):
+            return _matches(module, self._parameters)
+        return self._names_module(module) or _matches(f"{module}.weight", self._parameters)
+
+    def _names_module(self, module: str) -> bool:
+        layers = self.hf.get("layers_to_transform")
+        layers = [layers] if is_integer(layers) else layers
+        targets, excluded = (self.hf.get(key) or () for key in ("target_modules", "exclude_modules"))
+        in_layers = not layers or int(module.split(".")[2]) in layers  # model.layers.N
+        return in_layers and _matches(module, targets) and not _matches(module, excluded)
 
     def update(self, module: str) -> Update:
         """The rank and scale for a module."""
@@ -144,14 +163,51 @@ class AdapterConfig:
         return self.hf[name]
 
 
+def _check_kinds(file: Path, hf: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` naming a key whose value is of another kind than PEFT writes there."""
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "r": (_is_rank, "a positive integer"),
+        "lora_alpha": (is_number, "a finite number"),
+        "rank_pattern": (_patterns(_is_rank), "an object of expressions and positive integers"),
+        "alpha_pattern": (_patterns(is_number), "an object of expressions and finite numbers"),
+        "target_modules": (lambda x: _is_names(x) or _is_expression(x), "an expression or a list of names"),
+        "exclude_modules": (lambda x: _is_names(x) or _is_expression(x), "an expression or a list of names"),
+        "target_parameters": (_is_names, "a list of names"),
+        "layers_to_transform": (lambda x: is_integer(x) or _is_list(x, is_integer), "a layer's number or a list"),
+        "layers_pattern": (lambda x: x in ([], "layers", ["layers"]), "'layers', as this model calls them"),
+    }
+    for key, (holds, expected) in checks.items():
+        value = hf.get(key)
+        if not holds(value) and (value is not None or key in ("r", "lora_alpha")):
+            raise CheckpointError(f"{file}: {key} is {value!r}; expected {expected}")
+
+
+def _is_rank(value: Any) -> bool:
+    return is_int(value, 1) and value < 2**31
+
+
+def _is_list(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(holds, value))
+
+
+def _is_names(value: Any) -> bool:
+    return _is_list(value, lambda name: isinstance(name, str))
+
+
+def _is_expression(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and re.compile(value) is not None
+    except re.error:
+        return False
+
+
+def _patterns(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether a value maps expressions to what `holds`."""
+    return lambda x: isinstance(x, dict) and all(map(_is_expression, x)) and all(map(holds, x.values()))
+
+
 def _refuse_variants(file: Path, hf: Mapping[str, Any]) -> None:
     """Raise `CheckpointError` for what is not LoRA as glmkit computes it."""
-    if hf.get("peft_type") != "LORA":
-        raise CheckpointError(f"{file}: peft_type is {hf.get('peft_type')!r}; expected 'LORA', the one glmkit reads")
-    ranks = (hf.get("r"), *(hf.get("rank_pattern") or {}).values())
-    alphas = (hf.get("lora_alpha"), *(hf.get("alpha_pattern") or {}).values())
-    if not all(is_integer(rank) and rank > 0 for rank in ranks) or not all(map(is_number, alphas)):
-        raise CheckpointError(f"{file}: r is {hf.get('r')!r} and lora_alpha {hf.get('lora_alpha')!r}; expected numbers")
     variants = {key: value for key, value in hf.items() if value and key not in _UNDERSTOOD}
     if hf.get("bias", "none") != "none":
         variants["bias"] = hf["bias"]
@@ -168,17 +224,21 @@ def _in_attention(module: str) -> bool:
     return ".self_attn." in module
 
 
-def _routed(module: str) -> bool:
+def routed(module: str) -> bool:
+    """Whether it is a parameter of a layer's routed experts."""
     return ".mlp.experts." in module
 
 
-def _ends_in_any(path: str, names: Iterable[str]) -> bool:
+def _matches(path: str, names: str | Iterable[str]) -> bool:
+    """Whether a path fits an expression, or ends in one of several names."""
+    if isinstance(names, str):
+        return re.fullmatch(names, path) is not None
     return any(f".{path}".endswith(f".{name}") for name in names)
 
 
 def _key(module: str) -> str:
     """What PEFT matches with the names it is given: a module, or the path of a parameter."""
-    return module if _in_attention(module) or _routed(module) else f"{module}.weight"
+    return module if _in_attention(module) or routed(module) else f"{module}.weight"
 
 
 def _shortened(targets: Iterable[str], modules: Collection[str]) -> list[str]:

@@ -7,13 +7,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from glmkit.errors import CheckpointError
 
 # No room on the disk, none left of the quota, or a file larger than the file system or the process may write.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_NAME_KEPT = 40  # characters: a file system allows 255 bytes, of which a character takes up to four
 
 _MARKS = ("config.json", "glmkit.json", "adapter_config.json")  # what tells a checkpoint's folder
 _SUBFOLDERS = ("arrays",)  # those of one
@@ -23,15 +25,15 @@ _SUBFOLDERS = ("arrays",)  # those of one
 def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: bool = False) -> Iterator[Path]:
     """A new folder to write into, which takes the name `path` when the block ends without an error.
 
-    Until then it lies beside `path` as `.NAME.XXXXXXXX.partial`. It is removed if the block fails; only a killed
-    process leaves it there. `nbytes` is what will be written: if the disk has less room, nothing is begun.
-    With `overwrite` an existing folder is moved aside, and removed once the new one has its name. At no moment
-    does `path` name an incomplete folder. Raises CheckpointError if `path` exists and is not to be overwritten,
-    or if the disk is, or becomes, too full.
+    Until then it lies beside `path` as `.NAME.XXXXXXXX.partial` (of a long NAME the beginning). It is removed if the
+    block fails; only a killed process leaves it there. `nbytes` is what will be written: if the disk has less room,
+    nothing is begun. With `overwrite` an existing folder is moved aside, and removed once the new one has its name. At
+    no moment does `path` name an incomplete folder. Raises CheckpointError if `path` is no name a folder can have, or
+    exists and is not to be overwritten, or if the disk is, or becomes, too full.
     """
-    final = Path(path).resolve()
+    final = _absolute(path)
     refuse_existing(final, overwrite)
-    partial = final.with_name(f".{final.name}.{secrets.token_hex(4)}.partial")
+    partial = final.with_name(f".{final.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _require_room(final, nbytes)
@@ -49,11 +51,29 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_beside(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write whole files into `folder`. Raises CheckpointError for what is not the name of a file in it."""
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    try:
+        final = Path(path).resolve()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            final.lstat()  # told here and not once all is written: a name too long for the file system
+    except (TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path!r} cannot be the name of a folder: {error}") from error
+    return final
+
+
+def total_bytes(files: Mapping[str, bytes]) -> int:
+    """What `files` take. Raises CheckpointError for what is not the name of a file in the folder, or not its bytes."""
     for name, content in files.items():
-        if Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointError(f"files: {name!r} is not the name of a file in the checkpoint's folder")
+        if not isinstance(content, bytes):
+            raise CheckpointError(f"files: {name} is of type {type(content).__name__}; expected its bytes")
+    return sum(map(len, files.values()))
+
+
+def write_beside(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write whole files, which `total_bytes` has checked, into `folder`."""
+    for name, content in files.items():
         (folder / name).write_bytes(content)
 
 

@@ -29,13 +29,12 @@ from glmkit.model import GLM, Buffer
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
 from glmkit.model.transformer import floating_dtype
-from glmkit.weights.atomic import atomic_folder, write_beside
+from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.exportable import require_exportable
 from glmkit.weights.formats import refuse_other_formats
-from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name
+from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name, narrowed
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
 
-_WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
 _LARGEST_READ = 256 * 2**20  # bytes held at a time beside the model; a row is always read whole
 _PROGRESS_DELAY = 1.0  # seconds; a load that is over sooner shows nothing
 
@@ -105,14 +104,14 @@ def save_hf(
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
     config = model.config if dtype is None else replace(model.config, dtype=dtype.name)
     beside = {"config.json": _json(config.to_hf()), **(files or {})}
-    nbytes = sum(shard.nbytes for shard in plan) + sum(map(len, beside.values()))
+    nbytes = sum(shard.nbytes for shard in plan) + total_bytes(beside)
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
         write_beside(folder, beside)
         with ShardWriter(folder, plan) as writer:
             for variable, parts in table:
                 value = _on_host(variable.get_value())
                 for tensor, stored in parts:
-                    array = _narrowed(tensor.name, tensor.to_hf(value[tensor.index]), DTYPES[stored])
+                    array = narrowed(tensor.name, tensor.to_hf(value[tensor.index]), DTYPES[stored])
                     writer.write(tensor.name, array)
                     bar.update(array.nbytes)
 
@@ -127,6 +126,8 @@ def read_config(path: str | os.PathLike[str]) -> GLMConfig:
     """The config.json of a checkpoint folder. Refuses by name what is no such folder but, say, a GGUF file."""
     if not (Path(path) / "config.json").is_file():
         refuse_other_formats(Path(path))
+    if Path(path).exists() and not Path(path).is_dir():
+        raise CheckpointError(f"{path} is a file; expected the folder of a checkpoint")
     return GLMConfig.from_hf(path)
 
 
@@ -175,8 +176,7 @@ def _check_names(table: Table, files: CheckpointFiles, config: GLMConfig, *, com
         entry = files.tensors[name]
         if entry.shape != shape:
             raise CheckpointError(f"{name} has shape {list(entry.shape)}; expected {list(shape)}")
-        if entry.dtype not in _WEIGHT_DTYPES:
-            raise CheckpointError(f"{name} has dtype {entry.dtype}; expected one of {', '.join(_WEIGHT_DTYPES)}")
+        entry.require_weights()
 
 
 def _some(names: list[str]) -> str:
@@ -199,7 +199,7 @@ def _read(
             data = files.read_slice(part.name, (rows,))
             if check_finite and not np.isfinite(data).all():
                 raise CheckpointError(f"{part.name} holds NaN or infinite values")
-            data = _narrowed(part.name, data, dtype)
+            data = narrowed(part.name, data, dtype)
             for bounds, shard in shards.items():
                 _copy_overlap(block, data, shape, bounds, shard)
             bar.update(data.nbytes)
@@ -248,20 +248,6 @@ def _copy_overlap(tensor: HFTensor, data: np.ndarray, shape: tuple[int, ...], bo
 def _widest(names: Iterable[str]) -> str:
     """The dtype that holds the values of all of these exactly."""
     return dtype_name(np.dtype(functools.reduce(jnp.promote_types, (DTYPES[name] for name in set(names)))))
-
-
-def _narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array in `dtype`. Raises CheckpointError for a finite value that is beyond its range."""
-    if jnp.finfo(dtype).max >= jnp.finfo(array.dtype).max:
-        return array.astype(dtype, copy=False)
-    with np.errstate(over="ignore"):
-        narrow = array.astype(dtype)
-    if (np.isinf(narrow) & np.isfinite(array)).any():
-        raise CheckpointError(
-            f"{name} has values up to {np.abs(array).max():.4g}, beyond {dtype}, which ends at "
-            f"{jnp.finfo(dtype).max:.4g}; use bfloat16 or float32"
-        )
-    return narrow
 
 
 def _stored_dtypes(table: Table, files: CheckpointFiles, config: GLMConfig) -> tuple[tuple[str, str], ...]:

@@ -3,9 +3,13 @@
 Orbax itself is imported when first used: it takes a second, which whoever only asks `is_orbax` should not wait.
 """
 
+import gc
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from glmkit.errors import CheckpointError
 from glmkit.model import GLM
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import is_variable
-from glmkit.weights.atomic import atomic_folder, write_beside
+from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.exportable import require_exportable
 
 MANIFEST = "glmkit.json"
@@ -138,16 +142,54 @@ def save(
     no checkpoint), and a full disk.
     """
     require_exportable(model)
+    _require_utf8(path)
     arrays = {name: variable.get_value() for name, variable in _variables(model).items()}
-    nbytes = sum(array.nbytes for array in arrays.values())
+    files = files or {}
+    nbytes = sum(array.nbytes for array in arrays.values()) + total_bytes(files)
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder:
-        write_beside(folder, files or {})
+        write_beside(folder, files)
         Manifest.of(model).write(folder)
+        if reason := _write(folder / _ARRAYS, arrays):
+            raise CheckpointError(f"{path} was not written; nothing is left behind ({reason})")
+
+
+def _write(folder: Path, arrays: Mapping[str, jax.Array]) -> str | None:
+    """Write the arrays, or say why that failed: of Orbax's error, which keeps its failed tasks alive, only the text."""
+    with _tasks_unheard():
         try:
             with _checkpointer() as checkpointer:
-                checkpointer.save(folder / _ARRAYS, arrays)
+                checkpointer.save(folder, arrays)
         except ValueError as error:  # tensorstore's for a disk that fills
-            raise CheckpointError(f"{path} was not written; nothing is left behind ({error})") from error
+            return str(error)
+    return None
+
+
+def _require_utf8(path: str | os.PathLike[str]) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"{str(path)!r} is not UTF-8, all that Orbax writes to; choose another name") from error
+
+
+@contextmanager
+def _tasks_unheard() -> Iterator[None]:
+    """When a save fails, Orbax's other tasks complain one by one on stderr, at the latest when they are collected."""
+    hear, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+
+    def hear_others(unraisable) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hear(unraisable)
+
+    sys.unraisablehook, levels = hear_others, [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        gc.collect()
+        sys.unraisablehook = hear
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def restore(

@@ -20,11 +20,11 @@ from glmkit.errors import CheckpointError
 from glmkit.model import GLM
 from glmkit.model.adapter import Adapted, LoRAParam, Place, adapted_places, low_rank, places, shallow_copy
 from glmkit.model.params import HFTensor, hf_tensors
-from glmkit.weights.adapter_config import CONFIG_FILE, AdapterConfig, Update
-from glmkit.weights.atomic import atomic_folder
+from glmkit.weights.adapter_config import CONFIG_FILE, AdapterConfig, Update, routed
+from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.card import derived_card
 from glmkit.weights.formats import refuse_other_formats
-from glmkit.weights.safetensors import CheckpointFiles, read_header
+from glmkit.weights.safetensors import CheckpointFiles, narrowed, read_header
 
 __all__ = ["declare_adapter", "load_adapter", "save_adapter"]
 
@@ -67,7 +67,7 @@ class _Stored:
         Where both parameters of a layer's experts are, PEFT wraps the module twice, first for gate and up.
         """
         module = self.module
-        if ".mlp.experts." in module:
+        if routed(module):
             experts, _, projection = module.rpartition(".")
             inner = projection == "gate_up_proj" and f"{experts}.down_proj" in adapted
             module = f"{experts}.base_layer" if inner else experts
@@ -112,9 +112,8 @@ def save_adapter(
         facts=told,
     )
     files = {CONFIG_FILE: config.to_json(), "README.md": card, WEIGHTS_FILE: save(tensors, metadata={"format": "pt"})}
-    with atomic_folder(path, nbytes=sum(map(len, files.values())), overwrite=overwrite) as folder:
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+    with atomic_folder(path, nbytes=total_bytes(files), overwrite=overwrite) as folder:
+        write_beside(folder, files)
 
 
 def load_adapter(model: GLM, path: str | os.PathLike[str], *, check_finite: bool = False) -> GLM:
@@ -134,7 +133,7 @@ def load_adapter(model: GLM, path: str | os.PathLike[str], *, check_finite: bool
             tensor = files.read(name := stored.name(modules))
             if check_finite and not np.isfinite(tensor).all():
                 raise CheckpointError(f"{name} holds NaN or infinite values")
-            stored.unpack(tensor, values[id(variable)])
+            stored.unpack(narrowed(name, tensor, variable.dtype), values[id(variable)])
     for variable in {id(variable): variable for variable, _ in held}.values():
         variable.set_value(jax.device_put(values[id(variable)], variable.get_value().sharding))
     return adapted
@@ -205,29 +204,26 @@ def _declared_on(model: GLM, config: AdapterConfig, files: CheckpointFiles) -> G
     unknown = config.unmatched(modules)
     if unknown and not model.truncated:
         raise CheckpointError(f"{CONFIG_FILE} names {unknown[0]}, which is nothing glmkit can adapt in this model")
-    present = {module for module in modules if _is_present(module, config, files)}
-    missing = {module for module in modules if config.names(module)} - present
-    if missing and not config.selects_layers:
+    named = {module for module in modules if config.names(module)}
+    # Of routed experts the names in the file do not tell which parameter a tensor is for: `_check_tensors` counts them.
+    told = {module for module in modules if not routed(module)}
+    present = {module for module in told if f"{_PREFIX}{module}.lora_A.weight" in files.tensors}
+    if missing := named & told - present:
         raise CheckpointError(f"{CONFIG_FILE} names {min(missing)}, but {WEIGHTS_FILE} holds nothing for it")
+    if unnamed := present - named:
+        raise CheckpointError(f"{WEIGHTS_FILE} adapts {min(unnamed)}, which {CONFIG_FILE} does not name")
     for place in places(model):
-        if not place.in_mtp and (here := _modules_at(place)) & present:
-            place.put(_declared(place, _common_update(here, present, config)))
-    _check_tensors(model, present, files)
+        if not place.in_mtp and (here := _modules_at(place)) & named:
+            place.put(_declared(place, _common_update(here, named, config)))
+    _check_tensors(model, named, files)
     return model
 
 
-def _is_present(module: str, config: AdapterConfig, files: CheckpointFiles) -> bool:
-    """Whether a module is adapted. Of experts the name in the file does not tell which parameter it is for."""
-    if ".mlp.experts." in module:
-        return config.names(module)
-    return f"{_PREFIX}{module}.lora_A.weight" in files.tensors
-
-
-def _common_update(modules: set[str], present: set[str], config: AdapterConfig) -> Update:
+def _common_update(modules: set[str], adapted: set[str], config: AdapterConfig) -> Update:
     """Rank and scale of the modules that make up one parameter."""
-    if absent := modules - present:
+    if absent := modules - adapted:
         raise CheckpointError(
-            f"{WEIGHTS_FILE} adapts {min(modules & present)} and not {min(absent)}; glmkit holds them in one parameter "
+            f"{WEIGHTS_FILE} adapts {min(modules & adapted)} and not {min(absent)}; glmkit holds them in one parameter "
             "(gate and up are one, and so are layers of a stack): unstack the model, or merge the adapter with PEFT"
         )
     updates = {config.update(module) for module in modules}
@@ -246,6 +242,7 @@ def _check_tensors(model: GLM, adapted: set[str], files: CheckpointFiles) -> Non
     for name, shape in expected.items():
         if name not in files.tensors:
             raise CheckpointError(f"{name} is missing from {WEIGHTS_FILE}")
+        files.tensors[name].require_weights()
         if files.tensors[name].shape != shape:
             raise CheckpointError(
                 f"{name} has shape {list(files.tensors[name].shape)}; expected {list(shape)}: the adapter is of "

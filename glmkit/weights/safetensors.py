@@ -45,6 +45,7 @@ DTYPES: Mapping[str, np.dtype] = MappingProxyType(
         "F64": np.dtype(np.float64),
     }
 )
+_WEIGHT_DTYPES = ("BF16", "F16", "F32", "F64")
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000  # the limit of the format's own library
@@ -64,6 +65,11 @@ class TensorEntry:
     def nbytes(self) -> int:
         """Bytes of the tensor."""
         return tensor_bytes(self.dtype, self.shape)
+
+    def require_weights(self) -> None:
+        """Raise CheckpointError unless the tensor's dtype is one that weights have."""
+        if self.dtype not in _WEIGHT_DTYPES:
+            raise CheckpointError(f"{self.name} has dtype {self.dtype}; expected one of {', '.join(_WEIGHT_DTYPES)}")
 
 
 class CheckpointFiles:
@@ -273,3 +279,17 @@ def _check_index(index: Path, weight_map: Mapping[str, str], tensors: Mapping[st
     unnamed = [name for name in tensors if name not in weight_map]
     if unnamed:
         raise CheckpointError(f"{tensors[unnamed[0]].file} holds {unnamed[0]}, which {index} does not name")
+
+
+def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in `dtype`. Raises CheckpointError for a finite value that is beyond its range."""
+    if ml_dtypes.finfo(dtype).max >= ml_dtypes.finfo(array.dtype).max:
+        return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    if (np.isinf(narrow) & np.isfinite(array)).any():
+        raise CheckpointError(
+            f"{name} has values up to {np.abs(array).max():.4g}, beyond {dtype}, which ends at "
+            f"{ml_dtypes.finfo(dtype).max:.4g}; use bfloat16 or float32"
+        )
+    return narrow

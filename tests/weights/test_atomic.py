@@ -56,6 +56,21 @@ def test_the_folder_appears_when_it_is_whole(tmp_path):
     assert final.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
+def test_any_name_that_the_file_system_takes_will_do(tmp_path):
+    for name in ("n" * 255, "名" * 85):
+        with atomic_folder(tmp_path / name) as folder:
+            (folder / "config.json").write_text("{}")
+        assert contents(tmp_path / name) == {"config.json": b"{}"}
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "a\0b", 5])
+def test_what_is_no_name_of_a_folder_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="cannot be the name of a folder"), atomic_folder(name):
+        pytest.fail("nothing is written")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failure_leaves_nothing(tmp_path):
     def fail():
         with atomic_folder(tmp_path / "glm") as folder:

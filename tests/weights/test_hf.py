@@ -244,7 +244,7 @@ def in_subprocess(script, *arguments, devices=1):
     [
         ({"max_shard_bytes": 0}, RequestError, "max_shard_bytes is 0; expected an integer of at least 1"),
         ({"max_shard_bytes": "5GB"}, RequestError, "max_shard_bytes is '5GB'"),
-        ({"dtype": "foo"}, ConfigError, "dtype is 'foo'; expected a floating-point type"),
+        ({"dtype": "foo"}, ConfigError, "dtype is 'foo'; expected one of bfloat16, float16, float32"),
         ({"files": {"../escaped": b""}}, CheckpointError, r"'\.\./escaped' is not the name of a file"),
     ],
 )

@@ -61,6 +61,11 @@ def test_a_stacked_model_in_bfloat16_comes_back_as_such(tmp_path, checkpoint):
     assert_same(restore(tmp_path / "out"), model)
 
 
+def test_a_path_that_orbax_cannot_write_to_is_refused(tmp_path, model):
+    with pytest.raises(CheckpointError, match="is not UTF-8, all that Orbax writes to"):
+        save(model, tmp_path / "x\udcff")
+
+
 def test_a_truncated_model_is_refused(tmp_path, checkpoint):
     with pytest.raises(CheckpointError, match=r"only layers \[1, 2\] of 3; it is for study and cannot be exported"):
         save(load_hf(checkpoint, layers=slice(1, 3)), tmp_path / "out")

@@ -179,7 +179,20 @@ def test_tensors_that_do_not_fit_are_named_before_any_is_read(case, folder):
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save=\['lm_head'\]"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
         ({"peft_type": "IA3"}, "peft_type is 'IA3'; expected 'LORA'"),
-        ({"r": "8"}, "r is '8' and lora_alpha 8; expected numbers"),
+        ({"r": "8"}, "r is '8'; expected a positive integer"),
+        ({"lora_alpha": float("nan")}, "lora_alpha is nan; expected a finite number"),
+        ({"lora_alpha": float("inf")}, "lora_alpha is inf; expected a finite number"),
+        ({"lora_alpha": 10**400}, "lora_alpha is 10+; expected a finite number"),
+        ({"rank_pattern": [1]}, r"rank_pattern is \[1\]; expected an object"),
+        ({"rank_pattern": {"(": 4}}, "rank_pattern is .*expected an object of expressions"),
+        ({"alpha_pattern": 5}, "alpha_pattern is 5; expected an object"),
+        ({"alpha_pattern": {"q": float("nan")}}, "alpha_pattern is .*finite numbers"),
+        ({"target_modules": 5}, "target_modules is 5; expected an expression or a list of names"),
+        ({"target_modules": "("}, r"target_modules is '\('; expected an expression"),
+        ({"target_parameters": "mlp.experts.gate_up_proj"}, "target_parameters is .*; expected a list of names"),
+        ({"layers_to_transform": "1"}, "layers_to_transform is '1'; expected a layer's number or a list"),
+        ({"layers_pattern": "h"}, "layers_pattern is 'h'; expected 'layers'"),
+        ({"target_modules": r".*\.zzz"}, r"names \.\*\\\.zzz, which is nothing glmkit can adapt"),
         ({"target_modules": ["q_proj", "lm_head"]}, "names lm_head, which is nothing glmkit can adapt"),
         ({"alpha_pattern": {"mlp.gate_proj.weight": 3}}, "different ranks or scales"),
     ],
@@ -187,6 +200,59 @@ def test_tensors_that_do_not_fit_are_named_before_any_is_read(case, folder):
 def test_what_is_no_plain_lora_is_refused_by_its_key(setting, message, folder):
     edit(folder, **setting)
     with pytest.raises(CheckpointError, match=message):
+        load_adapter(tiny.model(), folder)
+
+
+QUERIES = {"target_parameters": None, "target_modules": ["q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [
+        ({}, [0, 1, 2]),
+        ({"target_modules": r".*\.q_proj"}, [0, 1, 2]),
+        ({"target_modules": r"model\.layers\.[02]\..*q_proj"}, [0, 2]),
+        ({"layers_to_transform": 1}, [1]),
+        ({"layers_to_transform": [0, 2], "layers_pattern": "layers"}, [0, 2]),
+        ({"exclude_modules": ["layers.1.self_attn.q_proj"]}, [0, 2]),
+        ({"exclude_modules": r".*\.[12]\..*"}, [0]),
+    ],
+)
+def test_the_file_has_to_hold_just_what_the_configuration_selects(settings, layers, folder):
+    def only(kept):
+        def change(tensors):
+            for name in list(tensors):
+                if ".q_proj." not in name or int(name.split(".")[4]) not in kept:
+                    del tensors[name]
+
+        return change
+
+    whole = load_file(folder / "adapter_model.safetensors")
+    edit(folder, only(layers), **QUERIES | settings)
+    model = load_adapter(tiny.model(), folder)
+    assert [place.layer_numbers for place in adapted_places(model)] == [(number,) for number in layers]
+
+    save_file(whole, folder / "adapter_model.safetensors")
+    edit(folder, only(layers[1:]))
+    with pytest.raises(CheckpointError, match=f"names model.layers.{layers[0]}.self_attn.q_proj, but .* holds nothing"):
+        load_adapter(tiny.model(), folder)
+    if len(layers) < 3:
+        save_file(whole, folder / "adapter_model.safetensors")
+        edit(folder, only([0, 1, 2]))
+        with pytest.raises(CheckpointError, match=r"which adapter_config.json does not name"):
+            load_adapter(tiny.model(), folder)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int8, np.bool_])
+def test_a_factor_of_no_weights_dtype_is_refused(dtype, folder):
+    edit(folder, lambda tensors: tensors.update({Q: tensors[Q].astype(dtype)}))
+    with pytest.raises(CheckpointError, match=r"q_proj.lora_A.weight has dtype .*; expected one of BF16"):
+        declare_adapter(tiny.model(), folder)
+
+
+def test_a_factor_beyond_float32_is_refused(folder):
+    edit(folder, lambda tensors: tensors.update({Q: np.full(tensors[Q].shape, 1e300)}))
+    with pytest.raises(CheckpointError, match=r"q_proj.lora_A.weight has values up to 1e\+300, beyond float32"):
         load_adapter(tiny.model(), folder)
 
 
@@ -207,6 +273,12 @@ def test_a_gate_without_its_up_is_refused(folder):
 def test_folders_that_hold_no_adapter_are_refused(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"adapter_config.json not found; expected the folder of an adapter"):
         load_adapter(tiny.model(), tmp_path / "nowhere")
+    for name in (5, None, ""):
+        with pytest.raises(CheckpointError, match=f"adapter is {name!r}; expected the folder"):
+            load_adapter(tiny.model(), name)
+    for name in ("n" * 300, "a\0b"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_adapter(tiny.model(), name)
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not valid JSON"):
         load_adapter(tiny.model(), folder)
