@@ -6,7 +6,10 @@ from pathlib import Path
 
 from glmkit.errors import ConfigError
 
-_SETTINGS = ("length", "batch_size", "accumulate", "steps", "epochs", "optimizer", "learning_rate", "freeze", "seed")
+_SETTINGS = (
+    *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs"),
+    *("optimizer", "learning_rate", "freeze", "seed"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, default=1024, help="tokens of a row (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="rows of a micro-batch (default: %(default)s)")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
+    parser.add_argument("--batch-warmup", type=int, default=0, help="steps in which --accumulate grows from a quarter")
     parser.add_argument("--steps", type=int, help="default: --epochs passes over the data")
     parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")

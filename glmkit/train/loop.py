@@ -27,7 +27,7 @@ from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
-from glmkit.train.optimizer import cosine, make_optimizer
+from glmkit.train.optimizer import batch_warmup, cosine, make_optimizer
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
 
 __all__ = ["Fit", "Settings", "Step", "fit"]
@@ -39,14 +39,16 @@ FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 class Settings:
     """The numbers of a run. Two runs of the same settings, data and model see the same batches and take the same steps.
 
-    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens. `steps` defaults to `epochs` passes
-    over the data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
+    their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
+    data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
     `remat="block"` trades time for memory, see `GLM.__call__`.
     """
 
     batch_size: int = 8
     length: int = 1024
     accumulate: int = 1
+    batch_warmup: int = 0
     epochs: int = 1
     steps: int | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -63,8 +65,13 @@ class Settings:
         object.__setattr__(self, "freeze", tuple(self.freeze))
         for name in ("batch_size", "length", "accumulate", "epochs"):
             check_integer(name, getattr(self, name), 1)
+        check_integer("batch_warmup", self.batch_warmup, 0)
         if self.steps is not None:
             check_integer("steps", self.steps, 1)
+
+    def micro_batches(self, step: int) -> int:
+        """How many micro-batches the step after `step` steps takes."""
+        return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,8 +253,9 @@ class Fit:
             ) from error
 
     def _next_batch(self) -> Batch:
-        """The micro-batches of the next step, on their devices; an epoch's end is filled up with padding."""
-        rows = [next(self._batches, None) for _ in range(self.settings.accumulate)]
+        """The micro-batches of the next step, on their devices; what there is not, at an epoch's end, is padding."""
+        rows = [next(self._batches, None) for _ in range(self.settings.micro_batches(self._number))]
+        rows += [None] * (self.settings.accumulate - len(rows))
         empty = Batch(rows[0].tokens, np.zeros_like(rows[0].learned), np.full_like(rows[0].segment_ids, -1))
         stacked = [np.stack(parts) for parts in zip(*(empty if row is None else row for row in rows), strict=True)]
         mesh = self._state.step.sharding.mesh
@@ -260,7 +268,11 @@ class Fit:
         return batches(self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs)
 
     def _count_steps(self) -> int:
-        return -(-sum(1 for _ in self._stream()) // self.settings.accumulate)
+        left, steps = sum(1 for _ in self._stream()), 0
+        while left > 0:
+            left -= self.settings.micro_batches(steps)
+            steps += 1
+        return steps
 
     def _identity(self) -> RunIdentity:
         return RunIdentity(

@@ -29,7 +29,7 @@ def targets_ahead(batch: Batch, steps: int) -> Targets:
     """The token `steps` further on, counted where it is learned; 0 and not counted past the end of an example."""
 
     def ahead(x: Array, fill: int | bool) -> Array:
-        return jnp.pad(x[:, steps:], ((0, 0), (0, steps)), constant_values=fill)
+        return jnp.pad(x, ((0, 0), (0, steps)), constant_values=fill)[:, steps:]
 
     same = (ahead(batch.segment_ids, -1) == batch.segment_ids) & (batch.segment_ids >= 0)
     return Targets(jnp.where(same, ahead(batch.tokens, 0), 0), ahead(batch.learned, False) & same)
@@ -108,7 +108,8 @@ def _chunked_forward(hidden, table, targets, tied, steps):
     nothing = jnp.zeros_like(table, jnp.float32) if with_table else None
     start = (jnp.zeros((), jnp.float32), nothing)
     (total, d_table), d_hidden = jax.lax.scan(chunk, start, _split((hidden, targets), steps))
-    d_hidden = jnp.moveaxis(d_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])[:, : hidden.shape[1]]
+    rows = jnp.moveaxis(d_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])
+    d_hidden = constrain(rows, "batch", None, None)[:, : hidden.shape[1]]  # a reshape may forget an axis of one device
     return total, (d_hidden, d_table, jnp.zeros((), table.dtype))
 
 

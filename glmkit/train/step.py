@@ -169,15 +169,21 @@ def _counts(batch: Batch) -> _Counts:
 def _accumulated(
     gradient: Callable[[nnx.State, Batch], tuple[nnx.State, Sums]], params: nnx.State, batch: Batch
 ) -> tuple[nnx.State, Sums]:
-    """Gradients and sums added up over the micro-batches, several of them in float32."""
+    """Gradients and sums added up over the micro-batches, several of them in float32.
+
+    Empty micro-batches after the last with tokens cost nothing, so that a batch which grows does not compile again.
+    """
     if batch.tokens.shape[0] == 1:
         return gradient(params, jax.tree.map(lambda x: x[0], batch))
 
-    def add(total, micro):
-        return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, gradient(params, micro)), None
+    def add(index, total):
+        micro = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), batch)
+        return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, gradient(params, micro))
 
+    numbers = jnp.arange(1, batch.tokens.shape[0] + 1)
+    filled = jnp.where((batch.segment_ids >= 0).any(axis=(1, 2)), numbers, 0).max()
     shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], batch))
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32), device=leaf.sharding), shapes
     )
-    return jax.lax.scan(add, zeros, batch)[0]
+    return jax.lax.fori_loop(0, filled, add, zeros)

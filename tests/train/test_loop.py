@@ -55,6 +55,15 @@ def test_without_steps_an_epoch_is_taken_and_every_record_is_in_it(data):
     assert seen == data.report.learned_tokens
 
 
+def test_the_batch_grows_in_the_first_steps_and_an_epoch_is_still_one(data):
+    metrics = [step.metrics for step in fit(model(), data, **SETTINGS, accumulate=4, batch_warmup=2)]
+    assert sum(m["learned_tokens"] for m in metrics) == data.report.learned_tokens
+    row = 32
+    # 1, then 1 + 3 * 1 // 2, then 4 micro-batches of two rows, which examples fill to more than a half
+    for m, micro_batches in zip(metrics, (1, 2, 4), strict=False):
+        assert micro_batches * row < m["tokens"] <= micro_batches * 2 * row
+
+
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
     whole = fit(model(), data, steps=6, accumulate=2, **SETTINGS).run()
     first = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)

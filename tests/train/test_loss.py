@@ -114,6 +114,19 @@ def test_the_loss_is_that_of_the_models_own_logits():
     assert sums.load.shape == (3, 8)  # two layers of the model, then the multi-token-prediction layer's
 
 
+@pytest.mark.parametrize("length", [1, 25])
+def test_a_single_row_trains(length):
+    lone = batch(1, length)
+
+    def loss(params, graph, rest):
+        sums = loss_sums(nnx.merge(graph, params, rest), lone, second=True)
+        return sums.next_token + sums.second_token
+
+    graph, params, rest = nnx.split(model(), nnx.Param, ...)
+    gradients = jax.jit(jax.grad(loss), static_argnums=1)(params, graph, rest)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 def test_gradients_reach_all_that_is_trained():
     graph, params, rest = nnx.split(model(), nnx.Param, ...)
 

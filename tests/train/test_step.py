@@ -57,6 +57,20 @@ def test_any_split_into_micro_batches_gives_the_same_update(whole, steps):
         np.testing.assert_allclose(ours, theirs, atol=1e-6 * max(1, np.abs(theirs - start).max()))
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_empty_micro_batches_change_nothing(whole, place):
+    part = batch(1, 6)
+    padding = Batch(np.zeros_like(part.tokens), np.zeros_like(part.learned), np.full_like(part.segment_ids, -1))
+    order = [padding, padding]
+    order.insert(place, part)
+    grown = Batch(*(np.concatenate(parts) for parts in zip(*order, strict=True)))
+    state, metrics = stepped(Objective(), grown)
+    for ours, theirs in zip(
+        jax.tree.leaves((state.model, metrics)), jax.tree.leaves((whole[0].model, whole[1])), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)  # another program, whose float32 sums round anew
+
+
 def test_the_correction_biases_move_by_sign_and_only_they_among_buffers(whole):
     for before, after in zip(buffers(model()), buffers(whole[0].model), strict=True):
         moved = np.asarray(after) - np.asarray(before)
