@@ -6,6 +6,8 @@ import json
 import sys
 import time
 
+from glmkit.errors import RequestError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="what to say; '-' reads it from standard input")
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     lm = load(args.model)
     loaded = time.perf_counter()
     system = [{"role": "system", "content": args.system}] if args.system else []
-    text = sys.stdin.read() if args.prompt == "-" else args.prompt
+    text = _standard_input() if args.prompt == "-" else args.prompt
     stream = lm.chat(
         [*system, {"role": "user", "content": text}],
         stream=True,
@@ -65,3 +67,10 @@ def run(args: argparse.Namespace) -> int:
     }
     print(json.dumps(answer, ensure_ascii=False))
     return 0
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"standard input is not {error.encoding}: {error}") from error

@@ -5,6 +5,7 @@ running imports JAX, so that `glmkit --help` is quick.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 an error told in one line on stderr, 130 Ctrl-C. Wrong usage raises SystemExit(2), as argparse does.
     """
     args = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to fail
     try:
         code = COMMANDS[args.command].run(args)
         sys.stdout.flush()  # a reader that has gone is noticed here rather than at exit, where it cannot be caught
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (GLMKitError, OSError) as error:
+    except (GLMKitError, OSError, MemoryError) as error:
         return _failed(str(error))
     except (RuntimeError, AssertionError):  # JAX's, when there is no device to run on; anything else is a defect
         if error := doctor.devices_error():

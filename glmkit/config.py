@@ -49,7 +49,8 @@ _SIZES = (
     "topk_group",
     "max_position_embeddings",
 )
-_MOST = {"num_hidden_layers": 4096, "n_routed_experts": 65_536}  # beyond: a damaged file, not a model
+# Beyond these: a damaged file, not a model.
+_MOST = {**dict.fromkeys(_SIZES, 2**31 - 1), "num_hidden_layers": 4096, "n_routed_experts": 65_536}
 _COUNTS = ("first_k_dense_replace", "num_nextn_predict_layers")
 _POSITIVE = ("routed_scaling_factor", "partial_rotary_factor", "rope_theta", "rms_norm_eps")
 _FRACTIONS = ("attention_dropout", "initializer_range")
@@ -261,10 +262,10 @@ class GLMConfig:
         self._require("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}")
 
     def _check_attention(self) -> None:
-        heads, rotary = self.num_attention_heads, self.rotary_dim
+        heads = self.num_attention_heads
         divides = heads % self.num_key_value_heads == 0
         self._require("num_key_value_heads", divides, f"a divisor of num_attention_heads, {heads}")
-        fits = 0 < rotary <= self.head_dim and rotary % 2 == 0
+        fits = self.partial_rotary_factor <= 1 and self.rotary_dim > 0 and self.rotary_dim % 2 == 0
         self._require("partial_rotary_factor", fits, f"an even part of head_dim, {self.head_dim}")
 
     def _check_experts(self) -> None:

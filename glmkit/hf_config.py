@@ -7,7 +7,7 @@ Two forms are read: the released one (flat `rope_theta`, `torch_dtype`) and the 
 from __future__ import annotations
 
 import copy
-import math
+import sys
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,9 @@ def _refuse_other_models(hf: Mapping[str, Any]) -> None:
     for key, only in FIXED.items():
         if hf.get(key, only) not in (only, None):
             raise ConfigError(f"{key} is {hf[key]!r}; expected {only!r}, the only one GLM-4.5 has")
-    if any(kind != "full_attention" for kind in hf.get("layer_types") or ()):
-        raise ConfigError(f"layer_types is {hf['layer_types']!r}; expected 'full_attention' for every layer")
+    kinds = hf.get("layer_types")
+    if kinds is not None and (not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds)):
+        raise ConfigError(f"layer_types is {kinds!r}; expected a list with 'full_attention' for every layer")
     quantization = hf.get("quantization_config") or hf.get("compression_config")
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
@@ -146,8 +147,9 @@ def is_int(value: object, least: int) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a finite number and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a number that a float can hold, finite, and not a bool."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # an integer may be beyond every float
 
 
 def token_ids(name: str, value: object) -> tuple[int, ...]:

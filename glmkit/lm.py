@@ -1,5 +1,7 @@
 """LM: a model with its tokenizer and engine; what `glmkit.load` returns and notebooks talk to."""
 
+import ctypes
+import difflib
 import gc
 import os
 import secrets
@@ -30,6 +32,8 @@ from glmkit.weights import save_hf
 __all__ = ["LM"]
 
 _LOGPROB_CHUNK = 256  # positions whose logits are held at once
+_TURN = ("tools", "tool_choice", "thinking", "budget", "stop")
+_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_ids")
 
 
 class LM:
@@ -99,6 +103,7 @@ class LM:
         result), by default the checkpoint's own. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
         them as they come. Raises `RequestError` or `TemplateError` before anything is computed.
         """
+        _refuse_unknown(sampling, (*_TURN, *_SAMPLING))
         turn = {"tools": tools, "tool_choice": tool_choice, "thinking": thinking, "budget": budget, "stop": stop}
         request, answer = self._turn(messages, **turn, **sampling)
         return self._deliver(request, answer, stream=stream, show=show)
@@ -118,6 +123,7 @@ class LM:
         """
         if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
             raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")
+        _refuse_unknown(settings, (*_TURN, *_SAMPLING))
         if settings.get("seed") is None:
             settings["seed"] = secrets.randbits(32)
         settings["stop"] = _stop_strings(settings.get("stop", ()))
@@ -158,12 +164,13 @@ class LM:
 
         With `suffix` the model fills in what is between the two (fill-in-the-middle).
         """
+        _refuse_unknown(sampling, ("stop", *_SAMPLING))
         if suffix is not None:
-            if not isinstance(prompt, str):
-                raise RequestError("suffix= needs the prompt as a string")
+            if not isinstance(prompt, str) or not isinstance(suffix, str):
+                raise RequestError(f"suffix is {suffix!r}; with it, both the prompt and the suffix are strings")
             prompt = f"<|code_prefix|>{prompt}<|code_suffix|>{suffix}<|code_middle|>"
         request = self._request(prompt, **sampling)
-        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(list(prompt))
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(request.prompt)
         answer = Answer(request, self.tokenizer, prompt=text, stop=_stop_strings(stop))
         return self._deliver(request, answer, stream=stream, show=show)
 
@@ -187,22 +194,23 @@ class LM:
         ]
         return jnp.concatenate(pieces, axis=1)
 
-    def save(self, path: str | os.PathLike[str], *, card: bytes | None = None, **options: Any) -> None:
+    def save(self, path: str | os.PathLike[str], *, card: str | bytes | None = None, **options: Any) -> None:
         """Write a folder in the released layout that `glmkit.load` and the reference library open.
 
         `card` is its README.md, by default the one it was loaded with. `options` as for `glmkit.save_hf`.
         """
         files = bundle_files(self.model, self.tokenizer, self.generation, self.name, self.about)
         if card is not None:
-            files["README.md"] = card
+            files["README.md"] = card.encode() if isinstance(card, str) else card
         save_hf(self.model, path, files=files, **options)
 
     def close(self) -> None:
-        """Give the memory back. What else refers to the model keeps it alive."""
+        """Give the memory back. What else refers to the model keeps it alive; a stream that is not over ends."""
         if self._engine is not None:
             self._engine.release()
         self._model = self._engine = None
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
+        _trim_heap()
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # A default, because at the interpreter's end this module's names may be gone, which `close` needs too.
@@ -301,7 +309,7 @@ class LM:
     def _ids(self, name: str, tokens: Any) -> tuple[int, ...]:
         """Token ids, checked to be this model's."""
         size = self.config.vocab_size
-        if isinstance(tokens, str | Mapping) or not isinstance(tokens, Iterable):
+        if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
             raise RequestError(f"{name} is {tokens!r}; expected token ids")
         ids = tuple(tokens)
         for token in ids:
@@ -328,7 +336,16 @@ class LM:
     def _deltas(self, request: Request, answer: Answer) -> Iterator[Delta]:
         for _, token in self.engine.generate([request]):
             yield from answer.feed(token)
+            self._open(self._engine)  # closed between two deltas
         yield from answer.finish()
+
+
+def _refuse_unknown(settings: Iterable[str], known: Sequence[str]) -> None:
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            raise RequestError(f"there is no setting {name}; {meant}")
 
 
 def _record(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -351,6 +368,13 @@ def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     if not isinstance(strings, Sequence) or any(not isinstance(s, str) or not s for s in strings):
         raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
     return tuple(strings)
+
+
+def _trim_heap() -> None:
+    """glibc keeps what was freed in pieces until it is asked for it."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 @jax.jit

@@ -9,7 +9,7 @@ from glmkit.convert import add_folder_arguments, read_as_stored
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="a folder in either layout, a bundled name, or a Hub id")
-    parser.add_argument("adapter", metavar="ADAPTER", type=Path, help="the folder of an adapter in PEFT's layout")
+    parser.add_argument("adapter", metavar="ADAPTER", help="the folder of an adapter in PEFT's layout")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write, in the released layout")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as BASE is stored")
     add_folder_arguments(parser, "OUT")
@@ -24,10 +24,12 @@ def run(args: argparse.Namespace) -> int:
     from glmkit.parallel import mesh
     from glmkit.train.lora import merge_lora
     from glmkit.weights import load_adapter, save_hf
+    from glmkit.weights.adapter_config import AdapterConfig
     from glmkit.weights.atomic import refuse_existing
     from glmkit.weights.card import derived_card, licence_of
 
     refuse_existing(args.target, args.overwrite)
+    AdapterConfig.read(args.adapter)  # what is wrong with it is told before the weights are read
     folder = resolve_source(args.base, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
     model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), None)  # rounded once, when all is added
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         base_model=folder.name if Path(args.base).is_dir() else args.base,
         licence=licence_of(folder),
         library="glmkit",
-        facts={"adapter": args.adapter.name},
+        facts={"adapter": Path(args.adapter).name},
     )
     print(f"writing {args.target}", file=sys.stderr)
     save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)

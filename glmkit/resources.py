@@ -24,10 +24,15 @@ def data_path(name: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """glmkit's own cache folder, which may not exist yet: GLMKIT_CACHE, else `glmkit` in the user's cache folder."""
-    if chosen := os.environ.get("GLMKIT_CACHE"):
+    """glmkit's own cache folder, which may not exist yet: GLMKIT_CACHE, else `glmkit` in the user's cache folder.
+
+    Raises GLMKitError where it is in a home folder that cannot be found.
+    """
+    chosen = os.environ.get("GLMKIT_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "glmkit")
+    try:
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "glmkit"
+    except RuntimeError as error:
+        raise GLMKitError(f"the cache folder {chosen} is in no known home; set GLMKIT_CACHE to another") from error
 
 
 def compilation_cache_dir() -> Path | None:

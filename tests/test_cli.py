@@ -73,6 +73,40 @@ def test_a_reader_that_goes_early_is_no_traceback():
     assert (done.stdout, done.stderr) == ("141\n", "")
 
 
+def test_a_prompt_that_is_no_text_is_told_in_one_line():
+    command = [sys.executable, "-m", "glmkit", "chat", "-", "--max-tokens", "1"]
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, input=b"caf\xe9", capture_output=True, env=env, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"glmkit: error: standard input is not utf-8: 'utf-8' codec can't decode byte 0xe9")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 47.7 GiB"), OSError(5, "Input/output error")])
+def test_what_the_system_refuses_is_told_in_one_line(error, monkeypatch, capsys):
+    add_failing(monkeypatch, error)
+    assert cli.main(["fail"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_character_the_terminal_lacks_is_no_failure(tmp_path):
+    done = run_command("chat", "hi", "--model", "nano", "--max-tokens", "1", "--json", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    done = run_command("lab", "--copy-only", str(tmp_path / "nö"), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_device_is_no_checkpoint():
+    done = run_command("chat", "hi", "--model", "/dev/null")
+    assert done.stderr == "glmkit: error: /dev/null is a file; expected the folder of a checkpoint\n"
+
+
+def test_a_file_is_no_checkpoint():
+    done = run_command("chat", "hi", "--model", __file__)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"glmkit: error: {__file__} is a file; expected the folder of a checkpoint\n"
+
+
 def test_doctor_tells_versions_devices_and_caches():
     done = run_command("doctor", "--json", JAX_PLATFORMS="cpu", HF_HUB_OFFLINE="1", GLMKIT_CACHE="/nowhere/at/all")
     assert done.returncode == 0, done.stderr

@@ -45,6 +45,8 @@ def test_a_file_is_read_and_written_back_unchanged(tmp_path):
     ("hf", "message"),
     [
         ({"temperature": -1}, "temperature is -1; expected a number of at least 0"),
+        ({"temperature": 10**400}, "temperature is 10+; expected a number of at least 0"),
+        ({"repetition_penalty": 10**400}, "repetition_penalty is 10+; expected a positive number"),
         ({"top_p": 0}, "top_p is 0; expected a number above 0"),
         ({"do_sample": "yes"}, "do_sample is 'yes'; expected true or false"),
         ({"eos_token_id": [1, "x"]}, "eos_token_id is .*expected a token id"),

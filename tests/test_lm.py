@@ -182,9 +182,28 @@ def test_what_says_what_a_model_is_goes_along_when_it_is_saved(lm, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
 
 
+def test_a_card_is_text_or_its_bytes(lm, tmp_path):
+    for name, card in {"text": "# Größe", "bytes": "# Größe".encode()}.items():
+        lm.save(tmp_path / name, card=card)
+        assert (tmp_path / name / "README.md").read_text(encoding="utf-8") == "# Größe"
+    with pytest.raises(CheckpointError, match=r"README\.md is of type int; expected its bytes"):
+        lm.save(tmp_path / "number", card=3)
+    assert not (tmp_path / "number").exists()
+
+
 def test_stop_tokens_beyond_the_vocabulary_are_told():
     with pytest.warns(UserWarning, match=rf"eos_token_id names \[9999\], but the vocabulary has {CONFIG.vocab_size}"):
         LM(model(), tokenizer(), generation=GenerationConfig(eos_token_id=(1, 9999)), max_len=600)
+
+
+def test_a_stream_ends_when_its_lm_is_closed(lm, tmp_path):
+    lm.save(tmp_path / "m")
+    other = gk.load(tmp_path / "m", max_len=600)
+    stream = iter(other.complete("abc", max_tokens=500, temperature=0, stream=True))
+    next(stream)
+    other.close()
+    with pytest.raises(RequestError, match="closed"):
+        list(stream)
 
 
 def test_a_folder_without_a_tokenizer_still_scores(tmp_path):
@@ -245,7 +264,7 @@ def test_a_wrong_request_is_named_before_anything_is_computed(lm, call, message)
         ("stop", [3, [1], [""], {"a": 1}]),
         ("stop_ids", [3, ["a"], [-1], [10**6], [1.5], "ab"]),
         ("budget", [-1, 1.5, "x"]),
-        ("thinking", ["maybe", 3]),
+        ("thinking", ["maybe", 3, np.array([1, 2]), {"type": None}]),
         ("tool_choice", ["required", 3]),
         ("tools", ["x", 3, [{}], [3]]),
     ],
@@ -260,6 +279,30 @@ def test_a_setting_of_any_other_kind_is_refused_by_name(lm, setting, values):
 def test_scoring_refuses_what_are_no_rows_of_its_tokens(lm, tokens):
     with pytest.raises(RequestError, match="tokens"):
         lm.logprobs(tokens)
+
+
+def test_a_setting_that_does_not_exist_is_told_with_the_one_meant(lm):
+    for ask in (lm.chat, lm.complete, lambda prompt, **settings: lm.chat_batch([prompt], **settings)):
+        with pytest.raises(RequestError, match="no setting temprature; did you mean temperature"):
+            ask("hi", temprature=1)
+    with pytest.raises(RequestError, match="no setting call_ids"):
+        lm.chat("hi", call_ids="x")
+    with pytest.raises(RequestError, match="no setting thinking"):
+        lm.complete("hi", thinking="forced")
+
+
+def test_token_ids_may_come_from_any_iterable_but_bytes(lm):
+    asked = {"max_tokens": 3, "temperature": 0}
+    given, drawn = lm.complete([97, 98], **asked), lm.complete(iter([97, 98]), **asked)
+    assert (drawn.prompt, drawn.tokens) == (given.prompt, given.tokens)
+    with pytest.raises(RequestError, match="the prompt is b'ab'"):
+        lm.complete(b"ab")
+
+
+@pytest.mark.parametrize(("prompt", "suffix"), [("a", 5), ([97], "b")])
+def test_what_is_to_be_filled_is_between_two_texts(lm, prompt, suffix):
+    with pytest.raises(RequestError, match="suffix"):
+        lm.complete(prompt, suffix)
 
 
 @pytest.mark.parametrize("prompt", [None, 3, [], [1.5], [10**6], ["a"]])
@@ -287,8 +330,13 @@ def test_a_batch_is_a_list_of_conversations(lm):
         ("max_len", "x"),
         ("dtype", "float7"),
         ("dtype", "int8"),
+        ("dtype", "float8_e4m3fn"),
+        ("dtype", "float64"),
         ("layers", 3),
         ("layers", slice(9, 9)),
+        ("layers", slice("a")),
+        ("layers", slice(None, None, 0)),
+        ("layers", slice(None, None, -1)),
         ("mesh", 3),
     ],
 )

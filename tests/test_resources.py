@@ -48,3 +48,9 @@ def test_compiled_programs_are_kept_in_the_cache_unless_that_is_switched_off(mon
     monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
     assert resources.compilation_cache_dir() is None
     assert resources.program_cache_dir() is None
+
+
+def test_a_cache_in_no_known_home_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.setenv("GLMKIT_CACHE", "~no-such-user/cache")
+    with pytest.raises(GLMKitError, match="~no-such-user/cache is in no known home; set GLMKIT_CACHE"):
+        resources.cache_dir()

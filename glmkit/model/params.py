@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import DTypeLike
 
 from glmkit.config import GLMConfig
-from glmkit.errors import MeshError
+from glmkit.errors import ConfigError, MeshError
 from glmkit.sharding import constrain, partition_spec
 
 Shape = tuple[int, ...]
@@ -184,7 +184,13 @@ def map_variables(function: Callable[..., nnx.Variable], *modules: nnx.Module) -
 
 
 def stack(blocks: Sequence[nnx.Module]) -> nnx.Module:
-    """One module whose every parameter has a leading `layers` axis over `blocks`."""
+    """One module whose every parameter has a leading `layers` axis over `blocks`.
+
+    Raises `ConfigError` for blocks that differ: each has to have the same adapters, or none.
+    """
+    kinds = {(jax.tree.structure(b), tuple(leaf.shape for leaf in jax.tree.leaves(b))) for b in blocks}
+    if len(kinds) > 1:
+        raise ConfigError("these layers have adapters that differ, which a stack cannot hold; merge_lora(model) first")
 
     def stacked(*layers: nnx.Variable) -> nnx.Variable:
         values = [layer.get_value() for layer in layers]

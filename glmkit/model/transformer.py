@@ -28,6 +28,7 @@ from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, han
 
 Ids = Int[Array | np.ndarray, "B T"]
 Remat = Literal["none", "block"]  # what a gradient computes again instead of keeping it
+_WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 @jax.tree_util.register_dataclass
@@ -104,12 +105,7 @@ class GLM(nnx.Module):
 
         `dtype` defaults to `default_dtype()`. `layers` keeps only these, and then leaves out multi-token prediction.
         """
-        every = tuple(range(config.num_hidden_layers))
-        if layers is not None and not (isinstance(layers, slice) and every[layers] and (layers.step or 1) > 0):
-            raise ConfigError(
-                f"layers is {layers!r}; expected a slice that names some of the {len(every)} layers, in their order"
-            )
-        numbers = every[layers or slice(None)]
+        numbers = _kept_layers(config, layers)
         return cls(
             config,
             rngs=None,
@@ -118,7 +114,7 @@ class GLM(nnx.Module):
             fsdp=fsdp,
             stacked=stacked,
             layer_numbers=numbers,
-            mtp=mtp if numbers == every else None,
+            mtp=mtp if len(numbers) == config.num_hidden_layers else None,
         )
 
     @functools.partial(jax.jit, static_argnames=("sequence_loss", "remat"))
@@ -326,6 +322,19 @@ def _runner(remat: Remat, scanned: bool = False):
     raise ConfigError(f"remat is {remat!r}; expected {' or '.join(map(repr, get_args(Remat)))}")
 
 
+def _kept_layers(config: GLMConfig, layers: slice | None) -> tuple[int, ...]:
+    every = tuple(range(config.num_hidden_layers))
+    try:
+        kept = every if layers is None else every[layers]
+    except (TypeError, ValueError):  # bounds that are no integers, a step of 0
+        kept = ()
+    if not isinstance(kept, tuple) or not kept or kept != tuple(sorted(kept)):
+        raise ConfigError(
+            f"layers is {layers!r}; expected a slice that names some of the {len(every)} layers, in their order"
+        )
+    return kept
+
+
 def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """Each token's place within its run of equal segment ids, from 0."""
     steps = jnp.arange(segment_ids.shape[1])
@@ -346,11 +355,18 @@ def default_dtype() -> DTypeLike:
 
 
 def floating_dtype(dtype: DTypeLike) -> np.dtype:
-    """A dtype for weights. Raises `ConfigError` naming what is no floating-point type."""
+    """A dtype for weights: bfloat16, float16, float32, or float64 where JAX has it switched on.
+
+    Raises `ConfigError` naming any other.
+    """
     try:
         known = jnp.dtype(dtype)
     except TypeError:
         known = None
-    if known is None or not jnp.issubdtype(known, jnp.floating):
-        raise ConfigError(f"dtype is {dtype!r}; expected a floating-point type such as bfloat16 or float32")
+    if known is None or known.name not in _WEIGHT_DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(_WEIGHT_DTYPES)}")
+    if known == jnp.float64 and not jax.config.jax_enable_x64:
+        raise ConfigError(
+            'dtype is float64, which JAX takes for float32 until jax.config.update("jax_enable_x64", True)'
+        )
     return known

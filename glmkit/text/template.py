@@ -29,6 +29,12 @@ GLM45_CHAT_TEMPLATE = files(__package__).joinpath("chat_template.jinja").read_te
 THOUGHT_OPENED = "\n<think>"
 
 
+_MODES: Mapping[str | bool, Literal["enabled", "disabled", "forced"]] = {
+    **{"enabled": "enabled", "dynamic": "enabled", True: "enabled"},
+    **{"disabled": "disabled", False: "disabled", "forced": "forced"},
+}
+
+
 def thinking_mode(thinking: Thinking) -> Literal["enabled", "disabled", "forced"]:
     """The one spelling of a thinking setting.
 
@@ -36,12 +42,8 @@ def thinking_mode(thinking: Thinking) -> Literal["enabled", "disabled", "forced"
     `{"type": one of these}`. Raises RequestError for anything else.
     """
     value = thinking.get("type") if isinstance(thinking, Mapping) else thinking
-    if value in ("enabled", "dynamic") or value is True:
-        return "enabled"
-    if value == "disabled" or value is False:
-        return "disabled"
-    if value == "forced":
-        return "forced"
+    if isinstance(value, str | bool) and value in _MODES:
+        return _MODES[value]
     raise RequestError(
         f"thinking: expected 'enabled' ('dynamic', True), 'disabled' (False), 'forced' or {{'type': ...}}, "
         f"got {thinking!r}"

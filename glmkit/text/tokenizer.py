@@ -74,9 +74,8 @@ class Tokenizer:
     def from_folder(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read the tokenizer in a checkpoint folder. Raises TokenizerError naming the file."""
         folder = Path(path)
-        present = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
         try:
-            return cls(present)
+            return cls({name: _read(folder / name) for name in FILES if (folder / name).exists()})
         except TokenizerError as error:
             raise TokenizerError(f"{folder}: {error}") from error
 
@@ -166,12 +165,24 @@ class IncrementalDecoder:
         return rest
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
 def _chat_template(files: Mapping[str, bytes]) -> str | None:
-    """The template of its own file or else of the configuration: one text, or several of which one is the default."""
-    if TEMPLATE in files:
-        return _utf8(files, TEMPLATE)
-    if CONFIG not in files:
-        return None
+    """The template of its own file or else of the configuration. Both are checked, whichever is used."""
+    configured = _configured_template(files) if CONFIG in files else None
+    template = _utf8(files, TEMPLATE) if TEMPLATE in files else configured
+    if template is not None and not template.strip():
+        raise TokenizerError(f"{TEMPLATE if TEMPLATE in files else CONFIG}: the chat template is empty")
+    return template
+
+
+def _configured_template(files: Mapping[str, bytes]) -> str | None:
+    """The template in the configuration: one text, or several of which one is the default."""
     try:
         config = parse_json(_utf8(files, CONFIG))
     except ValueError as error:

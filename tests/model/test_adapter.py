@@ -8,6 +8,7 @@ from flax import nnx
 
 import tiny
 from glmkit import GLM
+from glmkit.errors import ConfigError
 from glmkit.model.adapter import Adapted, LoRAParam, adapted_places, low_rank, places
 from glmkit.model.params import hf_tensors
 from glmkit.parallel.planner import bytes_per_device
@@ -119,3 +120,11 @@ def test_factors_are_named_and_shaped_as_the_reference_stores_them(adapted):
     assert layer["mlp.experts.7.gate_up_proj.lora_A.weight"] == (4, 32)
     assert layer["mlp.experts.7.gate_up_proj.lora_B.weight"] == (32, 4)
     assert layer["mlp.gate.lora_B.weight"] == (8, 4)
+
+
+def test_layers_that_are_adapted_differently_are_no_stack():
+    model = add_lora(tiny.model(), 4, targets=["q_proj"], rngs=nnx.Rngs(0))
+    last = adapted_places(model)[-1]
+    last.put(last.base)
+    with pytest.raises(ConfigError, match=r"adapters that differ.*merge_lora"):
+        model.stacked()

@@ -159,6 +159,24 @@ def test_where_the_chat_template_comes_from(tokenizer):
 def test_bad_configuration_is_named(config):
     with pytest.raises(TokenizerError, match=r"tokenizer_config\.json"):
         with_config(config)
+    with pytest.raises(TokenizerError, match=r"tokenizer_config\.json"):
+        Tokenizer({"tokenizer.json": FILE, "tokenizer_config.json": config.encode(), "chat_template.jinja": b"t"})
+
+
+def test_an_empty_template_is_named_by_its_file():
+    with pytest.raises(TokenizerError, match=r"^tokenizer_config\.json: the chat template is empty"):
+        with_config('{"chat_template": ""}')
+    with pytest.raises(TokenizerError, match=r"^chat_template\.jinja: the chat template is empty"):
+        Tokenizer({"tokenizer.json": FILE, "chat_template.jinja": b" \n"})
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_folder_in_the_place_of_a_file_is_named(name, tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes(FILE)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(TokenizerError, match=f"{tmp_path}: {name} cannot be read"):
+        Tokenizer.from_folder(tmp_path)
 
 
 def test_an_added_token_that_would_get_another_id_is_refused():
