@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from glmkit.model import GLM
 from glmkit.model.params import weight
@@ -76,41 +76,43 @@ def cross_entropy_sum(
 ) -> Float[Array, ""]:
     """Sum of the counted targets' negative log-likelihoods, float32, without ever holding all logits.
 
-    `table` is the head, `[D, V]`, or with `tied` the embedding, `[V, D]`. The gradients are taken chunk by chunk in
-    the forward pass, which saves computing the logits a second time (the method of arXiv 2410.10989).
+    `table` is the head, `[D, V]`, or with `tied` the embedding, `[V, D]`. Only chunks with counted targets cost
+    anything: the counted are brought to the front of each row. The gradients are taken chunk by chunk in the forward
+    pass, which saves computing the logits a second time (the method of arXiv 2410.10989).
     """
     hidden = constrain(hidden, "batch", None, None, like=table)
+    targets = Targets(*(constrain(x, "batch", None, like=table) for x in targets))
     steps = max(1, CHUNK_TOKENS // hidden.shape[0])
     return _chunked(hidden, table, targets, tied, min(steps, hidden.shape[1]))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _chunked(hidden: Array, table: Array, targets: Targets, tied: bool, steps: int) -> Array:
-    def chunk(total, part):
-        return total + _chunk_sum(*part[:1], table, part[1], tied), None
+    rows = _counted_first(hidden, targets, steps)
 
-    return jax.lax.scan(chunk, jnp.zeros((), jnp.float32), _split((hidden, targets), steps))[0]
+    def chunk(i, total):
+        hidden, targets = rows.chunk(i, steps)
+        return total + _chunk_sum(hidden, table, targets, tied)
+
+    return jax.lax.fori_loop(0, rows.chunks, chunk, jnp.zeros((), jnp.float32))
 
 
 def _chunked_forward(hidden, table, targets, tied, steps):
     with_table = table.perturbed
     hidden, table = hidden.value, table.value
     targets = jax.tree.map(lambda leaf: leaf.value, targets, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
+    rows = _counted_first(hidden, targets, steps)
 
-    def chunk(carry, part):
-        total, d_table = carry
-        if with_table:
-            value, (d_hidden, more) = jax.value_and_grad(_chunk_sum, (0, 1))(part[0], table, part[1], tied)
-            return (total + value, d_table + more.astype(jnp.float32)), d_hidden
-        value, d_hidden = jax.value_and_grad(_chunk_sum)(part[0], table, part[1], tied)
-        return (total + value, None), d_hidden
+    def chunk(i, carry):
+        total, d_rows, d_table = carry
+        part, wanted = rows.chunk(i, steps)
+        value, grads = jax.value_and_grad(_chunk_sum, (0, 1) if with_table else (0,))(part, table, wanted, tied)
+        d_rows = jax.lax.dynamic_update_slice_in_dim(d_rows, grads[0], i * steps, axis=1)
+        return total + value, d_rows, d_table + grads[1].astype(jnp.float32) if with_table else None
 
-    nothing = jnp.zeros_like(table, jnp.float32) if with_table else None
-    start = (jnp.zeros((), jnp.float32), nothing)
-    (total, d_table), d_hidden = jax.lax.scan(chunk, start, _split((hidden, targets), steps))
-    rows = jnp.moveaxis(d_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])
-    d_hidden = constrain(rows, "batch", None, None)[:, : hidden.shape[1]]  # a reshape may forget an axis of one device
-    return total, (d_hidden, d_table, jnp.zeros((), table.dtype))
+    start = jnp.zeros_like(rows.hidden), jnp.zeros_like(table, jnp.float32) if with_table else None
+    total, d_rows, d_table = jax.lax.fori_loop(0, rows.chunks, chunk, (jnp.zeros((), jnp.float32), *start))
+    return total, (_by_row(d_rows, rows.places), d_table, jnp.zeros((), table.dtype))
 
 
 def _chunked_backward(tied, steps, residuals, d_total):
@@ -122,20 +124,40 @@ def _chunked_backward(tied, steps, residuals, d_total):
 _chunked.defvjp(_chunked_forward, _chunked_backward, symbolic_zeros=True)
 
 
+class _Rows(NamedTuple):
+    """Rows of tokens with the counted ones first, padded to whole chunks."""
+
+    hidden: Float[Array, "B S D"]
+    targets: Targets  # [B, S]
+    places: Int[Array, "B T"]  # where each token went
+    chunks: Int[Array, ""]  # of the row with the most counted tokens
+
+    def chunk(self, index: Int[Array, ""], steps: int) -> tuple[Array, Targets]:
+        return jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, index * steps, steps, axis=1), (self.hidden, self.targets)
+        )
+
+
+def _counted_first(hidden: Float[Array, "B T D"], targets: Targets, steps: int) -> _Rows:
+    order = jnp.argsort(~targets.counted, axis=1, stable=True)
+    places = jnp.argsort(order, axis=1)
+
+    def padded(x: Array) -> Array:
+        x = _by_row(x, order)
+        return jnp.pad(x, ((0, 0), (0, -x.shape[1] % steps), *((0, 0),) * (x.ndim - 2)))
+
+    most = targets.counted.sum(axis=1).max()
+    return _Rows(*jax.tree.map(padded, (hidden, targets)), places, (most + steps - 1) // steps)
+
+
+def _by_row(x: Shaped[Array, "B S ..."], places: Int[Array, "B T"]) -> Shaped[Array, "B T ..."]:
+    """`x[b, places[b]]` of every row `b`."""
+    return jax.vmap(lambda row, at: row[at])(x, places)
+
+
 def _chunk_sum(hidden: Array, table: Array, targets: Targets, tied: bool) -> Array:
     """Selects by comparison, which works whatever axis the logits are split over."""
     logits = token_logits(hidden, table, tied)
     here = jnp.arange(logits.shape[-1]) == targets.tokens[..., None]
     nats = jax.nn.logsumexp(logits, axis=-1) - jnp.where(here, logits, 0).sum(-1)
     return jnp.where(targets.counted, nats, 0).sum()
-
-
-def _split(tree, steps: int):
-    """`[B, T, ...]` to `[chunks, B, steps, ...]`, padded with zeros: tokens that are not counted."""
-
-    def split(x: Array) -> Array:
-        chunks = -(-x.shape[1] // steps)
-        padded = jnp.pad(x, ((0, 0), (0, chunks * steps - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
-        return jnp.moveaxis(padded.reshape(x.shape[0], chunks, steps, *x.shape[2:]), 1, 0)
-
-    return jax.tree.map(split, tree)

@@ -55,7 +55,7 @@ class TrainState:
         It shares its arrays with `model`, which `compiled_step` consumes: give it a copy to keep the model.
         """
         params = nnx.state(model, trainable)
-        opt_state = jax.jit(optimizer.init)(params)
+        opt_state = jax.jit(optimizer.init, keep_unused=True)(params)
         everywhere = NamedSharding(model.embed[...].sharding.mesh, PartitionSpec())
         # Committed, and laid out word for word as the states after it are: else the second step compiles again.
         opt_state = jax.device_put(opt_state, jax.tree.map(_spelled_out, opt_state))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
 
-_TILE = 128  # queries, and keys
+_TILE = 64  # queries, and keys: a packed row's examples are short, and larger tiles compute more that is masked
 
 # In tiles: N of them in a row, of S tokens each; the G query heads of a key head lie one after the other.
 Queries = Float[Array, "B N KV GS C"]
