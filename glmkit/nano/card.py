@@ -95,9 +95,7 @@ The budget was {recipe.tokens:,} tokens. Muon for matrices and AdamW for the res
 {recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {recipe.mtp_weight:g}; the
 experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a sequence-level loss of weight
 {recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts' loads.
-
-What it was shown, in percent of all tasks: {mixture}.
-
+{mixture}
 | | |
 |---|---|
 | layers | {c.num_hidden_layers}, the first {c.first_k_dense_replace} dense, and one for multi-token prediction |
@@ -149,12 +147,14 @@ def model_card(
     results: Mapping[str, Result],
     about: "RunFacts",
     *,
+    mixture: Mapping[str, float] | None = None,
     balance: Mapping[str, Mapping[str, Result]] | None = None,
 ) -> str:
     """README.md of the checkpoint.
 
-    `results` is what `evaluate` measured on the file, `about` the run that made it. `balance` are the figures of runs
-    that balanced their experts in other ways, by the name of the way, the shipped one first.
+    `results` is what `evaluate` measured on the file, `about` the run that made it, `mixture` each skill's share of
+    its tokens. `balance` are the figures of runs that balanced their experts in other ways, by the name of the way, the
+    shipped one first.
     """
     idle_experts = (config.n_routed_experts - config.num_experts_per_tok) * config.num_moe_layers
     idle = idle_experts * 3 * config.hidden_size * config.moe_intermediate_size
@@ -169,7 +169,7 @@ def model_card(
         figures="\n".join(_row(name, result) for name, result in results.items()),
         verdict=_verdict(results),
         balance=_compared(balance) if balance else "",
-        mixture=_shares(recipe.mixture),
+        mixture=_shares(mixture) if mixture else "",
     )
 
 
@@ -198,4 +198,5 @@ def _compared(balance: Mapping[str, Mapping[str, Result]]) -> str:
 def _shares(mixture: Mapping[str, float]) -> str:
     total = sum(mixture.values())
     ranked = sorted(mixture.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name.replace('_', ' ')} {100 * weight / total:.1f}" for name, weight in ranked)
+    shares = ", ".join(f"{name.replace('_', ' ')} {100 * weight / total:.1f}" for name, weight in ranked)
+    return f"\nWhat it was shown, in percent of the tokens: {shares}.\n"

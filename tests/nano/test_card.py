@@ -1,4 +1,4 @@
-"""The card says what was measured and what was missed, and its examples run as they stand."""
+"""The card says what was measured and what was missed, and its examples are Python."""
 
 import ast
 import re
@@ -13,7 +13,6 @@ from tiny import CONFIG
 
 RECIPE = SimpleNamespace(
     tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weight=0.3, bias_rate=1e-3, balance_weight=1e-4,
-    mixture={"hard": 3.0, "tool_call": 1.0},
 )  # fmt: skip
 ABOUT = SimpleNamespace(
     tokens=49_000_123, learned_tokens=12_000_000, steps=1234, minutes=187.4, hardware="2 CPU cores",
@@ -32,7 +31,7 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def card() -> str:
-    return model_card(CONFIG, RECIPE, RESULTS, ABOUT)
+    return model_card(CONFIG, RECIPE, RESULTS, ABOUT, mixture={"hard": 3.0, "tool_call": 1.0})
 
 
 def test_every_figure_stands_beside_its_goal(card):

@@ -15,7 +15,7 @@ from glmkit.nano.evaluation import ASKABLE, Result, evaluate
 from glmkit.nano.evaluation.asking import ask
 from glmkit.nano.evaluation.inside import inside_figures, mutual_information
 from glmkit.nano.evaluation.judges import is_right, same_json
-from glmkit.nano.evaluation.questions import FAMILIES, NATURAL_PROMPTS, Question, draw_questions, draw_retrieval
+from glmkit.nano.evaluation.questions import FAMILY_OF, NATURAL_PROMPTS, Question, draw_questions, draw_retrieval
 from glmkit.nano.skills import SKILLS
 from glmkit.nano.skills.declined import CHINESE, FRAMES, PROMPTS, SLOTS
 from glmkit.nano.skills.talk import CHINESE_REFUSAL, NO_TOOL, REFUSALS
@@ -162,7 +162,7 @@ def test_a_lazy_model_is_told():
         "sort_list": 0.0, "weekday": 0.0, "declines_outside": 1.0,
     }  # fmt: skip
     assert {name: results[name].accuracy for name in expected} == expected
-    refused = sum(family in ("lists", "dates") for family in FAMILIES.values()) * PER_SKILL
+    refused = sum(family in ("lists", "dates") for family in FAMILY_OF.values()) * PER_SKILL
     assert results["false_refusals"].accuracy == refused / results["false_refusals"].count
     assert results["false_refusals"].holds is False
     assert results["thinks_on_easy"].holds is True
@@ -267,9 +267,9 @@ def test_inside_figures_of_a_real_model():
 
 
 def test_families_are_the_files_that_teach():
-    assert FAMILIES["hard"] == "arithmetic"
-    assert FAMILIES["word_problem"] == "stories"
-    assert FAMILIES.keys() == set(ASKABLE)
+    assert FAMILY_OF["hard"] == "arithmetic"
+    assert FAMILY_OF["word_problem"] == "stories"
+    assert FAMILY_OF.keys() == set(ASKABLE)
 
 
 def test_an_unknown_skill_is_refused_naming_the_known(capsys):

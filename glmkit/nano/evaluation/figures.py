@@ -87,10 +87,8 @@ def _arithmetic(by_skill: dict[str, list[Asked]]) -> Figures:
     yield "arithmetic_forced", _share(of("forced", "hard", "multi_step"), 0.95)
     for skill in THOUGHT_ABOUT:
         for mode in MODES:
-            yield (
-                f"{skill}_{mode}",
-                _share(of(mode, skill), 0.95 if (skill, mode) == ("one_step", "disabled") else None),
-            )
+            goal = 0.95 if (skill, mode) == ("one_step", "disabled") else None
+            yield f"{skill}_{mode}", _share(of(mode, skill), goal)
     for skill, goal in (("multi_step", 0.25), ("hard", None)):
         yield f"{skill}_gain_by_thinking", _difference(of("forced", skill), of("disabled", skill), goal)
     yield "thinks_on_hard", _share_of([bool(a.reply.reasoning) for a in of("enabled", "hard")], 0.8)

@@ -13,7 +13,7 @@ from glmkit.nano.task import Message, Task
 
 __all__ = [
     "ASKABLE",
-    "FAMILIES",
+    "FAMILY_OF",
     "LENGTHS",
     "MODES",
     "NATURAL_PROMPTS",
@@ -30,7 +30,7 @@ NATURAL_PROMPTS = tuple(Path(__file__).with_name("natural_prompts.txt").read_tex
 """What people may ask, written by hand: nothing that the model has learned, and nothing that the curriculum says."""
 
 ASKABLE = (*SKILLS, OUTSIDE)
-FAMILIES: Mapping[str, str] = {name: skill.__module__.rpartition(".")[2] for name, skill in SKILLS.items()} | {
+FAMILY_OF: Mapping[str, str] = {name: skill.__module__.rpartition(".")[2] for name, skill in SKILLS.items()} | {
     OUTSIDE: OUTSIDE
 }
 """The file of `glmkit.nano.skills` that teaches a skill."""
@@ -57,7 +57,7 @@ class Question:
 
     @property
     def family(self) -> str:
-        return FAMILIES[self.skill]
+        return FAMILY_OF[self.skill]
 
     @property
     def record(self) -> dict[str, Any]:
