@@ -16,10 +16,11 @@ from glmkit.train import Objective, TokenDataset, fit
 
 __all__ = ["SETTINGS", "accuracy", "draw_zib", "fine_tune", "records", "zib", "zib_in_columns"]
 
-EXAMPLES = 400  # of the new operation
-REPLAYED = 400  # tasks of the curriculum between them
-LENGTH = 512  # tokens of a row; longer tasks of the curriculum are left out
-SETTINGS: dict[str, Any] = {"batch_size": 4, "epochs": 2, "learning_rate": 1e-3, "weight_decay": 0.0, "warmup": 0.1}
+EXAMPLES = 300  # of the new operation
+REPLAYED = 450  # tasks of the curriculum between them
+LENGTH = 768  # tokens of a row; longer tasks of the curriculum are left out
+# Many small steps rather than few large ones: at the same number of tokens, much less is forgotten.
+SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 2, "learning_rate": 3e-4, "weight_decay": 0.0, "warmup": 0.1}
 OBJECTIVE = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 WORDINGS = ("What is {a} zib {b}?", "{a} zib {b}", "{a} zib {b} =", "Compute {a} zib {b}.", "Work out {a} zib {b}.")
