@@ -66,9 +66,10 @@ def fine_tune(
 
     `tell` hears what became of the records.
     """
-    data = TokenDataset.encode(records, lm.tokenizer, LENGTH)
+    length = min(LENGTH, lm.config.max_position_embeddings)
+    data = TokenDataset.encode(records, lm.tokenizer, length)
     tell(str(data.report))
-    return fit(lm, data, objective=OBJECTIVE, length=LENGTH, **{**SETTINGS, **settings}).run().lm
+    return fit(lm, data, objective=OBJECTIVE, length=length, **{**SETTINGS, **settings}).run().lm
 
 
 def accuracy(lm: Any, count: int = 200, seed: int = 1) -> float:
