@@ -172,6 +172,11 @@ class Fit:
             log.begin({"settings": dataclasses.asdict(settings), "steps": self.steps, "data": str(data.report)})
 
     @property
+    def number(self) -> int:
+        """How many steps are done, those before the run was started again among them."""
+        return self._number
+
+    @property
     def model(self) -> GLM:
         """A copy of the model as it is now."""
         return _copy(self._state.model, self._moving)
