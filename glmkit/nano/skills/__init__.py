@@ -19,11 +19,16 @@ from glmkit.nano.skills import (
 )
 from glmkit.nano.task import Split, Task
 
-__all__ = ["SKILLS"]
+__all__ = ["FAMILIES", "SKILLS"]
 
 _NUMBERS = (arithmetic, stories, words, lists, dates)
-_FAMILIES = (*_NUMBERS, tools, extraction, retrieval, system_prompts, multi_turn, talk)
+_MODULES = (*_NUMBERS, tools, extraction, retrieval, system_prompts, multi_turn, talk)
+
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {module.__name__.rpartition(".")[2]: tuple(module.SKILLS) for module in _MODULES}
+)
+"""The skills of each family, which is called as its file."""
 
 SKILLS: Mapping[str, Callable[[Random, Split], Task]] = MappingProxyType(
-    {name: skill for family in _FAMILIES for name, skill in family.SKILLS.items()}
+    {name: skill for module in _MODULES for name, skill in module.SKILLS.items()}
 )

@@ -94,7 +94,7 @@ def retrieval(rng: Random, split: Split, pairs: int | None = None, questions: in
 
 
 def long_retrieval(
-    rng: Random, split: Split, tokens: int = 2048, pairs: int | None = None, questions: int | None = None
+    rng: Random, split: Split, tokens: int = 2250, pairs: int | None = None, questions: int | None = None
 ) -> Task:
     """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs anywhere in it, the rest is filler."""
     pairs = pairs or rng.randint(41, 80)
@@ -182,6 +182,6 @@ def _context(rng: Random, split: Split, pairs: Sequence[tuple[str, str]], tokens
     missing = tokens - _approximate_tokens(separator.join(pieces))
     while missing > 0:
         filler = " ".join(rng.choice(words) for words in _FILLER) + "."
-        missing -= 1.5 * len(filler.split()) + 1 + separator.count("\n")  # common words are one token or two
+        missing -= len(filler.split()) + 1 + separator.count("\n")  # these words are a token each
         pieces.append(filler)
     return separator.join(rng.sample(pieces, len(pieces))), layout
