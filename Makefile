@@ -11,12 +11,13 @@ PACKAGING := pyproject.toml constraints.txt hatch_build.py
 # Tests and builds run on the CPU unless told otherwise, so that they give the same numbers everywhere.
 test test-browser test-mesh parity smoke: export JAX_PLATFORMS ?= cpu
 
-.PHONY: help demo test test-browser test-mesh parity smoke lint docs wheel notebooks clean chromium
+.PHONY: help demo nano test test-browser test-mesh parity smoke lint docs wheel notebooks clean chromium
 .NOTPARALLEL: # two pips must not meet in one environment
 .SECONDARY: # nor may make tidy an environment away
 
 help:
 	@echo "make demo          ask the bundled model a question and watch it think"
+	@echo "make nano          train the bundled model anew: hours on two cores, minutes on a GPU; TOKENS= SEED= OUT="
 	@echo "make test          all tests but those below: under 10 minutes on two cores"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
 	@echo "make test-mesh     the sharded model on 8 virtual devices"
@@ -32,6 +33,10 @@ demo: $(VENV)/.installed-base
 	@echo
 	@echo 'Next: $(BIN)/glmkit chat "What is 345 + 678?" --model nano --thinking disabled'
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
+
+# Stopped, it goes on where it was when it is called again.
+nano: $(VENV)/.installed-base
+	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --nbmake tests notebooks

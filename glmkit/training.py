@@ -1,4 +1,4 @@
-"""`glmkit train`: fine-tune a checkpoint on conversations, or train it on, on text, from the command line."""
+"""`glmkit train`: fine-tune a checkpoint on conversations, or train it on, on text; or make glm-nano from nothing."""
 
 import argparse
 import sys
@@ -13,7 +13,20 @@ _SETTINGS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("how", choices=("sft", "pretrain"), help="fine-tuning, or training on with load balancing")
+    kinds = parser.add_subparsers(dest="how", metavar="HOW", required=True)
+    for how, summary in (("sft", "fine-tuning"), ("pretrain", "training on with load balancing")):
+        _add_run_arguments(kinds.add_parser(how, help=summary, description=f"{summary.capitalize()}."))
+    summary = "the bundled model from nothing, by its recipe"
+    _add_nano_arguments(kinds.add_parser("nano", help=summary, description=f"Make {summary}."))
+
+
+def _add_nano_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/glm-nano"), help="(default: %(default)s)")
+    parser.add_argument("--tokens", type=int, help="how many to train on (default: those of the bundled model)")
+    parser.add_argument("--seed", type=int, default=0, help="of the data and the weights (default: %(default)s)")
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="a folder, a bundled name, or a Hub id (default: %(default)s)")
     parser.add_argument(
         "--from-scratch", action="store_true", help="take of MODEL the configuration and tokenizer alone"
@@ -38,6 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; the same command goes on where it was stopped. Prints the folder of the result."""
+    print(_run_nano(args) if args.how == "nano" else _run_given(args))
+    return 0
+
+
+def _run_nano(args: argparse.Namespace) -> Path:
+    from glmkit.nano.pipeline import make_nano
+    from glmkit.nano.recipe import Recipe
+
+    given = {"seed": args.seed} | ({} if args.tokens is None else {"tokens": args.tokens})
+    make_nano(args.out, Recipe(**given))
+    return args.out
+
+
+def _run_given(args: argparse.Namespace) -> Path:
+    """Train a model that is given, on data that are given."""
     from glmkit.loading import resolve_source
     from glmkit.train import Objective, TokenDataset, fit
     from glmkit.train.loop import FINE_TUNING
@@ -67,8 +95,7 @@ def run(args: argparse.Namespace) -> int:
         "data SHA-256": data.digest,
     }
     _write(args, training, folder, result, facts)
-    print(result)
-    return 0
+    return result
 
 
 def _given(args: argparse.Namespace, folder: Path):

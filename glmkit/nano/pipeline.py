@@ -1,104 +1,100 @@
 """From nothing to a checkpoint folder: vocabulary, training with resumption, measurement, export."""
 
+import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 from flax import nnx
 
 from glmkit.bundle import bundle_files
-from glmkit.engine.answer import Completion
 from glmkit.generation_config import GenerationConfig
 from glmkit.loading import load
 from glmkit.model import GLM
 from glmkit.nano.card import model_card
+from glmkit.nano.data import Curriculum
 from glmkit.nano.evaluation import evaluate
-from glmkit.nano.recipe import Metrics, Recipe, nano_config
+from glmkit.nano.recipe import CONTEXT, Recipe, RunFacts, nano_config
+from glmkit.nano.routing_history import RoutingHistory
 from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
-from glmkit.nano.training import RunState, exact_share, train
-from glmkit.text.tokenizer import Tokenizer
+from glmkit.text import Tokenizer
+from glmkit.train import fit
 from glmkit.weights import save_hf
 
 __all__ = ["make_nano"]
 
-CONTEXT = 1024
-EVALUATED = 500
-"""Held-out additions behind each number of the card."""
-
-REPORT_EVERY = 20  # steps
-MEASURE_EVERY = 200  # steps
-SAVE_EVERY = 180.0  # seconds
+SAVE_EVERY = 300.0  # seconds
+LAST_STEPS = 20  # whose mean loss is the final one
 
 
-def make_nano(out: Path, recipe: Recipe) -> dict[str, float]:
-    """Train by `recipe` and write the checkpoint to `out`; the accuracies that its card states.
+def make_nano(out: Path, recipe: Recipe) -> None:
+    """Train by `recipe` and write the checkpoint to `out`, with its card, log, evaluation and routing history.
 
-    The state of the run lies in `out` + ".training" until the end: the same call goes on where it was stopped.
+    The state of the run lies in `out` + ".training" until the end: the same call goes on where it was stopped, to the
+    same bits. Raises `TrainingError` when the run there is another.
     """
     work = out.with_name(out.name + ".training")
-    work.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(curriculum_texts(recipe.seed), recipe.vocab_size, CONTEXT)
-    config = nano_config(tokenizer, CONTEXT)
-    state = _trained(recipe, tokenizer, GLM(config, rngs=nnx.Rngs(recipe.seed)), work / "state.safetensors")
+    data = Curriculum(tokenizer, recipe.length, recipe.seed)
+    model = _trained(recipe, tokenizer, data, work)
 
-    files = bundle_files(state.model, tokenizer, GenerationConfig.recommended(config), out.name, {})
-    save_hf(state.model, work / "draft", files=files, overwrite=True)
-    accuracy = _measure(work / "draft")  # what users get: read back, in the stored precision
-    hardware = f"{os.cpu_count()} CPU cores" if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
-    card = model_card(
-        config, recipe, accuracy, EVALUATED, steps=state.step, minutes=state.seconds / 60, hardware=hardware
-    )
-    save_hf(state.model, out, files={**files, "README.md": card.encode()}, overwrite=True)
+    files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})
+    save_hf(model, work / "draft", files=files, overwrite=True)
+    with load(work / "draft", max_len=recipe.length) as lm:  # what users get: read back, in the stored precision
+        results = evaluate(lm)
+    log = _log(work / "log.jsonl")
+    card = model_card(model.config, recipe, results, _facts(log, data.digest))
+    evaluation = {name: {"accuracy": result.accuracy, "count": result.count} for name, result in results.items()}
+    files |= {
+        "README.md": card.encode(),
+        "evaluation.json": (json.dumps(evaluation, indent=2) + "\n").encode(),
+        "training_log.jsonl": "".join(json.dumps(line) + "\n" for line in log).encode(),
+        "routing_history.npz": (work / "routing_history.npz").read_bytes(),
+    }
+    save_hf(model, out, files=files, overwrite=True)
     shutil.rmtree(work)
-    return accuracy
 
 
-def _trained(recipe: Recipe, tokenizer: Tokenizer, model: GLM, path: Path) -> RunState:
-    """The state after the last step, reached from the one in `path` if there is one.
-
-    A run ends before its last step as soon as a measurement finds every probed sum worked out exactly.
-    """
-    start = state = RunState.start(recipe, model)
-    if path.exists():
-        start = state = start.restore(path, recipe)
-        print(f"going on from step {start.step} in {path}", flush=True)
-    saved = time.monotonic()
-    share = 0.0
-    for state, metrics in train(recipe, tokenizer, start):
-        last = state.step == recipe.steps
-        if last or state.step % REPORT_EVERY == 0:
-            print(_report(recipe, state, metrics), flush=True)
-        if last or state.step % MEASURE_EVERY == 0:
-            share = exact_share(state.model, tokenizer)
-            print(f"worked out exactly: {share:.1%} of held-out sums", flush=True)
-        enough = share == 1.0
-        if last or enough or time.monotonic() - saved > SAVE_EVERY:
-            state.save(path, recipe)
-            saved = time.monotonic()
-        if enough:
-            break
-    return state
-
-
-def _report(recipe: Recipe, state: RunState, metrics: Metrics) -> str:
-    tokens = state.step * recipe.batch_size * recipe.length
-    return (
-        f"step {state.step}/{recipe.steps}  loss {metrics.loss:.4f}  mtp {metrics.mtp_loss:.4f}  "
-        f"imbalance {metrics.imbalance:.2f}  {state.seconds / 60:.1f} min  {tokens / state.seconds:,.0f} tokens/s"
+def _trained(recipe: Recipe, tokenizer: Tokenizer, data: Curriculum, work: Path) -> GLM:
+    """The model after the last step, reached from the newest checkpoint in `work` if there is one."""
+    start = GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed))
+    run = fit(
+        start, data, objective=recipe.objective, out=work, save_every=recipe.steps, donate=True, **recipe.settings
     )
+    history = RoutingHistory(work / "routing_history.npz", tokenizer, recipe.steps)
+    history.go_on(run.number)
+    if run.number in history.due:
+        history.record(run.number, run.model)
+    saved = time.monotonic()
+    for step in run:
+        if step.number in history.due:
+            history.record(step.number, step.model)
+        if time.monotonic() - saved > SAVE_EVERY:
+            run.save()
+            saved = time.monotonic()
+    return run.model
 
 
-def _measure(checkpoint: Path) -> dict[str, float]:
-    """`evaluate` on the model in a folder, through the interface that users have."""
-    with load(checkpoint, max_len=256) as lm:
+def _log(path: Path) -> list[dict[str, float]]:
+    """The log of the run's steps, each once: one that was taken again after an interruption came out the same."""
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    steps = {line.pop("step"): line for line in lines if "step" in line}
+    rounded = {step: {name: float(f"{value:.6g}") for name, value in line.items()} for step, line in steps.items()}
+    return [{"step": step} | rounded[step] for step in sorted(rounded)]
 
-        def generate(conversations: list[list[dict]], thinking: str) -> list[Completion]:
-            replies = lm.chat_batch(conversations, thinking=thinking, temperature=0.0, max_tokens=128)
-            for reply in replies:
-                if reply.error is not None:
-                    raise reply.error
-            return replies
 
-        return evaluate(generate, EVALUATED)
+def _facts(log: list[Mapping[str, float]], data_digest: str) -> RunFacts:
+    on_cpu = jax.default_backend() == "cpu"
+    return RunFacts(
+        tokens=round(sum(line["tokens"] for line in log)),
+        learned_tokens=round(sum(line["learned_tokens"] for line in log)),
+        steps=len(log),
+        minutes=sum(line["seconds"] for line in log) / 60,
+        hardware=f"{os.cpu_count()} CPU cores" if on_cpu else jax.devices()[0].device_kind,
+        data_digest=data_digest,
+        final_loss=float(np.mean([line["loss"] for line in log[-LAST_STEPS:]])),
+    )

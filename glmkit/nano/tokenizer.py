@@ -1,32 +1,45 @@
 """The vocabulary of glm-nano: a small byte-level BPE learned from the curriculum, closed by GLM's special tokens.
 
-Digits are always tokens of their own, so that a column of a sum is a fixed number of tokens, and so is a newline.
+Digits are always tokens of their own, so that a column of a sum is a fixed number of tokens, and so is a newline. With
+1,536 entries an example has 1.6% fewer tokens than with 1,280, and with 2,048 another 3% fewer, for a third more head.
 Reading and using a tokenizer, whatever its size, is `glmkit.text.tokenizer`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from random import Random
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from glmkit.errors import TokenizerError
-from glmkit.nano.curriculum import example
+from glmkit.nano.mixture import MIXTURE
+from glmkit.nano.skills import SKILLS
+from glmkit.text import render
 from glmkit.text.template import GLM45_CHAT_TEMPLATE
 from glmkit.text.tokenizer import GLM_SPECIAL_TOKENS, Tokenizer
 
 __all__ = ["build_tokenizer", "curriculum_texts"]
 
-_PIECES = r"\p{N}|\n| ?\p{L}+| ?[^\s\p{L}\p{N}]|[^\S\n]+"
-"""A digit, a newline, a word or a mark with the space before it, other blanks: no token reaches over two of these."""
+_PIECES = r"\p{N}|\n| ?\p{L}+| ?[^\s\p{L}\p{N}]+(?: [^\s\p{L}\p{N}]+)*|[^\S\n]+"
+"""A digit, a newline, a word with the space before it, marks with spaces among them, other blanks: no token goes over
+two of these. Marks go together for JSON's sake, where `": {"` is one token: declarations are a quarter shorter.
+"""
+
+_SPECIAL = re.compile("|".join(map(re.escape, GLM_SPECIAL_TOKENS)))
 
 
-def curriculum_texts(seed: int = 0, examples: int = 20_000) -> Iterator[str]:
-    """What is said and thought in the first examples of the curriculum, without template or special tokens."""
-    for index in range(examples):
-        for message in example(seed, index).messages:
-            yield message["content"]
-            yield message.get("reasoning_content", "")
+def curriculum_texts(seed: int = 0, characters: int = 2_000_000) -> Iterator[str]:
+    """Rendered tasks for training, cut at special tokens: of each skill its share of about so many characters."""
+    whole = sum(MIXTURE.values())
+    for name, share in MIXTURE.items():
+        rng, left = Random(f"glm-nano/vocabulary/{seed}/{name}"), characters * share / whole
+        while left > 0:
+            task = SKILLS[name](rng, "train")
+            text = render(task.messages, task.tools, task.thinking)
+            left -= len(text)
+            yield from _SPECIAL.split(text)
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> Tokenizer:
