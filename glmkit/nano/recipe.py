@@ -23,9 +23,9 @@ class Recipe:
     A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more.
     """
 
-    tokens: int = 16_000_000
+    tokens: int = 10_000_000
     seed: int = 0
-    rows: int = 4
+    rows: int = 2
     length: int = 2560
     vocab_size: int = 1536
     learning_rate: float = 5e-3
