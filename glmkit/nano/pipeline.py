@@ -87,7 +87,7 @@ def _log(path: Path) -> list[dict[str, float]]:
     return [{"step": step} | rounded[step] for step in sorted(rounded)]
 
 
-def _facts(log: list[Mapping[str, float]], data_digest: str) -> RunFacts:
+def _facts(log: list[Mapping[str, float]], digest: str) -> RunFacts:
     on_cpu = jax.default_backend() == "cpu"
     return RunFacts(
         tokens=round(sum(line["tokens"] for line in log)),
@@ -95,6 +95,6 @@ def _facts(log: list[Mapping[str, float]], data_digest: str) -> RunFacts:
         steps=len(log),
         minutes=sum(line["seconds"] for line in log) / 60,
         hardware=f"{os.cpu_count()} CPU cores" if on_cpu else jax.devices()[0].device_kind,
-        data_digest=data_digest,
-        final_loss=float(np.mean([line["loss"] for line in log[-LAST_STEPS:]])),
+        digest=digest,
+        loss=float(np.mean([line["loss"] for line in log[-LAST_STEPS:]])),
     )

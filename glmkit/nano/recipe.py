@@ -68,8 +68,8 @@ class RunFacts:
     steps: int
     minutes: float
     hardware: str
-    data_digest: str
-    final_loss: float  # of the next token, in nats, over the last steps
+    digest: str  # of the data
+    loss: float  # of the next token, in nats, over the last steps
 
 
 def nano_config(tokenizer: Tokenizer, context: int = CONTEXT) -> GLMConfig:
