@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from glmkit.errors import TokenizerError
-from glmkit.nano import skills
 from glmkit.nano.data import Curriculum
 from glmkit.nano.mixture import MIXTURE
 from glmkit.nano.skills import FAMILIES, SKILLS
@@ -15,7 +14,8 @@ from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
 from glmkit.text import GLM_SPECIAL_TOKENS, Tokenizer
 from glmkit.train.data import batches
 
-LENGTH = 2560
+LENGTH = 512
+MIXED = {"hard": 40.0, "tool_call": 35.0, "extraction": 25.0}
 TEXTS = list(curriculum_texts(characters=1_000_000))
 
 
@@ -26,7 +26,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def curriculum(tokenizer: Tokenizer) -> Curriculum:
-    return Curriculum(tokenizer, LENGTH)
+    return Curriculum(tokenizer, LENGTH, mixture=MIXED)
 
 
 def test_the_mixture_names_every_skill_and_every_family_has_its_own():
@@ -36,7 +36,8 @@ def test_the_mixture_names_every_skill_and_every_family_has_its_own():
 
 
 def test_an_example_depends_on_seed_and_index_alone(tokenizer, curriculum):
-    again, other = Curriculum(tokenizer, LENGTH), Curriculum(tokenizer, LENGTH, seed=1)
+    again = Curriculum(tokenizer, LENGTH, mixture=MIXED)
+    other = Curriculum(tokenizer, LENGTH, seed=1, mixture=MIXED)
     for index in (17, 3, 2**31 - 2):
         assert np.array_equal(curriculum[index]["tokens"], again[index]["tokens"])
         assert np.array_equal(curriculum[index]["learned"], again[index]["learned"])
@@ -44,19 +45,15 @@ def test_an_example_depends_on_seed_and_index_alone(tokenizer, curriculum):
     assert any(len(other[index]["tokens"]) != len(curriculum[index]["tokens"]) for index in range(10))
 
 
-def test_each_family_has_its_share_of_the_tokens(curriculum):
-    drawn, learned = Counter(), Counter()
-    for index in range(6000):
+def test_each_skill_has_its_share_of_the_tokens_however_long_its_examples_are(curriculum):
+    tokens = Counter()
+    for index in range(1500):
         name, example = curriculum.draw(index)
-        assert len(example.tokens) <= LENGTH
-        drawn[name] += len(example.tokens)
-        learned[name] += int(example.learned.sum())
-    assert all(learned[name] for name in MIXTURE)
-    for family, names in FAMILIES.items():
-        share = 100 * sum(drawn[name] for name in names) / drawn.total()
-        expected = sum(MIXTURE[name] for name in names)
-        # Long contexts, some two dozen of these examples, are the family with the widest spread: a fifth.
-        assert share == pytest.approx(expected, rel=0.3), family
+        tokens[name] += len(example.tokens)
+        assert example.learned.any()
+    for name, share in MIXED.items():
+        # The mean length is that of 64 examples, whose spread is about two thirds of it: 8%.
+        assert 100 * tokens[name] / tokens.total() == pytest.approx(share, rel=0.25), name
 
 
 def test_what_is_longer_than_a_row_is_drawn_again(tokenizer):
@@ -78,15 +75,12 @@ def test_only_tasks_for_training_are_read(tokenizer, monkeypatch):
     monkeypatch.setattr("glmkit.nano.data.SKILLS", counting)
     monkeypatch.setattr("glmkit.nano.tokenizer.SKILLS", counting)
     list(curriculum_texts(characters=10_000))
-    curriculum = Curriculum(tokenizer, LENGTH)
-    for index in range(20):
-        curriculum.draw(index)
+    Curriculum(tokenizer, LENGTH, mixture=MIXED)[0]
     assert set(splits) == {"train"}
-    assert set(skills.SKILLS) == set(counting)
 
 
-def test_rows_are_full_and_end_at_the_examples_of_the_stream(curriculum):
-    batch = next(batches(curriculum, length=LENGTH, batch_size=4, epochs=None))
+def test_rows_are_full_of_examples(curriculum):
+    batch = next(batches(curriculum, length=4 * LENGTH, batch_size=4, epochs=None))
     assert (batch.segment_ids >= 0).mean() > 0.9
     assert batch.learned.any(axis=1).all()
 

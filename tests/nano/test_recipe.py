@@ -11,7 +11,7 @@ import pytest
 import glmkit as gk
 from glmkit.cli import main
 from glmkit.config import GLMConfig
-from glmkit.nano import data, pipeline
+from glmkit.nano import data, pipeline, routing_history
 from glmkit.nano.recipe import CONTEXT, Recipe, nano_config
 from glmkit.nano.routing_history import MEASUREMENTS, measured_steps
 from glmkit.nano.skills import FAMILIES
@@ -79,7 +79,8 @@ def small(tokenizer, monkeypatch):
     monkeypatch.setattr(pipeline, "nano_config", tiny_config)
     monkeypatch.setattr(pipeline, "evaluate", lambda lm: {"hard": SimpleNamespace(accuracy=0.5, count=4)})
     monkeypatch.setattr(pipeline, "model_card", lambda config, recipe, results, about: f"{about}")
-    monkeypatch.setattr(data, "MEASURED", 8)
+    monkeypatch.setattr(data, "MEASURED", 4)
+    monkeypatch.setattr(routing_history, "TASKS", 8)
 
 
 @pytest.fixture

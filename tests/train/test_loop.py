@@ -71,7 +71,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
         if step.number == 3:
             break  # as if it were killed: step 2 is the last that was saved
     resumed = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)
+    assert resumed.number == 2
     assert [step.number for step in resumed] == [3, 4, 5, 6]
+    assert resumed.number == 6
     assert same(resumed.model, whole.model)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "step" in line] == [1, 2, 3, 3, 4, 5, 6]
