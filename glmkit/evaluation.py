@@ -39,17 +39,8 @@ def _nano(args: argparse.Namespace) -> int:
 
     lm = load(args.model)
     results = evaluate(lm, per_skill=args.per_skill, seed=args.seed, skills=skills, long=args.long)
-    print(json.dumps({name: _object(result) for name, result in results.items()}) if args.json else _table(results))
+    print(json.dumps({name: result.record for name, result in results.items()}) if args.json else _table(results))
     return 0
-
-
-def _object(result: "Result") -> dict[str, float | bool | None]:
-    return {
-        "accuracy": round(result.accuracy, 4),
-        "count": result.count,
-        "goal": result.goal,
-        "holds": result.holds,
-    }
 
 
 def _table(results: Mapping[str, "Result"]) -> str:

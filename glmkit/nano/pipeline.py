@@ -18,6 +18,7 @@ from glmkit.model import GLM
 from glmkit.nano.card import model_card
 from glmkit.nano.data import Curriculum
 from glmkit.nano.evaluation import evaluate
+from glmkit.nano.mixture import MIXTURE
 from glmkit.nano.recipe import CONTEXT, Recipe, RunFacts, nano_config
 from glmkit.nano.routing_history import RoutingHistory
 from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
@@ -45,10 +46,10 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})
     save_hf(model, work / "draft", files=files, overwrite=True)
     with load(work / "draft", max_len=recipe.length) as lm:  # what users get: read back, in the stored precision
-        results = evaluate(lm)
+        results = evaluate(lm, long=True)
     log = _log(work / "log.jsonl")
-    card = model_card(model.config, recipe, results, _facts(log, data.digest))
-    evaluation = {name: {"accuracy": result.accuracy, "count": result.count} for name, result in results.items()}
+    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE)
+    evaluation = {name: result.record for name, result in results.items()}
     files |= {
         "README.md": card.encode(),
         "evaluation.json": (json.dumps(evaluation, indent=2) + "\n").encode(),

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import glmkit as gk
 from glmkit.cli import main
 from glmkit.config import GLMConfig
 from glmkit.nano import data, pipeline, routing_history
+from glmkit.nano.evaluation import Result
 from glmkit.nano.recipe import CONTEXT, Recipe, nano_config
 from glmkit.nano.routing_history import MEASUREMENTS, measured_steps
 from glmkit.nano.skills import FAMILIES
@@ -77,8 +77,8 @@ def small(tokenizer, monkeypatch):
     """The pipeline on a tiny model; what a model is worth is measured elsewhere."""
     monkeypatch.setattr(pipeline, "build_tokenizer", lambda *_: tokenizer)
     monkeypatch.setattr(pipeline, "nano_config", tiny_config)
-    monkeypatch.setattr(pipeline, "evaluate", lambda lm: {"hard": SimpleNamespace(accuracy=0.5, count=4)})
-    monkeypatch.setattr(pipeline, "model_card", lambda config, recipe, results, about: f"{about}")
+    monkeypatch.setattr(pipeline, "evaluate", lambda lm, long: {"hard": Result(0.5, 4)})
+    monkeypatch.setattr(pipeline, "model_card", lambda config, recipe, results, about, mixture: f"{about}")
     monkeypatch.setattr(data, "MEASURED", 4)
     monkeypatch.setattr(routing_history, "TASKS", 8)
 
@@ -125,7 +125,7 @@ def check_what_is_told(folder: Path) -> None:
     log = log_of(folder)
     assert [line["step"] for line in log] == [1, 2, 3, 4]
     assert f"tokens={sum(line['tokens'] for line in log):.0f}, " in (folder / "README.md").read_text()
-    assert json.loads((folder / "evaluation.json").read_text()) == {"hard": {"accuracy": 0.5, "count": 4}}
+    assert json.loads((folder / "evaluation.json").read_text()) == {"hard": Result(0.5, 4).record}
     history = dict(np.load(folder / "routing_history.npz"))
     assert history["load"].shape == (5, len(FAMILIES), 2, 4)
     assert history["families"].tolist() == list(FAMILIES)

@@ -42,6 +42,11 @@ class Result:
         """The goal in its unit, with the side on which to lie; empty without one."""
         return "" if self.goal is None else f"{'<=' if self.at_most else '>='} {self._in_unit(self.goal)}"
 
+    @property
+    def record(self) -> dict[str, float | bool | None]:
+        """The figure as it is written to files and printed as JSON."""
+        return {"accuracy": round(self.accuracy, 4), "count": self.count, "goal": self.goal, "holds": self.holds}
+
     def _in_unit(self, value: float) -> str:
         match self.unit:
             case "share":

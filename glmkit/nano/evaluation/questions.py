@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from glmkit.nano.skills import SKILLS
+from glmkit.nano.skills import FAMILIES, SKILLS
 from glmkit.nano.skills.retrieval import long_retrieval
 from glmkit.nano.task import Message, Task
 
@@ -30,7 +30,7 @@ NATURAL_PROMPTS = tuple(Path(__file__).with_name("natural_prompts.txt").read_tex
 """What people may ask, written by hand: nothing that the model has learned, and nothing that the curriculum says."""
 
 ASKABLE = (*SKILLS, OUTSIDE)
-FAMILY_OF: Mapping[str, str] = {name: skill.__module__.rpartition(".")[2] for name, skill in SKILLS.items()} | {
+FAMILY_OF: Mapping[str, str] = {name: family for family, names in FAMILIES.items() for name in names} | {
     OUTSIDE: OUTSIDE
 }
 """The file of `glmkit.nano.skills` that teaches a skill."""
