@@ -7,7 +7,9 @@ import os
 import secrets
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import jax
@@ -64,6 +66,9 @@ class LM:
         self._model: GLM | None = model
         self._tokenizer = tokenizer
         self._engine: Engine | None = Engine(model, model.config.context(max_len))
+        self._streaming: weakref.WeakSet = (
+            weakref.WeakSet()
+        )  # what generates for streams, which holds weights and cache
 
     @property
     def model(self) -> GLM:
@@ -207,6 +212,9 @@ class LM:
     def close(self) -> None:
         """Give the memory back. What else refers to the model keeps it alive; a stream that is not over ends."""
         if self._engine is not None:
+            for generation in list(self._streaming):
+                with suppress(ValueError):  # the one that is running now, which will find this LM closed
+                    generation.close()
             self._engine.release()
         self._model = self._engine = None
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
@@ -334,9 +342,11 @@ class LM:
         return chat.completion
 
     def _deltas(self, request: Request, answer: Answer) -> Iterator[Delta]:
-        for _, token in self.engine.generate([request]):
+        generation = self.engine.generate([request])
+        self._streaming.add(generation)
+        for _, token in generation:
             yield from answer.feed(token)
-            self._open(self._engine)  # closed between two deltas
+        self._open(self._engine)  # closed between two deltas, which ends the generation
         yield from answer.finish()
 
 

@@ -229,6 +229,23 @@ def test_a_closed_lm_says_so_and_frees_its_memory(tmp_path):
     assert len(jax.live_arrays()) == before
 
 
+def test_a_closed_lm_frees_its_memory_under_streams_that_are_kept(lm, tmp_path):
+    lm.save(tmp_path / "m")
+    gc.collect()
+    before, streams = len(jax.live_arrays()), []
+    for _ in range(3):
+        other = gk.load(tmp_path / "m", max_len=600)
+        streams.append(iter(other.complete("abc", max_tokens=500, temperature=0, stream=True)))
+        next(streams[-1])
+        other.close()
+    del other
+    gc.collect()
+    assert len(jax.live_arrays()) == before
+    for stream in streams:
+        with pytest.raises(RequestError, match="closed"):
+            list(stream)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
