@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     AdapterConfig.read(args.adapter)  # what is wrong with it is told before the weights are read
     folder = resolve_source(args.base, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
-    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), None)  # rounded once, when all is added
+    # Merging rounds to the model's dtype, so it has to be no narrower than what is stored, nor than what was asked for.
+    dtype = "float32" if args.dtype in ("float16", "float32") else None
+    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), dtype)
     model = merge_lora(load_adapter(model, args.adapter))
     files = companions(folder)
     files["README.md"] = derived_card(

@@ -356,4 +356,8 @@ def test_merge_in_another_dtype_rounds_once(base, written, tmp_path):
     assert cli.main(["merge", str(base), str(written), str(tmp_path / "out"), "--dtype", "float32"]) == 0
     tensors = load_file(tmp_path / "out/model.safetensors")
     assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}
+    expected = merge_lora(load_adapter(load_hf(base, dtype=jnp.float32), written))
+    merged = load_hf(tmp_path / "out", dtype=jnp.float32)
+    for one, other in zip(jax.tree.leaves(merged), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert json.loads((tmp_path / "out/config.json").read_text())["torch_dtype"] == "float32"
