@@ -8,7 +8,7 @@ import secrets
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -66,9 +66,7 @@ class LM:
         self._model: GLM | None = model
         self._tokenizer = tokenizer
         self._engine: Engine | None = Engine(model, model.config.context(max_len))
-        self._streaming: weakref.WeakSet = (
-            weakref.WeakSet()
-        )  # what generates for streams, which holds weights and cache
+        self._streaming = weakref.WeakSet[Generator]()  # what generates for streams, and holds weights and cache
 
     @property
     def model(self) -> GLM:

@@ -1,14 +1,9 @@
 """Five meshes of 8 virtual devices give one device's logits, gradients and greedy tokens."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-HERE = Path(__file__).parent
+from mesh.processes import on_eight_devices
+
 # float32 sums in another order over at most 8 devices, relative to the largest value of each array.
 TOLERANCE = 1e-4
 
@@ -26,15 +21,7 @@ MESHES = [
 
 @pytest.mark.parametrize(("sizes", "storage", "expert_spec"), MESHES)
 def test_a_mesh_computes_what_one_device_computes(sizes, storage, expert_spec):
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")]),
-    }
-    command = [sys.executable, str(HERE / "on_eight_devices.py"), *map(str, sizes), storage]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=540, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+    result = on_eight_devices("on_eight_devices.py", sizes, storage)
     assert result["logits"] < TOLERANCE
     assert result["gradients"] < TOLERANCE
     assert result["same_greedy_tokens"]
