@@ -16,8 +16,8 @@
 #
 # Load a model, talk to it, and decide whether it thinks. The model is glm-nano: it comes with glmkit, has every part
 # of GLM-4.5 in small (a mixture of experts with a sigmoid router, grouped-query attention, a thinking mode), and knows
-# sums and differences and little else. Every line below works the same way on GLM-4.5 itself: set `MODEL` to a folder
-# with its weights, or to a Hub id.
+# what its card lists: arithmetic worked out in columns, tools, JSON, looking things up, and little else. Every line
+# below works the same way on GLM-4.5 itself: set `MODEL` to a folder with its weights, or to a Hub id.
 #
 # It takes two CPU cores about half a minute, most of which is compiling.
 
