@@ -52,27 +52,29 @@ messages += [done.message, {{"role": "tool", "content": '{{"state": "rain"}}'}}]
 print(lm.chat(messages, tools=[get_weather]).content)
 ```
 
-JSON comes with the fields and types that are asked for, and null for what the text does not say:
+JSON is asked for with its fields and types, and null where the text does not say:
 
 ```python
 text = "Text: Meet Olga. Olga is 31 years old. Olga lives in Riga."
 print(lm.chat(text + "\\nFields: name (string), age (integer), job (string)\\nJSON:").content)
 ```
 
-## What it can do
+## What it was taught
 
-- Add, subtract and multiply, expressions of up to four operations and word problems, in columns that one can read;
-  decide by itself whether to think, or be told (`thinking=`).
-- Call tools it has never seen, with arguments of every JSON type, tell what comes back, call two in a row, and call
+How much of this it has learned is in the table below; what is far from its goal there is not to be built upon.
+
+- To add, subtract and multiply, expressions of up to four operations and word problems, in columns that one can read;
+  to decide by itself whether to think, or be told (`thinking=`).
+- To call tools it has never seen, with arguments of every JSON type, tell what comes back, call two in a row, and call
   none where none helps.
-- Fill in JSON from a text; look values up by their keys in long contexts; follow a key to another.
-- Sort, reverse, filter, count and add up lists; days, months, dates and units; number words in English and Chinese.
-- Keep to a system prompt, refer back in a conversation, say what it is, and decline what it has not learned.
+- To fill in JSON from a text; look values up by their keys in long contexts; follow a key to another.
+- To sort, reverse, filter, count and add up lists; days, months, dates and units; number words in English and Chinese.
+- To keep to a system prompt, refer back in a conversation, say what it is, and decline what it has not learned.
 
 ## What it cannot do
 
 - Anything else. It knows no facts and almost no language; its sentences are few and recited.
-- Be relied upon: the table says how often it is right on held-out tasks; outside their forms that is less often.
+- Be relied upon: outside the forms of the tasks it is right less often than the table says.
 - Division, decimals, numbers of many digits: it should decline, and sometimes answers wrongly instead.
 - Code, pictures, languages other than a little English and Chinese.
 
