@@ -45,6 +45,7 @@ Tools are declared as schemas or typed Python functions; a result goes back as a
 def get_weather(city: str) -> str:
     "Get the weather in a city"
 
+
 messages = [{{"role": "user", "content": "What is the weather in Oslo?"}}]
 done = lm.chat(messages, tools=[get_weather])
 print(done.tool_calls)  # name and arguments, of the declared types
