@@ -17,8 +17,8 @@ test test-browser test-mesh parity smoke: export JAX_PLATFORMS ?= cpu
 
 help:
 	@echo "make demo          ask the bundled model a question and watch it think"
-	@echo "make nano          train the bundled model anew: hours on two cores, minutes on a GPU; TOKENS= SEED= OUT="
-	@echo "make test          all tests but those below: under 10 minutes on two cores"
+	@echo "make nano          train the bundled model anew: an hour or more on two cores; TOKENS= SEED= OUT="
+	@echo "make test          all tests but those below"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
 	@echo "make test-mesh     the sharded model on 8 virtual devices"
 	@echo "make parity        live comparison with Hugging Face transformers (PyTorch, its own environment)"
@@ -34,7 +34,7 @@ demo: $(VENV)/.installed-base
 	@echo 'Next: $(BIN)/glmkit chat "What is 345 + 678?" --model nano --thinking disabled'
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
 
-# Stopped, it goes on where it was when it is called again. Huge pages make a step on Linux a tenth faster.
+# Stopped, it goes on where it was when it is called again. Huge pages make a step faster on Linux.
 nano: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 nano: $(VENV)/.installed-base
 	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))

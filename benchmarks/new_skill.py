@@ -37,11 +37,8 @@ def main() -> None:
     seconds = time.perf_counter() - started
     zib_after, after = accuracy(tuned), shares(evaluate(tuned, per_skill=args.per_skill))
     for name, result in before.items():
-        change = 100 * (after[name].accuracy - result.accuracy)
-        print(
-            f"{name:34s} {result.accuracy:7.1%} {after[name].accuracy:7.1%} {change:+6.1f} points of {result.count:,}"
-        )
-    print(f"{'zib':34s} {zib_before:7.1%} {zib_after:7.1%} {100 * (zib_after - zib_before):+6.1f} points")
+        tell(name, result.accuracy, after[name].accuracy, f"of {result.count:,}")
+    tell("zib", zib_before, zib_after)
     lost = {name: round(result.accuracy - after[name].accuracy, 4) for name, result in before.items()}
     worst = max(lost, key=lambda name: lost[name])
     found = {

@@ -45,7 +45,7 @@ def make_nano(out: Path, recipe: Recipe) -> None:
 
     files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})
     save_hf(model, work / "draft", files=files, overwrite=True)
-    with load(work / "draft", max_len=recipe.length) as lm:  # what users get: read back, in the stored precision
+    with load(work / "draft") as lm:  # what users get: read back, in the stored precision
         results = evaluate(lm, long=True)
     log = _log(work / "log.jsonl")
     card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE)

@@ -155,13 +155,16 @@ def save(
 
 def _write(folder: Path, arrays: Mapping[str, jax.Array]) -> str | None:
     """Write the arrays, or say why that failed: of Orbax's error, which keeps its failed tasks alive, only the text."""
+    reason = None
     with _tasks_unheard():
         try:
             with _checkpointer() as checkpointer:
                 checkpointer.save(folder, arrays)
         except ValueError as error:  # tensorstore's for a disk that fills
-            return str(error)
-    return None
+            reason = str(error)
+        if reason is not None:
+            gc.collect()  # now, while nobody hears the tasks complain of it
+    return reason
 
 
 def _require_utf8(path: str | os.PathLike[str]) -> None:
@@ -186,7 +189,6 @@ def _tasks_unheard() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()
         sys.unraisablehook = hear
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)
