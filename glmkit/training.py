@@ -8,7 +8,7 @@ from glmkit.errors import ConfigError
 
 _SETTINGS = (
     *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs"),
-    *("optimizer", "learning_rate", "freeze", "seed"),
+    *("optimizer", "learning_rate", "freeze", "shuffle", "seed"),
 )
 
 
@@ -39,6 +39,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="rows of a micro-batch (default: %(default)s)")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
     parser.add_argument("--batch-warmup", type=int, default=0, help="steps in which --accumulate grows from a quarter")
+    parser.add_argument(
+        "--no-shuffle", dest="shuffle", action="store_false", help="take the data in their own order, as a curriculum"
+    )
     parser.add_argument("--steps", type=int, help="default: --epochs passes over the data")
     parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")

@@ -40,7 +40,7 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     """
     work = out.with_name(out.name + ".training")
     tokenizer = build_tokenizer(curriculum_texts(recipe.seed), recipe.vocab_size, CONTEXT)
-    data = Curriculum(tokenizer, recipe.length, recipe.seed)
+    data = Curriculum(tokenizer, recipe.length, recipe.seed, first_tokens=round(recipe.first_lessons * recipe.tokens))
     model = _trained(recipe, tokenizer, data, work)
 
     files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})

@@ -23,7 +23,8 @@ class Recipe:
     A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more.
     """
 
-    tokens: int = 10_000_000
+    tokens: int = 12_000_000
+    first_lessons: float = 0.1  # the share of the tokens that are of `mixture.FIRST_LESSONS`
     seed: int = 0
     rows: int = 2
     length: int = 2560
@@ -54,6 +55,7 @@ class Recipe:
             "optimizer": "muon",
             "learning_rate": self.learning_rate,
             "warmup": self.warmup,
+            "shuffle": False,
             "weight_decay": self.weight_decay,
             "seed": self.seed,
         }

@@ -166,15 +166,18 @@ def batches(
     batch_size: int,
     seed: int = 0,
     epochs: int | None = 1,
+    shuffle: bool = True,
     pad: int = 0,
 ) -> grain.DatasetIterator:
-    """Batches of packed rows, `[batch_size, length]`, in an order that `seed` decides; `epochs=None` never ends.
+    """Batches of packed rows, `[batch_size, length]`, in an order that `seed` decides, or, without
+    `shuffle`, in that of the source; `epochs=None` never ends.
 
     `source[i]` gives `{"tokens", "learned"}`. Examples go whole into the first row with room; the last batch is filled
     up with empty rows. Each host gets its share of the examples. The iterator's `get_state` and `set_state` resume it
     at the exact example.
     """
-    order = grain.MapDataset.source(source).seed(seed).shuffle().repeat(epochs)
+    order = grain.MapDataset.source(source).seed(seed)
+    order = (order.shuffle() if shuffle else order).repeat(epochs)
     mine = order[jax.process_index() :: jax.process_count()].to_iter_dataset()
     rows = FirstFitPackIterDataset(
         mine,

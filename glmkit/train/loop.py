@@ -42,7 +42,8 @@ class Settings:
     A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
     their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
     data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
-    `remat="block"` trades time for memory, see `GLM.__call__`.
+    `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
+    a curriculum.
     """
 
     batch_size: int = 8
@@ -50,6 +51,7 @@ class Settings:
     accumulate: int = 1
     batch_warmup: int = 0
     epochs: int = 1
+    shuffle: bool = True
     steps: int | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
@@ -270,7 +272,9 @@ class Fit:
     def _stream(self):
         s = self.settings
         epochs = s.epochs if s.steps is None else None
-        return batches(self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs)
+        return batches(
+            self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs, shuffle=s.shuffle
+        )
 
     def _count_steps(self) -> int:
         left, steps = sum(1 for _ in self._stream()), 0

@@ -7,7 +7,7 @@ import pytest
 
 from glmkit.errors import TokenizerError
 from glmkit.nano.data import Curriculum
-from glmkit.nano.mixture import MIXTURE
+from glmkit.nano.mixture import FIRST_LESSONS, MIXTURE
 from glmkit.nano.skills import FAMILIES, SKILLS
 from glmkit.nano.task import Task
 from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
@@ -32,6 +32,8 @@ def curriculum(tokenizer: Tokenizer) -> Curriculum:
 def test_the_mixture_names_every_skill_and_every_family_has_its_own():
     assert set(MIXTURE) == set(SKILLS)
     assert sum(MIXTURE.values()) == pytest.approx(100)
+    assert set(FIRST_LESSONS) < set(MIXTURE)
+    assert sum(FIRST_LESSONS.values()) == pytest.approx(100)
     assert sorted(name for names in FAMILIES.values() for name in names) == sorted(SKILLS)
 
 
@@ -54,6 +56,22 @@ def test_each_skill_has_its_share_of_the_tokens_however_long_its_examples_are(cu
     for name, share in MIXED.items():
         # The mean length is that of 64 examples, whose spread is about two thirds of it: 8%.
         assert 100 * tokens[name] / tokens.total() == pytest.approx(share, rel=0.25), name
+
+
+def test_the_first_tokens_are_of_the_first_lessons_and_the_rest_is_not(tokenizer, curriculum):
+    taught = Curriculum(tokenizer, LENGTH, mixture=MIXED, first_tokens=30_000)
+    assert taught.digest != curriculum.digest
+    names, tokens = [], 0
+    while tokens < 60_000:
+        name, example = taught.draw(len(names))
+        names.append(name)
+        tokens += len(example.tokens)
+        # The mean example is that of 64 of each skill: 8%, as below.
+        expected = FIRST_LESSONS if tokens < 24_000 else MIXED if tokens > 36_000 else {**FIRST_LESSONS, **MIXED}
+        assert name in expected
+    assert {"copy", "hard"} <= set(names)
+    batch = next(batches(taught, length=2 * LENGTH, batch_size=1, epochs=None, shuffle=False))
+    assert np.isin(taught[0]["tokens"], batch.tokens).all()
 
 
 def test_what_is_longer_than_a_row_is_drawn_again(tokenizer):

@@ -35,6 +35,12 @@ def test_the_order_is_the_seeds(data):
     assert (first(1) != first(2)).any()
 
 
+def test_unshuffled_data_come_in_their_own_order():
+    ordered = TokenDataset.encode([{"text": letter * 7} for letter in "hgfedcba"], tokenizer(), 8)
+    rows = np.concatenate([batch.tokens for batch in batches(ordered, length=8, batch_size=1, shuffle=False)])
+    np.testing.assert_array_equal(rows, [ordered[index]["tokens"] for index in range(8)])
+
+
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_a_stream_goes_on_at_the_exact_example(data, after):
     def stream():

@@ -80,7 +80,7 @@ def _declines(question: Question, reply: Any) -> bool:
 
 
 JUDGES: Mapping[str, Judge] = {
-    **dict.fromkeys(("arithmetic", "stories", "words", "lists", "dates", "retrieval", "multi_turn"), _says),
+    **dict.fromkeys(("arithmetic", "stories", "words", "lists", "dates", "copying", "retrieval", "multi_turn"), _says),
     "tools": _calls,
     "extraction": _gives_json,
     "system_prompts": _keeps_the_rule,

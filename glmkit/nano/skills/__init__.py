@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from glmkit.nano.skills import (
     arithmetic,
+    copying,
     dates,
     extraction,
     lists,
@@ -22,7 +23,7 @@ from glmkit.nano.task import Split, Task
 __all__ = ["FAMILIES", "SKILLS"]
 
 _NUMBERS = (arithmetic, stories, words, lists, dates)
-_MODULES = (*_NUMBERS, tools, extraction, retrieval, system_prompts, multi_turn, talk)
+_MODULES = (*_NUMBERS, copying, tools, extraction, retrieval, system_prompts, multi_turn, talk)
 
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {module.__name__.rpartition(".")[2]: tuple(module.SKILLS) for module in _MODULES}

@@ -88,9 +88,9 @@ _FILLER = (
 
 
 def retrieval(rng: Random, split: Split, pairs: int | None = None, questions: int | None = None) -> Task:
-    """One to eight questions about a context of `pairs` pairs: 2 to 60, fewer being likelier, if it is left out."""
-    pairs = pairs or min(60, 2 + int(rng.expovariate(1 / 14)))
-    return _task(rng, split, "retrieval", pairs, questions or rng.randint(1, min(8, 1 + pairs // 3)))
+    """One to eight questions about a context of `pairs` pairs: 1 to 60, mostly a few, if it is left out."""
+    pairs = pairs or min(60, 1 + int(rng.expovariate(1 / rng.choice((4, 20)))))
+    return _task(rng, split, "retrieval", pairs, questions or rng.randint(1, min(8, 1 + pairs // 2)))
 
 
 def long_retrieval(
