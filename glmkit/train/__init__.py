@@ -14,10 +14,11 @@ from glmkit.train.loop import Fit, Settings, Step, fit
 from glmkit.train.lora import LoRAParam, add_lora, merge_lora
 from glmkit.train.loss import loss_sums
 from glmkit.train.optimizer import adamw, batch_warmup, cosine, make_optimizer, muon, with_master_weights
-from glmkit.train.step import Metrics, Objective, TrainState, compiled_step, train_step
+from glmkit.train.step import Change, Metrics, Objective, TrainState, compiled_step, train_step
 
 __all__ = [
     "Batch",
+    "Change",
     "Checkpoints",
     "DataReport",
     "Example",

@@ -289,8 +289,8 @@ class Fit:
             optimizer=self.settings.optimizer,
             data=self._data.digest,
             settings=_json_like(dataclasses.asdict(self.settings))
-            | {"steps": self.steps, "mtp_weight": self.objective.mtp_weight, "bias_rate": self.objective.bias_rate}
-            | {"balance_weight": self.objective.balance_weight}
+            | {"steps": self.steps, "mtp_weight": _json_like(self.objective.mtp_weight)}
+            | {"bias_rate": self.objective.bias_rate, "balance_weight": self.objective.balance_weight}
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
         )
 

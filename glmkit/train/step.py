@@ -19,19 +19,30 @@ from glmkit.train.data import Batch
 from glmkit.train.loss import Sums, loss_sums, targets_ahead
 from glmkit.train.optimizer import apply_optimizer
 
-__all__ = ["Metrics", "Objective", "TrainState", "compiled_step", "train_step"]
+__all__ = ["Change", "Metrics", "Objective", "TrainState", "compiled_step", "train_step"]
+
+
+class Change(NamedTuple):
+    """A weight that is `before` in the first `steps` steps and `after` from then on: an `optax` schedule."""
+
+    before: float
+    steps: int
+    after: float
+
+    def __call__(self, step: Int[Array, ""] | int) -> Float[Array, ""]:
+        return jnp.where(step < self.steps, self.before, self.after)
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What is minimised, by the weights of GLM-4.5's report; `trainable` is an nnx filter of the parameters that move.
 
-    `mtp_weight` weighs the loss of the token after the next, 0.1 in the later part of GLM-4.5's training; `bias_rate`
-    is the step of the correction biases, 0 leaves them as they are; `balance_weight` weighs the sequence-level balance
-    loss, the mean over sequences of its sum over layers.
+    `mtp_weight` weighs the loss of the token after the next; GLM-4.5's fell when two thirds of its tokens were read,
+    `Change(0.3, steps, 0.1)`. `bias_rate` is the step of the correction biases, 0 leaves them as they are;
+    `balance_weight` weighs the sequence-level balance loss, the mean over sequences of its sum over layers.
     """
 
-    mtp_weight: float = 0.3
+    mtp_weight: float | Change = 0.3
     bias_rate: float = 1e-3
     balance_weight: float = 1e-4
     trainable: nnx.filterlib.Filter = nnx.Param
@@ -88,11 +99,15 @@ def train_step(
     graph, params, rest = nnx.split(state.model, objective.trainable, ...)
     counts = _counts(batch)
 
+    mtp_weight = objective.mtp_weight
+    second, balance = bool(mtp_weight), objective.balance_weight > 0
+    if isinstance(mtp_weight, Change):
+        mtp_weight = mtp_weight(state.step)
+
     def minimised(params: nnx.State, micro: Batch) -> tuple[Array, Sums]:
         model = nnx.merge(graph, params, rest)
-        second, balance = objective.mtp_weight > 0, objective.balance_weight > 0
         sums = loss_sums(model, micro, second=second, balance=balance, remat=remat)
-        value = sums.next_token / counts.next + objective.mtp_weight * sums.second_token / counts.second
+        value = sums.next_token / counts.next + mtp_weight * sums.second_token / counts.second
         return value + objective.balance_weight * sums.balance / counts.sequences, sums
 
     gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch)

@@ -14,7 +14,7 @@ from glmkit.model.params import Buffer
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.data import Batch
 from glmkit.train.loss import loss_sums
-from glmkit.train.step import Objective, TrainState, compiled_step
+from glmkit.train.step import Change, Objective, TrainState, compiled_step
 from tiny import CONFIG, small_model
 
 
@@ -86,6 +86,19 @@ def test_a_rate_of_zero_leaves_the_biases():
     state, _ = stepped(Objective(bias_rate=0.0, mtp_weight=0.0), batch(1, 6))
     for before, after in zip(buffers(model()), buffers(state.model), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_the_weight_of_the_second_token_changes_at_the_step_that_is_said():
+    data, optimizer = batch(1, 6), optax.sgd(1.0)
+    changing = Objective(mtp_weight=Change(0.3, 1, 0.1))
+    for done, weight in ((0, 0.3), (1, 0.1)):
+        starts = [dataclasses.replace(TrainState.start(copy(), optimizer), step=jnp.asarray(done)) for _ in range(2)]
+        ours, theirs = (
+            compiled_step(objective, optimizer)(start, data)[0].model
+            for objective, start in zip((changing, Objective(mtp_weight=weight)), starts, strict=True)
+        )
+        for got, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)  # another program rounds anew
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_says_so():
