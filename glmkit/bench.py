@@ -1,9 +1,9 @@
 """`glmkit bench`: speed of decoding, prefill and training steps, alone or beside transformers in the same run.
 
-Each figure is the median over rounds in which the contenders take turns, because machines are noisy; between them
-is a pause, because threads look out for more work for a while after their last. A way of transformers' that takes ten
-times as long as its fastest is measured once, not in every round. Training is AdamW in float32 with gradients clipped;
-its memory is the largest ever resident in a process of its own that takes two steps.
+Each contender works in a process of its own, so that the threads and the freed memory of one are no burden to the
+next, and each figure is the median over rounds in which they take turns, because machines are noisy. A way of
+transformers' that takes ten times as long as its fastest is measured once, not in every round. Training is AdamW in
+float32 with gradients clipped; its memory is the largest that its process ever held.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from glmkit.config import GLMConfig
 
 Round = Callable[[], float]  # runs once and returns tokens per second
 ROUNDS = 11
-_PAUSE = 0.3  # seconds
 _HOPELESS = 10  # times slower than the fastest
 
 
@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     """Print a line for each contender, and as the last line an object with `tokens_per_s` and the ratios."""
     for name in ("batch", "prompt", "tokens", "length"):
         check_integer(f"--{name}", getattr(args, name), 1)
-    training = args.what == "train"
-    if training:
-        folder = _folder(args.model)
-        memory = _training_memory(folder, args)  # before this process grows: a new one counts what its parent held
-    medians = _measure(dict(_training(folder, args) if training else _contenders(args)))
+    folder, training = _folder(args.model), args.what == "train"
+    with ExitStack() as open_:
+        contenders = {name: open_.enter_context(_process(name, folder, args)) for name in _names(args)}
+        medians = _measure(contenders)
+        memory = {name: process.submit(_resident_mib).result() for name, process in contenders.items()}
     if not args.json:
         for name, speed in medians.items():
             print(f"{name:40s} {speed:10.1f} tokens/s" + (f" {memory[name]:8,d} MiB" if training else ""))
@@ -68,66 +68,88 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(contenders: dict[str, Round]) -> dict[str, float]:
+@contextmanager
+def _process(name: str, folder: Path, args: argparse.Namespace) -> Iterator[ProcessPoolExecutor]:
+    """A process that has the contender's model loaded, and runs `_run_round` and `_resident_mib` when asked."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_prepare, name, folder, args).result()
+        yield pool
+
+
+def _measure(contenders: dict[str, ProcessPoolExecutor]) -> dict[str, float]:
     """The median speed of each contender, in tokens per second."""
-    first = {name: round_() for name, round_ in contenders.items()}  # compiles, and warms caches
+    first = {
+        name: process.submit(_run_round).result() for name, process in contenders.items()
+    }  # compiles, and warms caches
     hopeful = [name for name, speed in first.items() if speed * _HOPELESS > max(first.values()) or name == "glmkit"]
     speeds: dict[str, list[float]] = {name: [] for name in hopeful}
     for _ in range(ROUNDS):
         for name in hopeful:
-            if len(hopeful) > 1:
-                time.sleep(_PAUSE)
-            speeds[name].append(contenders[name]())
+            speeds[name].append(contenders[name].submit(_run_round).result())
     return {name: statistics.median(speeds[name]) if name in speeds else first[name] for name in contenders}
 
 
-def _contenders(args: argparse.Namespace) -> Iterator[tuple[str, Round]]:
+def _names(args: argparse.Namespace) -> list[str]:
+    from glmkit.peer import GENERATING, TRAINING
+
+    theirs = TRAINING if args.what == "train" else GENERATING
+    return ["glmkit", *(theirs if args.vs_transformers else ())]
+
+
+# What follows runs in a contender's process, which imports what it needs and no more.
+
+_round: Round
+
+
+def _prepare(name: str, folder: Path, args: argparse.Namespace) -> None:
+    global _round
+    _round = _made(name, folder, args)
+
+
+def _run_round() -> float:
+    return _round()
+
+
+def _resident_mib() -> int:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+
+
+def _made(name: str, folder: Path, args: argparse.Namespace) -> Round:
+    length = args.length if args.what == "train" else args.prompt
+    tokens = np.random.default_rng(0).integers(0, GLMConfig.from_hf(folder).vocab_size, (args.batch, length))
+    if name != "glmkit":
+        from glmkit import peer
+
+        if args.what == "train":
+            return peer.training_round(folder, name, tokens)
+        return peer.generating_round(folder, name, args.what, tokens, args.tokens)
+    return _training_round(folder, tokens) if args.what == "train" else _generating_round(folder, args, tokens)
+
+
+def _generating_round(folder: Path, args: argparse.Namespace, prompts: np.ndarray) -> Round:
+    from glmkit.engine import Request, Sampling
     from glmkit.loading import load
 
-    lm = load(args.model, max_len=args.prompt + args.tokens + 1)
-    prompts = np.random.default_rng(0).integers(0, lm.config.vocab_size, (args.batch, args.prompt))
-    yield "glmkit", lambda: _glmkit(lm, args, prompts)
-    if args.vs_transformers:
-        from glmkit.peer import transformers_rounds
-
-        yield from transformers_rounds(_folder(args.model), args.what, prompts, args.tokens)
-
-
-def _glmkit(lm, args: argparse.Namespace, prompts: np.ndarray) -> float:
-    from glmkit.engine import Request, Sampling
-
+    lm = load(folder, max_len=args.prompt + args.tokens + 1)
     wanted = args.tokens + 1 if args.what == "decode" else 1
-    requests = [Request(tuple(map(int, row)), Sampling(temperature=0.0), wanted, frozenset()) for row in prompts]
-    tokens = lm.engine.generate(requests)
-    started = time.perf_counter()
-    next(tokens)  # the end of prefill
-    if args.what == "prefill":
-        return prompts.size / (time.perf_counter() - started)
-    started = time.perf_counter()
-    for _ in tokens:
-        pass
-    return args.batch * args.tokens / (time.perf_counter() - started)
+
+    def round_() -> float:
+        requests = [Request(tuple(map(int, row)), Sampling(temperature=0.0), wanted, frozenset()) for row in prompts]
+        tokens = lm.engine.generate(requests)
+        started = time.perf_counter()
+        next(tokens)  # the end of prefill
+        if args.what == "prefill":
+            return prompts.size / (time.perf_counter() - started)
+        started = time.perf_counter()
+        for _ in tokens:
+            pass
+        return args.batch * args.tokens / (time.perf_counter() - started)
+
+    return round_
 
 
-def _folder(model: str) -> Path:
-    from glmkit.loading import resolve_source
-
-    return resolve_source(model)
-
-
-def _training(folder: Path, args: argparse.Namespace, only: str | None = None) -> Iterator[tuple[str, Round]]:
-    """Steps of each contender, or of the one that is named: what only the others need, JAX say, is not imported."""
-    vocab_size = GLMConfig.from_hf(folder).vocab_size
-    tokens = np.random.default_rng(0).integers(0, vocab_size, (args.batch, args.length))
-    if only in (None, "glmkit"):
-        yield "glmkit", _glmkit_training(folder, tokens)
-    if args.vs_transformers and only != "glmkit":
-        from glmkit.peer import training_rounds
-
-        yield from training_rounds(folder, tokens, only)
-
-
-def _glmkit_training(folder: Path, tokens: np.ndarray) -> Round:
+def _training_round(folder: Path, tokens: np.ndarray) -> Round:
     import jax
 
     from glmkit.train import Objective, TrainState, compiled_step, make_optimizer
@@ -150,22 +172,7 @@ def _glmkit_training(folder: Path, tokens: np.ndarray) -> Round:
     return round_
 
 
-def _training_memory(folder: Path, args: argparse.Namespace) -> dict[str, int]:
-    """The most that a process of each contender's own held, in MiB."""
-    from glmkit.peer import TRAINING
+def _folder(model: str) -> Path:
+    from glmkit.loading import resolve_source
 
-    names = ["glmkit", *(TRAINING if args.vs_transformers else ())]
-    alone = {"max_workers": 1, "mp_context": multiprocessing.get_context("spawn")}
-    memory = {}
-    for name in names:
-        with ProcessPoolExecutor(**alone) as pool:
-            memory[name] = pool.submit(_resident_after_two_steps, folder, args, name).result()
-    return memory
-
-
-def _resident_after_two_steps(folder: Path, args: argparse.Namespace, name: str) -> int:
-    ((_, round_),) = _training(folder, args, only=name)
-    round_()
-    round_()
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    return resolve_source(model)

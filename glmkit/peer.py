@@ -2,44 +2,43 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from glmkit.errors import GLMKitError
 
-EXPERTS = ("eager", "batched_mm", "grouped_mm")
+_EXPERTS = ("eager", "batched_mm", "grouped_mm")
+GENERATING = {
+    f"transformers {dtype} {experts}": (dtype, experts)
+    for dtype, experts in itertools.product(("float32", "bfloat16"), _EXPERTS)
+}
 # Not batched_mm, which keeps a copy of the expert's matrices for each token and expert: some 8 GB a layer.
 TRAINING = {f"transformers float32 {experts}": experts for experts in ("eager", "grouped_mm")}
 
 
-def transformers_rounds(
-    folder: Path, what: str, prompts: np.ndarray, tokens: int
-) -> Iterator[tuple[str, Callable[[], float]]]:
-    """A round in tokens per second for each dtype and expert implementation of `Glm4MoeForCausalLM`."""
+def generating_round(folder: Path, name: str, what: str, prompts: np.ndarray, tokens: int) -> Callable[[], float]:
+    """A round in tokens per second of the way of `Glm4MoeForCausalLM` that `GENERATING` names."""
     torch, Glm4MoeForCausalLM = _libraries()
+    dtype, experts = GENERATING[name]
+    model = Glm4MoeForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), experts_implementation=experts
+    ).eval()
     ids = torch.from_numpy(prompts)
-    for dtype, experts in itertools.product((torch.float32, torch.bfloat16), EXPERTS):
-        model = Glm4MoeForCausalLM.from_pretrained(folder, dtype=dtype, experts_implementation=experts).eval()
-        name = f"transformers {str(dtype).removeprefix('torch.')} {experts}"
-        yield name, lambda model=model: _round(model, what, ids, tokens)
+    return lambda: _round(model, what, ids, tokens)
 
 
-def training_rounds(
-    folder: Path, tokens: np.ndarray, only: str | None = None
-) -> Iterator[tuple[str, Callable[[], float]]]:
-    """AdamW steps in tokens per second, for each expert implementation or the one named of `TRAINING`."""
+def training_round(folder: Path, name: str, tokens: np.ndarray) -> Callable[[], float]:
+    """An AdamW step in tokens per second, for the expert implementation that `TRAINING` names."""
     torch, Glm4MoeForCausalLM = _libraries()
+    model = Glm4MoeForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, experts_implementation=TRAINING[name]
+    ).train()
+    # Fused, the fastest of the three ways.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     ids = torch.from_numpy(tokens)
-    for name, experts in TRAINING.items():
-        if only in (None, name):
-            model = Glm4MoeForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, experts_implementation=experts
-            ).train()
-            # Fused, the fastest of the three ways.
-            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-            yield name, lambda model=model, optimizer=optimizer: _training_round(model, optimizer, ids)
+    return lambda: _training_round(model, optimizer, ids)
 
 
 def _training_round(model, optimizer, ids) -> float:

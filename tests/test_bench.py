@@ -26,9 +26,7 @@ def folder(tmp_path_factory):
         ("train", ["--length", "16"], {"length", "mib"}),
     ],
 )
-def test_a_measurement_ends_in_an_object(folder, capsys, monkeypatch, what, options, keys):
-    # Its process of its own would compile the step a second time, which takes a quarter of a minute.
-    monkeypatch.setattr("glmkit.bench._training_memory", lambda folder, args: {"glmkit": 1})
+def test_a_measurement_ends_in_an_object(folder, capsys, what, options, keys):
     assert main(["bench", what, "--model", str(folder), "--batch", "2", *options, "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     result = json.loads(line)
