@@ -255,9 +255,14 @@ class Fit:
             s = self.settings
             raise TrainingError(
                 f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}, remat={s.remat!r}: "
-                "lower batch_size and raise accumulate by as much, "
-                + ("or lower length" if s.remat == "block" else 'set remat="block", or lower length')
+                f"lower batch_size and raise accumulate by as much, {self._remat_advice()}or lower length"
             ) from error
+
+    def _remat_advice(self) -> str:
+        if self.settings.remat == "block":
+            return ""
+        in_vain = jax.default_backend() == "cpu" and not any(self._state.model.layer_counts)
+        return f'set remat="block"{" on model.stacked()" if in_vain else ""}, '
 
     def _next_batch(self) -> Batch:
         """The micro-batches of the next step, on their devices; what there is not, at an epoch's end, is padding."""

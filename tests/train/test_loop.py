@@ -12,7 +12,7 @@ from flax import nnx
 from glmkit import LM
 from glmkit.errors import ConfigError, DataError, TrainingError
 from glmkit.train.data import TokenDataset
-from glmkit.train.loop import fit
+from glmkit.train.loop import _programs, fit
 from glmkit.train.lora import LoRAParam, add_lora
 from tiny import small_model as model, tokenizer
 
@@ -48,6 +48,26 @@ def test_it_learns_and_the_result_chats_while_the_given_lm_stays_what_it_was(dat
     assert (trained.logprobs([[1, 2, 3]]) != lm.logprobs([[1, 2, 3]])).all()
     assert not same(steps[-1].model, model())
     assert all((a == b).all() for a, b in zip(before, leaves(lm.model), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("stacked", "remat", "advice"),
+    [
+        (False, "none", 'set remat="block" on model.stacked(), or lower length'),
+        (True, "none", 'set remat="block", or lower length'),
+        (True, "block", "by as much, or lower length"),
+    ],
+)
+def test_a_device_without_room_is_told_with_what_to_change(data, monkeypatch, stacked, remat, advice):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 2048 bytes.")
+
+    network = model().stacked() if stacked else model()
+    monkeypatch.setattr("glmkit.train.loop.compiled_step", lambda *_: full)
+    monkeypatch.setattr("glmkit.train.loop._programs", _programs.__wrapped__)
+    with pytest.raises(TrainingError, match=r"batch_size=2, length=32.*lower batch_size") as raised:
+        next(iter(fit(network, data, steps=1, remat=remat, **SETTINGS)))
+    assert str(raised.value).endswith(advice)
 
 
 def test_without_steps_an_epoch_is_taken_and_every_record_is_in_it(data):
