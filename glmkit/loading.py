@@ -52,14 +52,15 @@ def load(
     """Load a bundled name ("nano"), a released model's name, a folder in the released or the Orbax layout, or a Hub id.
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the context to allocate for, to the
-    model's own. `layers` keeps only these, for study. `adapter` is the folder of a LoRA adapter in PEFT's layout, put
-    beside the weights and not merged into them. Before a byte is read, what is needed per device is compared with
-    what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another (or
-    GLMKIT_COMPILATION_CACHE=0 is set).
+    model's own. `layers` keeps only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in
+    PEFT's layout, put beside the weights and not merged into them. Before a byte is read, what is needed per device is
+    compared with what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another
+    (or GLMKIT_COMPILATION_CACHE=0 is set).
     Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
+    adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
     dtype = default_dtype() if dtype is None else dtype
     if is_orbax(folder):
@@ -99,7 +100,19 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
     return resolve(name, **hub)
 
 
-def _with_adapter(abstract: GLM, adapter: str | os.PathLike[str] | None) -> GLM:
+def resolve_adapter(name: str | os.PathLike[str], **hub: Any) -> Path:
+    """The folder of an adapter: a local one, or as `glmkit.weights.hub.resolve`."""
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise CheckpointError(f"{name!r} names no adapter; expected the path of a folder, or a Hub id")
+    folder = Path(name).expanduser()
+    if folder.exists():
+        return folder
+    from glmkit.weights.hub import resolve
+
+    return resolve(name, **hub)
+
+
+def _with_adapter(abstract: GLM, adapter: Path | None) -> GLM:
     """What is to be loaded, in shapes; an adapter that does not fit is told before the weights are read."""
     return abstract if adapter is None else declare_adapter(abstract, adapter)
 

@@ -9,7 +9,7 @@ from glmkit.convert import add_folder_arguments, read_as_stored
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="a folder in either layout, a bundled name, or a Hub id")
-    parser.add_argument("adapter", metavar="ADAPTER", help="the folder of an adapter in PEFT's layout")
+    parser.add_argument("adapter", metavar="ADAPTER", help="an adapter in PEFT's layout: a folder, or a Hub id")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write, in the released layout")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), help="default: as BASE is stored")
     add_folder_arguments(parser, "OUT")
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     from glmkit.bundle import companions
-    from glmkit.loading import resolve_source
+    from glmkit.loading import resolve_adapter, resolve_source
     from glmkit.parallel import mesh
     from glmkit.train.lora import merge_lora
     from glmkit.weights import load_adapter, save_hf
@@ -29,13 +29,14 @@ def run(args: argparse.Namespace) -> int:
     from glmkit.weights.card import derived_card, licence_of
 
     refuse_existing(args.target, args.overwrite)
-    AdapterConfig.read(args.adapter)  # what is wrong with it is told before the weights are read
+    adapter = resolve_adapter(args.adapter, download=args.download)
+    AdapterConfig.read(adapter)  # what is wrong with it is told before the weights are read
     folder = resolve_source(args.base, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
     # Merging rounds to the model's dtype, so it has to be no narrower than what is stored, nor than what was asked for.
     dtype = "float32" if args.dtype in ("float16", "float32") else None
     model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), dtype)
-    model = merge_lora(load_adapter(model, args.adapter))
+    model = merge_lora(load_adapter(model, adapter))
     files = companions(folder)
     files["README.md"] = derived_card(
         args.target.name,
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         base_model=folder.name if Path(args.base).is_dir() else args.base,
         licence=licence_of(folder),
         library="glmkit",
-        facts={"adapter": Path(args.adapter).name},
+        facts={"adapter": adapter.name if Path(args.adapter).is_dir() else args.adapter},
     )
     print(f"writing {args.target}", file=sys.stderr)
     save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)

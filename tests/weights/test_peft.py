@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import tiny
 from glmkit import GLM, cli, load, load_hf, save, save_hf
-from glmkit.errors import CheckpointError
+from glmkit.errors import CheckpointError, HubError
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.train.lora import add_lora, merge_lora
 from glmkit.weights import load_adapter, save_adapter
@@ -21,6 +22,14 @@ from glmkit.weights.peft import declare_adapter
 TOKENS = np.arange(24, dtype=np.int32).reshape(2, 12)
 Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 EXPERTS = "base_model.model.model.layers.1.mlp.experts"
+
+
+class File(NamedTuple):
+    """What the Hub says of one file, as far as it matters here."""
+
+    filename: str
+    file_size: int
+    will_download: bool = True
 
 
 def adapted(targets=tiny.ADAPTABLE, model=None, **options):
@@ -331,6 +340,24 @@ def test_load_puts_it_beside_the_weights(base, written):
     edit(edited, target_modules=["lm_head"])
     with pytest.raises(CheckpointError, match="names lm_head"):
         load(base, adapter=edited)
+
+
+def test_an_adapter_may_be_named_by_its_hub_id(base, written, monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot_download(name, **options):
+        asked.append((name, options["cache_dir"], options["revision"]))
+        return [File("adapter_model.safetensors", 1000)] if options.get("dry_run") else str(written)
+
+    monkeypatch.setattr("glmkit.weights.hub.snapshot_download", snapshot_download)
+    lm = load(base, adapter="someone/an-adapter", cache_dir=tmp_path / "cache")
+    assert_same_factors(lm.model, load_adapter(load_hf(base), written))
+    assert set(asked) == {("someone/an-adapter", tmp_path / "cache", None)}
+    for nothing in ("", 3):
+        with pytest.raises(CheckpointError, match="names no adapter; expected the path of a folder, or a Hub id"):
+            load(base, adapter=nothing)
+    with pytest.raises(HubError, match="there is no folder missing, nor is it a Hub id"):
+        load(base, adapter="missing")
 
 
 def test_merge_writes_a_checkpoint_that_makes_the_round_trip(base, written, tmp_path, capsys):
