@@ -93,8 +93,9 @@ training never showed.
 
 `make nano` writes this folder, card included: {about.tokens:,} tokens of generated tasks (seed {recipe.seed}, data
 digest `{digest}`, nothing downloaded), of which {about.learned_tokens:,} were learned, in {about.steps:,} steps of rows
-of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; the last loss was {about.loss:.3f} nats.
-The budget was {recipe.tokens:,} tokens. Muon for matrices and AdamW for the rest, learning rate
+of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; over the last steps the loss was
+{about.loss:.3f} nats. The budget was {recipe.tokens:,} tokens, the first {recipe.first_lessons:.0%} of them copying,
+short look-ups and a little of what builds on these. Muon for matrices and AdamW for the rest, learning rate
 {recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {recipe.mtp_weight:g}; the
 experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a sequence-level loss of weight
 {recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts' loads.
@@ -202,4 +203,4 @@ def _shares(mixture: Mapping[str, float]) -> str:
     total = sum(mixture.values())
     ranked = sorted(mixture.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name.replace('_', ' ')} {100 * weight / total:.1f}" for name, weight in ranked)
-    return f"\nWhat it was shown, in percent of the tokens: {shares}.\n"
+    return f"\nWhat it was shown after that, in percent of the tokens: {shares}.\n"

@@ -13,6 +13,7 @@ from tiny import CONFIG
 
 RECIPE = SimpleNamespace(
     tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weight=0.3, bias_rate=1e-3, balance_weight=1e-4,
+    first_lessons=0.1,
 )  # fmt: skip
 ABOUT = SimpleNamespace(
     tokens=49_000_123, learned_tokens=12_000_000, steps=1234, minutes=187.4, hardware="2 CPU cores",
