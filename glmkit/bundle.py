@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from glmkit.checks import file_exists
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
 from glmkit.text import GLM45_CHAT_TEMPLATE, Tokenizer
@@ -16,7 +17,8 @@ COMPANIONS = (*TOKENIZER_FILES, "generation_config.json", *ABOUT)
 
 def companions(folder: Path, names: tuple[str, ...] = COMPANIONS) -> dict[str, bytes]:
     """The files of a checkpoint that go along with its weights."""
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    paths = [folder / name for name in names]
+    return {path.name: path.read_bytes() for path in paths if file_exists(path) and path.is_file()}
 
 
 def bundle_files(

@@ -1,12 +1,14 @@
 """Checks of what callers pass: one error that names the argument, what it is, and what was expected."""
 
 import json
+import os
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
-from glmkit.errors import RequestError
+from glmkit.errors import CheckpointError, RequestError
 
-__all__ = ["check_integer", "is_integer", "is_number", "parse_json"]
+__all__ = ["check_integer", "file_exists", "is_integer", "is_number", "parse_json"]
 
 
 def is_integer(value: Any) -> bool:
@@ -24,6 +26,15 @@ def check_integer(name: str, value: Any, least: int, expected: str | None = None
     if not is_integer(value) or value < least:
         raise RequestError(f"{name} is {value!r}; expected {expected or f'an integer of at least {least}'}")
     return int(value)
+
+
+def file_exists(path: Path) -> bool:
+    """Whether there is such a file. Raises `CheckpointError` for a link to nothing, as a cache that was pruned has."""
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path} is a link to {os.readlink(path)}, which is not there; fetch the checkpoint again"
+        )
+    return path.exists()
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:

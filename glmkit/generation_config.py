@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from glmkit.checks import file_exists
 from glmkit.config import GLM_4_6_CONTEXT, GLMConfig
 from glmkit.errors import ConfigError
 from glmkit.hf_config import as_json, is_int, is_number, read_json_object, token_ids, updated_source
@@ -65,7 +66,7 @@ class GenerationConfig:
         path = Path(source)
         if path.is_dir():
             path = path / "generation_config.json"
-            if not path.exists():
+            if not file_exists(path):
                 return cls.recommended(config)
         hf = read_json_object(path)
         try:

@@ -63,10 +63,10 @@ class LM:
         self.generation = generation or GenerationConfig.recommended(model.config)
         self.about = dict(about or {})
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
-        self._model: GLM | None = model
         self._tokenizer = tokenizer
         self._engine: Engine | None = Engine(model, model.config.context(max_len))
         self._streaming = weakref.WeakSet[Generator]()  # what generates for streams, and holds weights and cache
+        self._model: GLM | None = model  # the last, since what has it is closed when it goes
 
     @property
     def model(self) -> GLM:
@@ -328,7 +328,9 @@ class LM:
         if thinking_mode(thinking) == "disabled":
             raise RequestError('budget= limits a thought, but thinking is "disabled"')
         closing = (*self.tokenizer.encode("\n"), self.tokenizer.token_id("</think>"))
-        return ThinkingBudget(limit, self.tokenizer.token_id("<think>"), closing)
+        return ThinkingBudget(
+            limit, self.tokenizer.token_id("<think>"), closing, self.tokenizer.token_id("<tool_call>")
+        )
 
     def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
         self.engine.check_fits(request)

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
 from glmkit.bundle import ABOUT, companions
+from glmkit.checks import file_exists
 from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -61,7 +62,7 @@ def load(
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
-    tokenizer = Tokenizer.from_folder(folder) if (folder / "tokenizer.json").exists() else None
+    tokenizer = Tokenizer.from_folder(folder) if file_exists(folder / "tokenizer.json") else None
     dtype = default_dtype() if dtype is None else dtype
     if is_orbax(folder):
         if layers is not None:

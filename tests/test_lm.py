@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import glmkit as gk
-from glmkit.errors import CheckpointError, RequestError, TokenizerError
+from glmkit.engine import Request, Sampling
+from glmkit.engine.answer import Answer
+from glmkit.errors import CheckpointError, ConfigError, RequestError, TokenizerError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
 from glmkit.loading import resolve_source
 from glmkit.resources import data_path
+from glmkit.text import StreamParser
 from tiny import CONFIG, model, tokenizer
 
 
@@ -86,6 +89,7 @@ def test_a_budget_closes_a_forced_thought(lm):
     done = lm.chat("hi", thinking="forced", budget=4, max_tokens=12, temperature=0)
     closing = [*tokenizer().encode("\n"), tokenizer().token_id("</think>")]
     assert list(done.tokens[4:6]) == closing
+    assert [at for at, forced in enumerate(done.forced) if forced] == [4, 5]
     assert done.usage.reasoning_tokens == 6
     assert done.content
     with pytest.raises(RequestError, match="thinking is"):
@@ -98,6 +102,46 @@ def test_a_stop_string_never_leaks_a_part_of_itself(lm):
     deltas = list(stream := lm.complete("abc", max_tokens=30, temperature=0, stop=middle, stream=True))
     assert "".join(d.content for d in deltas) == text[: text.index(middle)] == stream.completion.content
     assert stream.completion.finish_reason == "stop"
+
+
+def test_a_stop_string_that_ends_with_the_last_token_allowed_is_a_stop(lm):
+    text = lm.complete("abc", max_tokens=4, temperature=0).content
+    done = lm.complete("abc", max_tokens=4, temperature=0, stop=text[-1:])
+    assert done.finish_reason == "stop"
+    assert done.content == text[: text.index(text[-1])]
+
+
+@pytest.mark.parametrize(("said", "reason"), [("", "stop"), ("</arg_value></tool_call>", "tool_calls")])
+def test_a_call_that_broke_off_is_not_what_the_answer_ended_for(said, reason):
+    request = Request((1,), Sampling(temperature=0.0), 100, frozenset())
+    answer = Answer(request, tokenizer(), prompt="", parser=StreamParser())
+    for token in tokenizer().encode("<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>rm -rf /" + said):
+        request.accept(token, -1.0)
+        answer.feed(token)
+    request.finish("stop")
+    answer.finish()
+    (call,) = answer.completion().tool_calls
+    assert (answer.completion().finish_reason, call.closed) == (reason, bool(said))
+
+
+def test_a_model_without_room_is_refused_and_has_no_more_to_say(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    with pytest.raises(ConfigError, match="max_len"):
+        LM(model(), tokenizer(), max_len=0)
+    gc.collect()
+    assert not said
+
+
+def test_a_link_to_nothing_among_the_files_of_a_checkpoint_is_named(lm, tmp_path):
+    lm.save(tmp_path / "model")
+    for name in ("chat_template.jinja", "generation_config.json", "tokenizer.json", "model.safetensors", "config.json"):
+        whole = (tmp_path / "model" / name).rename(tmp_path / "kept")
+        (tmp_path / "model" / name).symlink_to("/nowhere/blob")
+        with pytest.raises(CheckpointError, match=f"{name} is a link to /nowhere/blob, which is not there"):
+            gk.load(tmp_path / "model")
+        whole.replace(tmp_path / "model" / name)
+    gk.load(tmp_path / "model")
 
 
 def test_a_batch_keeps_order_and_one_failure_does_not_lose_the_rest(lm):

@@ -26,6 +26,7 @@ class Usage:
 class Completion:
     """What came of one request. `prompt` is the text the model saw; `tokens` and `logprobs` what it answered with.
 
+    `forced` marks the tokens that a thinking budget dictated, whose log-probabilities are NaN: they were not drawn.
     `seed` reproduces it. `message` is the assistant turn to append to the conversation. In a batch a request that
     could not be served has `finish_reason` "error" and the exception in `error`.
     """
@@ -39,6 +40,7 @@ class Completion:
     prompt: str = field(default="", repr=False)
     tokens: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
+    forced: tuple[bool, ...] = field(default=(), repr=False)
     message: dict[str, Any] = field(default_factory=dict, repr=False)
     error: Exception | None = None
 
@@ -101,7 +103,7 @@ class Answer:
         parsed = assemble(self._deltas)
         request = self._request
         reason = request.finish_reason or "length"
-        if parsed.tool_calls and reason == "stop":
+        if parsed.tool_calls and all(call.closed for call in parsed.tool_calls) and reason == "stop":
             reason = "tool_calls"
         return Completion(
             content=parsed.content or "",
@@ -113,6 +115,7 @@ class Answer:
             prompt=self._prompt,
             tokens=tuple(request.tokens),
             logprobs=tuple(request.logprobs),
+            forced=tuple(request.forced),
             message=parsed.message,
         )
 

@@ -1,5 +1,6 @@
 """One generation in flight: what was asked, what came so far, and when it ends. No device arrays, no text."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,11 +17,15 @@ class ThinkingBudget:
     limit: int
     opening: int  # the id of <think>
     closing: tuple[int, ...]  # ends with the id of </think>
+    call: int  # the id of <tool_call>, which ends a thought too
 
 
 @dataclass
 class Request:
-    """A prompt, its settings, and the tokens generated so far (`forced` says which of them the budget dictated)."""
+    """A prompt, its settings, and the tokens generated so far.
+
+    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN.
+    """
 
     prompt: tuple[int, ...]
     sampling: Sampling
@@ -47,7 +52,7 @@ class Request:
             self.finish("stop")
             return None
         self.tokens.append(token)
-        self.logprobs.append(logprob)
+        self.logprobs.append(math.nan if forced else logprob)
         self.forced.append(forced)
         if self.budget is not None and not forced:
             self._watch_thought(self.budget, token)
@@ -57,13 +62,14 @@ class Request:
         return token
 
     def finish(self, reason: FinishReason) -> None:
-        """End the request; the engine spends no further step on it."""
-        self.finish_reason = self.finish_reason or reason
+        """End the request; the engine spends no further step on it. What was said before a length counts more."""
+        if self.finish_reason in (None, "length"):
+            self.finish_reason = reason
 
     def _watch_thought(self, budget: ThinkingBudget, token: int) -> None:
         if token == budget.opening:
             self.thinking = True
-        elif token == budget.closing[-1]:
+        elif token in (budget.closing[-1], budget.call):
             self.thinking = False
         elif self.thinking:
             self._thought += 1

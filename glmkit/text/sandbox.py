@@ -41,12 +41,17 @@ map max min reject rejectattr replace reverse safe select selectattr sort string
 METHODS = """capitalize casefold copy count endswith find get index isalnum isalpha isascii isdecimal isdigit islower
 isnumeric isspace istitle isupper items join keys lower lstrip partition removeprefix removesuffix replace rfind rindex
 rpartition rsplit rstrip split splitlines startswith strip swapcase title upper values"""
+BACKWARD = frozenset({"rfind", "rindex", "rpartition", "rsplit"})
+"""Searches that may look at every letter of what is sought at every place."""
+
+MAX_COMPARED = 1 << 28  # letters, by one of these; a tenth of a second
 MAX_BITS = 4096
+MAX_FORM = 100  # characters of a format of dates
 ENTRY = 64  # what a value counts besides its text, in characters
 METER = " meter"  # a name no template can spell, so none can reach or replace its meter
 
 FAILURES = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-FAILURES += (MemoryError, RecursionError)
+FAILURES += (MemoryError, RecursionError, SyntaxError)  # the last where jinja2 writes what Python does not compile
 """What an expression of a template can end in, besides running out of budget."""
 
 
@@ -57,7 +62,7 @@ def run_template(source: str, variables: Mapping[str, Any]) -> str:
     except TemplateError:
         raise
     except FAILURES as error:
-        line = getattr(error, "lineno", None)
+        line = error.lineno if isinstance(error, jinja2.TemplateSyntaxError) else None
         place = f" (line {line})" if line else ""
         raise TemplateError(f"chat template{place}: {type(error).__name__}: {error}") from error
 
@@ -103,6 +108,13 @@ def _weigh(value: Any) -> int:
     return size
 
 
+class _Namespace(Namespace):
+    """Cannot be written out: one that holds others twice would be as long as two to the number of them."""
+
+    def __repr__(self) -> str:
+        raise TemplateError("chat template: a namespace can be neither printed nor kept in a list")
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """jinja2's sandbox with the settings of transformers' apply_chat_template, and with a budget."""
 
@@ -113,8 +125,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, finalize=_print, extensions=[loopcontrols, _GenerationBlock]
         )
         self.methods = frozenset(METHODS.split())
-        self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
-        self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
+        self.globals = {name: self.globals[name] for name in ("range", "dict")}
+        self.globals |= {"namespace": _Namespace, "raise_exception": _raise_exception, "strftime_now": _strftime_now}
         self.filters = {name: self.filters[name] for name in FILTERS.split()}
         self.filters |= {"join": _join, "replace": _replace, "string": _string, "tojson": _tojson}
         self.filters |= {"metered": _metered, "bounded": _bounded}
@@ -139,6 +151,8 @@ class _Environment(ImmutableSandboxedEnvironment):
                 return _replace(owner, *args, **kwargs)
             if __obj.__name__ == "join":
                 return _join(*args, owner, **kwargs)
+            if __obj.__name__ in BACKWARD:
+                _check_search(owner, *args, *kwargs.values())
         result = super().call(__context, __obj, *args, **kwargs)
         if not isinstance(result, Namespace):
             meter.charge(built=_weigh(result))
@@ -161,7 +175,9 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         _check_growth(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        context.parent[METER].charge(built=_weigh(result))
+        return result
 
 
 def _check_growth(operator: str, left: Any, right: Any) -> None:
@@ -177,6 +193,12 @@ def _check_growth(operator: str, left: Any, right: Any) -> None:
         bits = left.bit_length() * (right if operator == "**" else 1) + right.bit_length()
         if bits > MAX_BITS:
             raise TemplateError(f"chat template: computes an integer of more than {MAX_BITS} bits")
+
+
+def _check_search(text: str, *arguments: Any) -> None:
+    sought = max((len(argument) for argument in arguments if isinstance(argument, str)), default=0)
+    if len(text) * sought > MAX_COMPARED:
+        raise TemplateError("chat template: searches a text backwards for one that is too long")
 
 
 def _metered(context: Context, iterable: Iterable, characters: int) -> Iterator:
@@ -236,6 +258,8 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(form: str) -> str:
+    if len(form) > MAX_FORM:
+        raise TemplateError(f"chat template: a format of dates with more than {MAX_FORM} characters")
     return datetime.now().strftime(form)
 
 
@@ -264,7 +288,7 @@ class _Budgeted(NodeTransformer):
             return node  # the targets of an assignment or a loop
         return self._filter("bounded", node)
 
-    visit_Concat = visit_List = visit_Dict = visit_Tuple = _build
+    visit_Filter = visit_Concat = visit_List = visit_Dict = visit_Tuple = _build
 
     @staticmethod
     def _filter(name: str, value: nodes.Expr, *args: nodes.Expr) -> nodes.Expr:

@@ -17,7 +17,7 @@ from typing import Any, SupportsIndex
 import tokenizers
 from tokenizers.decoders import ByteLevel
 
-from glmkit.checks import parse_json
+from glmkit.checks import file_exists, parse_json
 from glmkit.errors import RequestError, TokenizerError
 
 __all__ = ["GLM_SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer"]
@@ -75,7 +75,7 @@ class Tokenizer:
         """Read the tokenizer in a checkpoint folder. Raises TokenizerError naming the file."""
         folder = Path(path)
         try:
-            return cls({name: _read(folder / name) for name in FILES if (folder / name).exists()})
+            return cls({name: _read(folder / name) for name in FILES if file_exists(folder / name)})
         except TokenizerError as error:
             raise TokenizerError(f"{folder}: {error}") from error
 

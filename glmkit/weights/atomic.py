@@ -53,10 +53,10 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
     try:
-        final = Path(path).resolve()
+        final = Path(path).expanduser().resolve()
         with suppress(FileNotFoundError, NotADirectoryError):
             final.lstat()  # told here and not once all is written: a name too long for the file system
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError, RuntimeError) as error:  # the last: a link to itself, no such user
         raise CheckpointError(f"{path!r} cannot be the name of a folder: {error}") from error
     return final
 

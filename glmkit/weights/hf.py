@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 from tqdm.auto import tqdm
 
-from glmkit.checks import check_integer
+from glmkit.checks import check_integer, file_exists
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
@@ -32,7 +32,7 @@ from glmkit.model.transformer import floating_dtype
 from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.exportable import require_exportable
 from glmkit.weights.formats import refuse_other_formats
-from glmkit.weights.safetensors import DTYPES, CheckpointFiles, dtype_name, narrowed
+from glmkit.weights.safetensors import DTYPES, INDEX_FILE, CheckpointFiles, dtype_name, narrowed
 from glmkit.weights.shards import MAX_SHARD_BYTES, ShardWriter, TensorSpec, plan_shards
 
 _LARGEST_READ = 256 * 2**20  # bytes held at a time beside the model; a row is always read whole
@@ -60,6 +60,7 @@ def load_hf(
     Raises `CheckpointError` naming the tensor or file that is missing, superfluous, misshapen, corrupt, or (with
     `check_finite`) not finite, before anything else is read.
     """
+    path = Path(path).expanduser()
     config = read_config(path)
     with CheckpointFiles.open(path) as files:
         layout = {"mesh": mesh, "dtype": dtype, "fsdp": fsdp, "stacked": stacked, "layers": layers}
@@ -103,7 +104,9 @@ def save_hf(
     specs = [TensorSpec(tensor.name, stored, tensor.shape) for _, parts in table for tensor, stored in parts]
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
     config = model.config if dtype is None else replace(model.config, dtype=dtype.name)
-    beside = {"config.json": _json(config.to_hf()), **(files or {})}
+    beside = {**(files or {}), "config.json": _json(config.to_hf())}
+    if taken := sorted({"config.json", INDEX_FILE, *(shard.file.name for shard in plan)} & {*(files or {})}):
+        raise CheckpointError(f"files: {taken[0]} is written from the model; leave it out")
     nbytes = sum(shard.nbytes for shard in plan) + total_bytes(beside)
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
         write_beside(folder, beside)
@@ -124,7 +127,7 @@ def _on_host(array: jax.Array) -> np.ndarray:
 
 def read_config(path: str | os.PathLike[str]) -> GLMConfig:
     """The config.json of a checkpoint folder. Refuses by name what is no such folder but, say, a GGUF file."""
-    if not (Path(path) / "config.json").is_file():
+    if not file_exists(Path(path) / "config.json"):
         refuse_other_formats(Path(path))
     if Path(path).exists() and not Path(path).is_dir():
         raise CheckpointError(f"{path} is a file; expected the folder of a checkpoint")

@@ -43,7 +43,10 @@ def resolve(
     cannot be reached. Raises HubError for an unknown id or revision, for too large a download, and when there is
     neither network nor cached copy.
     """
-    local = Path(name_or_path).expanduser()
+    try:
+        local = Path(name_or_path).expanduser()
+    except RuntimeError as error:
+        raise HubError(f"there is no folder {os.fspath(name_or_path)}: {error}") from error
     if local.exists():
         if revision is not None:
             raise HubError(f"revision={revision!r} selects among a Hub id's versions, but {local} is a local path")

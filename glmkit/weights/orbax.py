@@ -208,6 +208,7 @@ def restore(
     folder that `save` did not write, or that has been damaged since, and (with `check_finite`) naming an array that
     holds NaN or infinite values.
     """
+    path = Path(path).expanduser()
     manifest = Manifest.read(path)
     model = manifest.abstract(mesh, dtype, fsdp)
     targets = {name: variable.get_value() for name, variable in _variables(model).items()}

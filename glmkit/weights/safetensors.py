@@ -19,7 +19,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from glmkit.checks import parse_json
+from glmkit.checks import file_exists, parse_json
 from glmkit.errors import CheckpointError
 from glmkit.weights.formats import refuse_other_formats, refuse_quantized_tensors
 
@@ -251,7 +251,7 @@ def _open_shard(path: Path) -> FileIO:
 def _weight_map(folder: Path) -> dict[str, str] | None:
     """What the index says of each tensor's shard; None for a checkpoint of one file without an index."""
     single, index = folder / SINGLE_FILE, folder / INDEX_FILE
-    if not single.exists() and not index.exists():
+    if not file_exists(single) and not file_exists(index):
         refuse_other_formats(folder)
         raise CheckpointError(f"{folder} is no checkpoint folder; expected {SINGLE_FILE} or {INDEX_FILE} in it")
     if not index.exists():

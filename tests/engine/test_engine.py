@@ -150,10 +150,27 @@ def test_a_context_of_no_tokens_is_refused():
 def test_a_thinking_budget_forces_the_thought_closed_and_marks_what_it_forced(engine):
     (prompt,) = prompts(9)
     request = ask(prompt, tokens=8)
-    request.budget, request.thinking = ThinkingBudget(3, opening=277, closing=(10, 278)), True
+    request.budget, request.thinking = ThinkingBudget(3, opening=277, closing=(10, 278), call=279), True
     run(engine, request)
     assert request.tokens[3:5] == [10, 278]
     assert request.forced == [False] * 3 + [True] * 2 + [False] * 3
+    assert np.isnan(request.logprobs).tolist() == request.forced  # what is dictated was not drawn
+
+
+def test_a_thinking_budget_leaves_a_tool_call_whole():
+    request = ask([1, 2], tokens=20)
+    request.budget, request.thinking = ThinkingBudget(3, opening=277, closing=(10, 278), call=279), True
+    said = [5, 6, 279, 7, 8, 9, 10, 11]
+    assert [request.accept(token, -1.0) for token in said] == said
+    assert not any(request.forced)
+
+
+def test_what_was_said_counts_more_than_the_length_reached_with_it():
+    request = ask([1, 2], tokens=1)
+    request.accept(5, -1.0)
+    assert request.finish_reason == "length"
+    request.finish("stop")
+    assert request.finish_reason == "stop"
 
 
 def test_more_requests_than_rows_are_served_in_turn(engine, monkeypatch):

@@ -73,6 +73,15 @@ GROWING = [
     loop("{'a': ns.x, 'b': ns.x}"),
     loop("dict(a=ns.x, b=ns.x)"),
     loop("namespace(a=ns.x, b=ns.x)"),
+    "{% set n0 = namespace(a='x') %}"
+    + "".join(f"{{% set n{i + 1} = namespace(a=n{i}, b=n{i}) %}}" for i in range(40))
+    + "{{ (n40 ~ '') | length }}",
+    "{% set n = namespace(a='x') %}{{ n | upper }}",
+    "{{ ('a' * 10**7).rfind('a' * 10**5) }}",
+    "{{ ('a' * 10**7).rsplit(sep='a' * 10**5) }}",
+    "{{ strftime_now('%250d' * 10**5) | length }}",
+    "{% macro f(n) %}{% set y = 'a' * 10**7 %}{% if n %}{{ f(n - 1) }}{% endif %}{{ y | length }}{% endmacro %}"
+    "{{ f(200) }}",
     loop("ns.x.replace('a', 'aa')"),
     loop("ns.x | replace('a', 'aa')"),
     loop("[ns.x, ns.x] | join"),
@@ -132,6 +141,10 @@ def test_the_clock_works_outside_the_main_thread(monkeypatch):
         ("{{ messages | nofilter }}", "nofilter"),
         ("{{ nothing.there }}", "'nothing' is undefined"),
         ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{% break %}", r"^chat template: SyntaxError"),
+        ("{{ dict(a=1, a=2) }}", r"^chat template: SyntaxError"),
+        ("{% for i in [1] %}" * 25 + "{% endfor %}" * 25, r"^chat template: SyntaxError"),
+        ("{% if 1 %}" * 120 + "{% endif %}" * 120, r"^chat template: IndentationError"),
         ("{{ nothing | tojson }}", "TypeError"),
         ("{{ raise_exception('roles must alternate') }}", "refuses this conversation: roles must alternate"),
     ],

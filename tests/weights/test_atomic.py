@@ -71,6 +71,22 @@ def test_what_is_no_name_of_a_folder_is_refused(name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_home_folder_may_be_meant(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with atomic_folder("~/model") as folder:
+        (folder / "config.json").write_text("{}")
+    assert contents(tmp_path / "model") == {"config.json": b"{}"}
+    with pytest.raises(CheckpointError, match="cannot be the name of a folder"), atomic_folder("~nobody_here/model"):
+        pytest.fail("nothing is written")
+
+
+def test_links_that_lead_to_each_other_are_refused(tmp_path):
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    with pytest.raises(CheckpointError, match="cannot be the name of a folder"), atomic_folder(tmp_path / "one"):
+        pytest.fail("nothing is written")
+
+
 def test_a_failure_leaves_nothing(tmp_path):
     def fail():
         with atomic_folder(tmp_path / "glm") as folder:

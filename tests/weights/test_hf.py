@@ -77,6 +77,14 @@ def test_files_are_put_beside_and_an_existing_folder_is_kept(tmp_path):
     assert not (tmp_path / "out/tokenizer.json").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_files_that_are_written_from_the_model_are_not_to_be_given(tmp_path, name):
+    write_checkpoint(tmp_path / "in", SAMPLE)
+    with pytest.raises(CheckpointError, match=f"files: {name} is written from the model"):
+        save_hf(load_hf(tmp_path / "in"), tmp_path / "out", files={name: b"{}"})
+    assert not (tmp_path / "out").exists()
+
+
 def test_some_layers_only_and_no_export_of_them(tmp_path):
     write_checkpoint(tmp_path / "in", SAMPLE)
     whole, part = load_hf(tmp_path / "in"), load_hf(tmp_path / "in", layers=slice(0, 2))

@@ -94,6 +94,11 @@ def test_a_local_path_is_taken_as_it_is(tmp_path, fake):
         hub.resolve(tmp_path, revision="main")
 
 
+def test_a_home_folder_that_nobody_has_is_told():
+    with pytest.raises(HubError, match="there is no folder ~nobody_here/m"):
+        hub.resolve("~nobody_here/m")
+
+
 @pytest.mark.parametrize("name", ["glm-4.5-air", "./checkpoints/nano/x", "/nowhere/at/all", "zai-org/GLM 4.5"])
 def test_what_can_be_neither_a_folder_nor_an_id_is_refused(name):
     with pytest.raises(HubError, match=f"there is no folder {name}, nor is it a Hub id such as zai-org/"):
