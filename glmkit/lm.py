@@ -122,7 +122,7 @@ class LM:
 
         A conversation that brings its own tools or mode is a record, as training reads them: `{"messages": ...,
         "tools": ..., "thinking": ...}`. One that cannot be served is a `Completion` with `error`; the others go on.
-        They share one seed.
+        They share one seed. Raises `RequestError` for settings that are wrong for all of them.
         """
         if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
             raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")
@@ -131,6 +131,10 @@ class LM:
             settings["seed"] = secrets.randbits(32)
         settings["stop"] = _stop_strings(settings.get("stop", ()))
         settings["tools"] = normalize_tools(settings.get("tools"))
+        # What is wrong for every conversation is told at once, and not in each of their answers.
+        thinking_mode(settings.get("thinking", "enabled"))
+        shared = {name: settings[name] for name in (*_SAMPLING, "budget") if name in settings}
+        self._request((0,), thinking="enabled", **shared)
         results: list[Completion | None] = [None] * len(conversations)
         running: list[tuple[int, Request, Answer]] = []
         for index, messages in enumerate(conversations):

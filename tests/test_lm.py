@@ -152,6 +152,13 @@ def test_a_batch_keeps_order_and_one_failure_does_not_lose_the_rest(lm):
     assert results[2].tokens == lm.chat("three", max_tokens=4, temperature=0).tokens
 
 
+@pytest.mark.parametrize("setting", [{"budget": -1}, {"seed": -1}, {"top_p": 2.0}, {"thinking": "loud"}])
+def test_what_is_wrong_for_a_whole_batch_is_told_at_once(lm, setting):
+    (name,) = setting
+    with pytest.raises(RequestError, match=name):
+        lm.chat_batch(["one", "two"], progress=False, **setting)
+
+
 def test_a_batch_takes_the_settings_of_chat(lm):
     tools = [{"type": "function", "function": {"name": "f"}}]
     (without,) = lm.chat_batch(["hi"], tools=tools, tool_choice="none", max_tokens=2, temperature=0, progress=False)
