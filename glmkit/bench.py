@@ -78,9 +78,8 @@ def _process(name: str, folder: Path, args: argparse.Namespace) -> Iterator[Proc
 
 def _measure(contenders: dict[str, ProcessPoolExecutor]) -> dict[str, float]:
     """The median speed of each contender, in tokens per second."""
-    first = {
-        name: process.submit(_run_round).result() for name, process in contenders.items()
-    }  # compiles, and warms caches
+    # The first round compiles, and warms caches.
+    first = {name: process.submit(_run_round).result() for name, process in contenders.items()}
     hopeful = [name for name, speed in first.items() if speed * _HOPELESS > max(first.values()) or name == "glmkit"]
     speeds: dict[str, list[float]] = {name: [] for name in hopeful}
     for _ in range(ROUNDS):

@@ -105,9 +105,6 @@ def resolve_adapter(name: str | os.PathLike[str], **hub: Any) -> Path:
     """The folder of an adapter: a local one, or as `glmkit.weights.hub.resolve`."""
     if not isinstance(name, str | os.PathLike) or not os.fspath(name):
         raise CheckpointError(f"{name!r} names no adapter; expected the path of a folder, or a Hub id")
-    folder = Path(name).expanduser()
-    if folder.exists():
-        return folder
     from glmkit.weights.hub import resolve
 
     return resolve(name, **hub)

@@ -70,6 +70,7 @@ How much of this it has learned is in the table below; what is far from its goal
   none where none helps.
 - To fill in JSON from a text; look values up by their keys in long contexts; follow a key to another.
 - To sort, reverse, filter, count and add up lists; days, months, dates and units; number words in English and Chinese.
+- To repeat words, codes and numbers to the letter.
 - To keep to a system prompt, refer back in a conversation, say what it is, and decline what it has not learned.
 
 ## What it cannot do

@@ -104,9 +104,11 @@ def save_hf(
     specs = [TensorSpec(tensor.name, stored, tensor.shape) for _, parts in table for tensor, stored in parts]
     plan = plan_shards(sorted(specs, key=lambda spec: _natural(spec.name)), max_shard_bytes)
     config = model.config if dtype is None else replace(model.config, dtype=dtype.name)
-    beside = {**(files or {}), "config.json": _json(config.to_hf())}
-    if taken := sorted({"config.json", INDEX_FILE, *(shard.file.name for shard in plan)} & {*(files or {})}):
-        raise CheckpointError(f"files: {taken[0]} is written from the model; leave it out")
+    files = files or {}
+    for name in ("config.json", INDEX_FILE, *(shard.file.name for shard in plan)):
+        if name in files:
+            raise CheckpointError(f"files: {name} is written from the model; leave it out")
+    beside = {"config.json": _json(config.to_hf()), **files}
     nbytes = sum(shard.nbytes for shard in plan) + total_bytes(beside)
     with atomic_folder(path, nbytes=nbytes, overwrite=overwrite) as folder, _progress("writing", nbytes) as bar:
         write_beside(folder, beside)
