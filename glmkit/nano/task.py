@@ -4,6 +4,7 @@ What is held out is decided by the hash of its text alone, whatever the seed: wh
 seen in training or in evaluation, never in both.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,9 @@ Split = Literal["train", "held_out"]
 Message = Mapping[str, Any]
 
 HELD_OUT_SHARE = 0.2
+
+_ALTERNATIVES = re.compile(r"\(([^()|]*(?:\|[^()|]*)+)\)")
+_TRIES = 40  # of a pattern, before another is taken: some have nothing that is held out
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,35 @@ def of_split(text: str, split: Split, share: float = HELD_OUT_SHARE) -> bool:
 
 
 def pick(rng: Random, options: Sequence[str], split: Split) -> str:
-    """One of two options or more that belong to `split`; where none is held out by itself, the first by hash is."""
-    return rng.choice(_divided(tuple(options))[split])
+    """One of the options that belong to `split`; where none is held out by itself, the first by hash is.
+
+    `(a|b|)` in an option stands for one of these, inside others too: "(Please |)sort {l}(.|!)". All that such a
+    pattern may become is told apart by itself.
+    """
+    own = _divided(tuple(options))[split]
+    while True:
+        option = rng.choice(own)
+        if not _ALTERNATIVES.search(option):
+            return option
+        for _ in range(_TRIES):
+            if of_split(text := _expanded(rng, option), split):
+                return text
+
+
+def _expanded(rng: Random, pattern: str) -> str:
+    """The pattern with one alternative in each place, the innermost chosen first."""
+    while (text := _ALTERNATIVES.sub(lambda match: rng.choice(match[1].split("|")), pattern)) != pattern:
+        pattern = text
+    return text
 
 
 @cache
 def _divided(options: tuple[str, ...]) -> Mapping[Split, tuple[str, ...]]:
-    ranked = sorted(options, key=_place)
-    count = min(max(1, sum(_place(option) < HELD_OUT_SHARE for option in ranked)), len(ranked) - 1)
-    return {"held_out": tuple(ranked[:count]), "train": tuple(ranked[count:])}
+    """The options as they are to be drawn in either split: patterns in both."""
+    patterns = tuple(option for option in options if _ALTERNATIVES.search(option))
+    ranked = sorted((option for option in options if option not in patterns), key=_place)
+    count = min(max(1, sum(_place(option) < HELD_OUT_SHARE for option in ranked)), max(0, len(ranked) - 1))
+    return {"held_out": (*ranked[:count], *patterns), "train": (*ranked[count:], *patterns)}
 
 
 @cache
