@@ -1,7 +1,7 @@
 """The model card of glm-nano, written from what the run that made it used and what evaluation measured on its file."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glmkit.config import GLMConfig
 from glmkit.nano.evaluation import Result
@@ -97,9 +97,9 @@ digest `{digest}`, nothing downloaded), of which {about.learned_tokens:,} were l
 of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; over the last steps the loss was
 {about.loss:.3f} nats. The budget was {recipe.tokens:,} tokens, the first {recipe.first_lessons:.0%} of them copying,
 short look-ups and a little of what builds on these. Muon for matrices and AdamW for the rest, learning rate
-{recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {recipe.mtp_weight:g}; the
-experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a sequence-level loss of weight
-{recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts' loads.
+{recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {mtp[0]:g}, in the last third
+{mtp[1]:g}; the experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a sequence-level loss of
+weight {recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts' loads.
 {mixture}
 | | |
 |---|---|
@@ -114,13 +114,16 @@ experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a 
 """
 
 _BALANCE = """
-Two ways to balance the experts were trained and compared; the first is in this file. Bits that the chosen expert
-tells of the family of skills, beside the same with shuffled labels:
+Two ways to balance the experts were compared, each in a run of this recipe with {tokens:,} tokens, over
+{conversations:,} held-out conversations: the bits that the chosen expert tells of the family of skills, beside the same
+with shuffled labels, and the least load of an expert. This file was balanced by {shipped}.
 
 | balanced by | information | shuffled | least load |
 |---|---|---|---|
 {rows}
 """
+
+_COMPARED = ("task_expert_information", "task_expert_information_shuffled", "least_expert_load")
 
 MEANINGS: Mapping[str, str] = {
     "arithmetic_forced": "hard and multi-step problems, the thought forced",
@@ -153,19 +156,19 @@ def model_card(
     about: "RunFacts",
     *,
     mixture: Mapping[str, float] | None = None,
-    balance: Mapping[str, Mapping[str, Result]] | None = None,
+    balance: Mapping[str, Any] | None = None,
 ) -> str:
     """README.md of the checkpoint.
 
     `results` is what `evaluate` measured on the file, `about` the run that made it, `mixture` each skill's share of
-    its tokens. `balance` are the figures of runs that balanced their experts in other ways, by the name of the way, the
-    shipped one first.
+    its tokens, `balance` what `benchmarks/nano_balance.py` found.
     """
     idle_experts = (config.n_routed_experts - config.num_experts_per_tok) * config.num_moe_layers
     idle = idle_experts * 3 * config.hidden_size * config.moe_intermediate_size
     return _CARD.format(
         c=config,
         recipe=recipe,
+        mtp=recipe.mtp_weights,
         about=about,
         digest=about.digest[:12],
         total=config.num_parameters(mtp="shared") / 1e6,
@@ -173,7 +176,7 @@ def model_card(
         norm=", with q/k-norm" if config.use_qk_norm else "",
         figures="\n".join(_row(name, result) for name, result in results.items()),
         verdict=_verdict(results),
-        balance=_compared(balance) if balance else "",
+        balance=_compared(balance, recipe.balance_weight) if balance else "",
         mixture=_shares(mixture) if mixture else "",
     )
 
@@ -192,12 +195,14 @@ def _verdict(results: Mapping[str, Result]) -> str:
     return f"{reached}; missed: {', '.join(missed)}.\n" if missed else f"{reached}.\n"
 
 
-def _compared(balance: Mapping[str, Mapping[str, Result]]) -> str:
-    figures = ("task_expert_information", "task_expert_information_shuffled", "least_expert_load")
-    rows = [
-        f"| {way} | " + " | ".join(results[name].said for name in figures) + " |" for way, results in balance.items()
-    ]
-    return _BALANCE.format(rows="\n".join(rows))
+def _compared(balance: Mapping[str, Any], weight: float) -> str:
+    """`weight` is that of the sequence loss in the run that is told of."""
+    rows, shipped = [], ""
+    for way, found in balance["ways"].items():
+        own, shuffled, least = (found["figures"][name]["accuracy"] for name in _COMPARED)
+        rows.append(f"| {way} | {own:.3f} bits | {shuffled:.3f} bits | {least:.2f} of fair share |")
+        shipped = way if found["balance_weight"] == weight else shipped
+    return _BALANCE.format(**balance | {"shipped": shipped}, rows="\n".join(rows))
 
 
 def _shares(mixture: Mapping[str, float]) -> str:

@@ -26,9 +26,10 @@ from glmkit.text import Tokenizer
 from glmkit.train import fit
 from glmkit.weights import save_hf
 
-__all__ = ["make_nano"]
+__all__ = ["lessons", "make_nano", "trained"]
 
 SAVE_EVERY = 300.0  # seconds
+_BALANCE = json.loads(Path(__file__).with_name("balance.json").read_text())  # by `benchmarks/nano_balance.py`
 LAST_STEPS = 20  # whose mean loss is the final one
 
 
@@ -39,16 +40,15 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     same bits. Raises `TrainingError` when the run there is another.
     """
     work = out.with_name(out.name + ".training")
-    tokenizer = build_tokenizer(curriculum_texts(recipe.seed), recipe.vocab_size, CONTEXT)
-    data = Curriculum(tokenizer, recipe.length, recipe.seed, first_tokens=round(recipe.first_lessons * recipe.tokens))
-    model = _trained(recipe, tokenizer, data, work)
+    tokenizer, data = lessons(recipe)
+    model = trained(recipe, tokenizer, data, work)
 
     files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})
     save_hf(model, work / "draft", files=files, overwrite=True)
     with load(work / "draft") as lm:  # what users get: read back, in the stored precision
         results = evaluate(lm, long=True)
     log = _log(work / "log.jsonl")
-    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE)
+    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE, balance=_BALANCE)
     evaluation = {name: result.record for name, result in results.items()}
     files |= {
         "README.md": card.encode(),
@@ -60,7 +60,13 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     shutil.rmtree(work)
 
 
-def _trained(recipe: Recipe, tokenizer: Tokenizer, data: Curriculum, work: Path) -> GLM:
+def lessons(recipe: Recipe) -> tuple[Tokenizer, Curriculum]:
+    """The vocabulary and the examples of a run."""
+    tokenizer = build_tokenizer(curriculum_texts(recipe.seed), recipe.vocab_size, CONTEXT)
+    return tokenizer, Curriculum(tokenizer, recipe.length, recipe.seed, first_tokens=recipe.first_tokens)
+
+
+def trained(recipe: Recipe, tokenizer: Tokenizer, data: Curriculum, work: Path) -> GLM:
     """The model after the last step, reached from the newest checkpoint in `work` if there is one."""
     start = GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed))
     run = fit(

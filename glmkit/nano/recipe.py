@@ -9,7 +9,7 @@ from typing import Any
 
 from glmkit.config import GLMConfig
 from glmkit.text import Tokenizer
-from glmkit.train import Objective
+from glmkit.train import Change, Objective
 
 __all__ = ["CONTEXT", "Recipe", "RunFacts", "nano_config"]
 
@@ -23,7 +23,7 @@ class Recipe:
     A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more.
     """
 
-    tokens: int = 12_000_000
+    tokens: int = 17_000_000
     first_lessons: float = 0.1  # the share of the tokens that are of `mixture.FIRST_LESSONS`
     seed: int = 0
     rows: int = 2
@@ -32,7 +32,7 @@ class Recipe:
     learning_rate: float = 5e-3
     warmup: float = 0.03  # the share of all steps
     weight_decay: float = 0.1
-    mtp_weight: float = 0.3
+    mtp_weights: tuple[float, float] = (0.3, 0.1)  # in the first two thirds of the steps, and after them
     bias_rate: float = 1e-3
     balance_weight: float = 1e-4
 
@@ -42,8 +42,15 @@ class Recipe:
         return max(1, self.tokens // (self.rows * self.length))
 
     @property
+    def first_tokens(self) -> int:
+        """How many tokens are of the first lessons."""
+        return round(self.first_lessons * self.tokens)
+
+    @property
     def objective(self) -> Objective:
-        return Objective(mtp_weight=self.mtp_weight, bias_rate=self.bias_rate, balance_weight=self.balance_weight)
+        before, after = self.mtp_weights
+        mtp_weight = Change(before, 2 * self.steps // 3, after)
+        return Objective(mtp_weight=mtp_weight, bias_rate=self.bias_rate, balance_weight=self.balance_weight)
 
     @property
     def settings(self) -> dict[str, Any]:

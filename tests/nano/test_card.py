@@ -12,7 +12,7 @@ from glmkit.nano.evaluation import Result
 from tiny import CONFIG
 
 RECIPE = SimpleNamespace(
-    tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weight=0.3, bias_rate=1e-3, balance_weight=1e-4,
+    tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weights=(0.3, 0.1), bias_rate=1e-3, balance_weight=1e-4,
     first_lessons=0.1,
 )  # fmt: skip
 ABOUT = SimpleNamespace(

@@ -17,7 +17,7 @@ from glmkit.model import GLM
 from glmkit.nano.evaluation.asking import Asked
 from glmkit.nano.evaluation.figures import Result
 
-__all__ = ["inside_figures", "mutual_information"]
+__all__ = ["expert_figures", "inside_figures", "mutual_information"]
 
 PER_SKILL = 12  # answers of each skill that are read
 SHUFFLES = 20
@@ -43,13 +43,16 @@ def inside_figures(lm: LM, answers: Sequence[Asked]) -> dict[str, Result]:
     drafted = sum(one.drafted for one in passes)
     if drafted:
         figures["drafts_taken"] = Result(sum(one.taken for one in passes) / drafted, drafted, 0.7)
-    figures["least_expert_load"] = _least_load(loads[:, :layers], 0.2)
+    figures |= expert_figures(loads[:, :layers], [asked.question.family for asked in mix])
     if loads.shape[1] > layers:
         figures["least_expert_load_of_drafts"] = _least_load(loads[:, layers:])
-    families = [asked.question.family for asked in mix]
-    if len(set(families)) > 1:
-        figures |= _information(loads[:, :layers], families)
     return figures
+
+
+def expert_figures(loads: Float[np.ndarray, "N L E"], families: Sequence[str]) -> dict[str, Result]:
+    """The least load of an expert, and, of several families, what experts tell of them: of `N` conversations' loads."""
+    figures = {"least_expert_load": _least_load(loads, 0.2)}
+    return figures | (_information(loads, families) if len(set(families)) > 1 else {})
 
 
 def mutual_information(loads: Float[np.ndarray, "N L E"], labels: Sequence[str]) -> float:
@@ -62,10 +65,12 @@ def mutual_information(loads: Float[np.ndarray, "N L E"], labels: Sequence[str])
     return float((joint * np.log2(ratio)).sum((0, 2)).mean())
 
 
-def _information(loads: Float[np.ndarray, "N L E"], families: list[str]) -> dict[str, Result]:
+def _information(loads: Float[np.ndarray, "N L E"], families: Sequence[str]) -> dict[str, Result]:
     """Beside the same with shuffled labels, which is what few conversations give by chance."""
     rng, tokens = np.random.default_rng(0), int(loads[:, 0].sum())
-    shuffled = np.mean([mutual_information(loads, list(rng.permutation(families))) for _ in range(SHUFFLES)])
+    shuffled = np.mean(
+        [mutual_information(loads, list(rng.permutation(np.asarray(families)))) for _ in range(SHUFFLES)]
+    )
     own = Result(mutual_information(loads, families), tokens, unit="bits")
     return {
         "task_expert_information": own,

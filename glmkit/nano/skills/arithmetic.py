@@ -15,6 +15,7 @@ from glmkit.nano.skills.working import Expression, Problem, worked_out
 from glmkit.nano.task import Message, Split, Task, assistant, of_split, pick, user
 
 __all__ = [
+    "SHORT_WORDINGS",
     "SKILLS",
     "Problem",
     "draw_easy",
@@ -43,29 +44,112 @@ HARD_SIZES = (
 PRODUCT_SIZES = ((2, 1), (2, 1), (3, 1), (2, 2), (2, 2), (3, 2))
 """How many digits the operands of hard problems have, as often as it stands here."""
 
-WORDINGS = (
-    "What is {e}?", "What's {e}?", "What is {e}", "How much is {e}?", "How much is {e}", "What does {e} equal?", "{e}",
-    "{e} =", "{e} = ?", "{e}?", "{e}=", "Compute {e}.", "Compute {e}", "Calculate {e}.", "Calculate {e}",
-    "Please calculate {e}.", "Please compute {e}.", "Work out {e}.", "Evaluate {e}.", "Solve {e}.", "Solve: {e}",
-    "Can you work out {e}?", "Can you compute {e} for me?", "Could you tell me what {e} is?", "Tell me what {e} is.",
-    "Tell me {e}.", "I need to know what {e} is.", "I need the result of {e}.", "Give me the result of {e}.",
-    "What do you get for {e}?", "What is the value of {e}?", "Find the value of {e}.", "Find {e}.", "Result of {e}?",
-    "Quick question: what is {e}?", "Hi! What is {e}?", "Hello, can you calculate {e}?", "Do you know what {e} is?",
-    "My homework asks for {e}. What is it?", "Help me with {e}.", "So what is {e} then?", "{e}, please.", "计算 {e}。",
-    "{e} 等于多少", "请算一下 {e}。", "{e} 是多少", "{e} 得多少",
+SHORT_WORDINGS = (
+    "(What is|What's|what is|what's|How much is|how much is) {e}(?|)", "{e}( =|=| = ?|=?|?|)",
+    "(What|what) does {e} (equal|make|give|come to)(?|)", "(Please c|C|c)(ompute|alculate) {e}(.|)",
+    "(Work out|work out|Evaluate|evaluate|Find|find|Solve|solve|Tell me|tell me|Give me) {e}(.|)",
+    "(Tell|tell|Please tell) me (what|how much) {e} is(.|)", "(What|what) do (you|we|I) get for {e}(?|)",
+    "(Result of|result of|The result of|Answer to) {e}(?|, please.)",
+    "So(,|) (what is|what's|how much is) {e}( then|)?",
+    "(Can|Could) you (work out|compute|calculate|solve|tell me) {e}?",
 )  # fmt: skip
-_SPOKEN = {"+": "{a} plus {b}", "-": "{a} minus {b}", "*": "{a} times {b}"}
+"""What asks for a problem in a few words, as it may stand beside other things."""
+
+WORDINGS = (
+    *SHORT_WORDINGS,
+    "(Hi|Hello|Hey|Good morning)(! W|. W|, w)hat('s| is) {e}?",
+    "(Hi|Hello|Hey)(! C|, c)an you (work out|calculate) {e}?",
+    "(Hi|Hello|Hey)(!|,) (please |)(compute|calculate|work out|tell me) {e}( for me|)(.|)",
+    "(Could|Can|Would|Will) you (please |)(work out|compute|calculate|figure out|solve) {e}( for me|)?",
+    "(Could|Can|Would) you (please |)tell me (what {e} is|how much {e} is)?",
+    "(Could|Can|Would) you (please |)(tell|give) me (the result of|the value of|the answer to) {e}?",
+    "(Do you know|Any idea|Can you say|Do you happen to know) (what {e} is|how much {e} is|what {e} makes)?",
+    "(Please t|T|t|Just t)ell me (what {e} equals|(the result of|the value of|the answer to) {e})(.|)",
+    "I( just| only|) (need|want|would like|have) to know (what {e} is|how much {e} is|what {e} makes)(.|)",
+    "I('d like to know| must find out| am trying to find| have to find) what {e} is(.| - can you help?)",
+    "I (need|want|am looking for|would like) (the result of|the value of|the answer to) {e}(, please|)(.|)",
+    "(What is|What's|what is|what's) (the result of|the value of|the answer to|the outcome of) {e}(?|)",
+    "(Find|Determine|Give me|Give|Compute|Show me) (the result of|the value of|the outcome of) {e}(, please|)(.|)",
+    "(My homework|The exercise|My teacher|The quiz) asks (for {e}|what {e} is). (What is it|Can you help)?",
+    "(I have|There is) (a problem|an exercise|a task) here: {e}. (What's the answer|Can you solve it)?",
+    "(Please h|H|h)elp me (with|work out|calculate|solve|to find) {e}(.|)",
+    "(Quick question|One question|Question|Math question|Next question|One more): (what|how much) is {e}?",
+    "(Solve|Compute|Calculate|Evaluate|Work out)( this| the following|)( for me|): {e}(.|)",
+    "(Problem|Exercise|Task|Calculation|Math|Next one|Homework): {e}(.| = ?| =|)",
+    "{e}(, please|, thanks|, if you can| please)(.|!|)", "{e}(. |: |, )(what|how much) is (that|it)?",
+    "{e}(. |: )(What's|what is|What is|what's) the (result|answer|value)?",
+    "{e}(. |: )(Please s|S|s)olve (it|this)(.|)", "{e}(. |: )(Please w|W|w)ork (it|that|this) out(.|)",
+    "{e}. (Can|Could) you work (it|that|this) out?",
+    "(If|When) (you|I|we) (work out|calculate|compute|evaluate) {e}, what (is the result|comes out|is the answer)?",
+    "(And|Okay,|OK,|Well,|Now,|Now) (what is|what's|how much is) {e}( then|)?",
+    "What (number|value) (equals|do you get for|comes out of|is equal to) {e}?",
+    "(I wonder|I was wondering|Let me know|Remind me|Please say) (what {e} is|how much {e} is|what {e} equals)(.|)",
+    "(What|How much) (do|would|will) (you|I|we) get (for|from|out of) {e}?",
+    "How much (does|would) {e} (make|come to|amount to|give)?", "What would {e} (be|make|come to|equal|give)?",
+    "{e} (equals|is|makes|gives|comes to) (what|how much|what number|which number)?",
+    # In Chinese, where marks are as often of full width.
+    "(请|帮我|请帮我|麻烦|)(算一下|算算|计算|计算一下|算|求|求出)( |: |:|\uff1a|){e}(。|)",
+    "{e}( |)(等于|是|得|得到|算出来是|结果是)(多少|几)(?|\uff1f|)", "{e}( |)(=|= |等于)(?|\uff1f|多少|几)",
+    "(请问|问一下|我想知道|告诉我|请告诉我|你知道)( |, |\uff0c|){e}( |)(等于|是|得)(多少|几)(?|\uff1f|)",
+    "(你能|你可以|能不能|可以)(帮我|)(算一下|算出|计算|算算)( |){e}( |)(吗|)(?|\uff1f)",
+    "{e}( |)的(结果|答案|值)(是什么|是多少|呢|)(?|\uff1f|)", "(题目|问题|算式|计算题)(: |:|\uff1a){e}(。| = ?|=?|=|)",
+    "(请|帮我|请帮我|)(求|算出|给出|写出|告诉我)( |){e}( |)的(结果|答案|值)(。|)",
+    "{e}(, |,|\uff0c)(请|帮我|请帮我|)(算一下|算算|计算一下|给出答案|求结果)(。|)",
+    "(那么|那|现在|好|再来一题)(, |\uff0c|){e}( |)(等于|是)(多少|几)(?|\uff1f|)",
+)  # fmt: skip
+
+_SPOKEN = {
+    "+": ("{a} plus {b}", "{a} plus {b}", "{a} added to {b}"),
+    "-": ("{a} minus {b}", "{a} minus {b}", "{a} take away {b}", "{b} subtracted from {a}"),
+    "*": ("{a} times {b}", "{a} times {b}", "{a} multiplied by {b}"),
+}
+_SPOKEN_IN_CHINESE = {
+    "+": ("{a}加{b}", "{a} 加 {b}", "{a}加上{b}", "{a} 加上 {b}"),
+    "-": ("{a}减{b}", "{a} 减 {b}", "{a}减去{b}", "{a} 减去 {b}"),
+    "*": ("{a}乘{b}", "{a} 乘 {b}", "{a}乘以{b}", "{a} 乘以 {b}"),
+}
 _NAMED = {"+": "the sum of {a} and {b}", "-": "the difference between {a} and {b}", "*": "the product of {a} and {b}"}
 _FOLLOW_UPS = {
-    "+": ("And plus {b}?", "Plus {b}?", "Now add {b}.", "And if you add {b}?", "Add {b} to that.", "Then add {b}.",
-          "What if I add {b}?", "Increase it by {b}.", "Now plus {b}.", "Then plus {b}?", "Add another {b}.",
-          "And {b} more?", "{b} more?", "Please add {b} to it.", "再加 {b}。"),
-    "-": ("And minus {b}?", "Minus {b}?", "Now subtract {b}.", "Take away {b}.", "Subtract {b} from that.",
-          "Then subtract {b}.", "What if I take {b} away?", "Decrease it by {b}.", "Now minus {b}.", "Then minus {b}?",
-          "And {b} less?", "{b} less?", "Please subtract {b} from it.", "再减 {b}。"),
-    "*": ("And times {b}?", "Times {b}?", "Now multiply it by {b}.", "Multiply that by {b}.", "And {b} times that?",
-          "Then times {b}?", "Now times {b}.", "Then multiply by {b}.", "What is {b} times that?",
-          "Please multiply it by {b}.", "再乘 {b}。"),
+    "+": (
+        "(And p|and p|P|p|Now p|Then p|What about p)lus {b}(?|)", "(Now a|Then a|A|a|Please a|And now a)dd {b}(.|)",
+        "(Now a|Then a|A|a|Please a)dd {b} (to (that|it|this|the result|the answer)|on top)(.|)",
+        "(And i|I)f (you|I|we) add {b}( to it| to that|)?", "What (if|is it if) (I|you|we) add {b}( more| to it|)?",
+        "(Now i|Please i|I|i)ncrease (it|that|the result|this) by {b}(.|)", "(And|Now|Then) {b} more(?|.|)",
+        "{b} more(?|)", "(Add another|Now add another|Another|And another) {b}(.|)",
+        "(Can|Could) you (now |)add {b}( to it| to that|)?",
+        "(What is|What's|How much is) (that|it|the result) plus {b}?",
+        "What do (you|we|I) get (if you add|after adding) {b}?",
+        "(再|然后|接着|现在|)(加|加上)( |){b}(。|呢?|呢\uff1f|)",
+        "(结果|答案|这个数|)(再加|再加上)( |){b}( |)(是|等于)(多少|几)(?|\uff1f|)",
+    ),
+    "-": (
+        "(And m|and m|M|m|Now m|Then m|What about m)inus {b}(?|)",
+        "(Now s|Then s|S|s|Please s|And now s)ubtract {b}(.|)",
+        "(Now s|Then s|S|s|Please s)ubtract {b} from (that|it|this|the result|the answer)(.|)",
+        "(And i|I)f (you|I|we) (subtract {b}|take {b} away|take away {b})?",
+        "(Now t|Then t|T|t|Please t)ake (away {b}|{b} away)(.|)",
+        "What (if|is it if) (I|you|we) (subtract|take away) {b}?", "(And|Now|Then) {b} less(?|.|)", "{b} less(?|)",
+        "(Now d|Please d|D|d)ecrease (it|that|the result|this) by {b}(.|)",
+        "(Now r|Please r|R|r)educe (it|that|the result) by {b}(.|)",
+        "(Can|Could) you (now |)(subtract {b}|take {b} away|subtract {b} from it)?",
+        "(What is|What's|How much is) (that|it|the result) minus {b}?",
+        "What do (you|we|I) get (if you subtract|after subtracting) {b}?",
+        "(再|然后|接着|现在|)(减|减去)( |){b}(。|呢?|呢\uff1f|)",
+        "(结果|答案|这个数|)(再减|再减去)( |){b}( |)(是|等于)(多少|几)(?|\uff1f|)",
+    ),
+    "*": (
+        "(And t|and t|T|t|Now t|Then t|What about t)imes {b}(?|)",
+        "(Now m|Then m|M|m|Please m|And now m)ultiply by {b}(.|)",
+        "(Now m|Then m|M|m|Please m)ultiply (that|it|this|the result|the answer) by {b}(.|)",
+        "(And i|I)f (you|I|we) multiply( it| that|) by {b}?",
+        "What (if|is it if) (I|you|we) multiply (it|that) by {b}?",
+        "(And|Now|Then) {b} times (that|it|the result)(?|.|)", "{b} times (that|it|the result)(?|)",
+        "(Can|Could) you (now |)multiply (it|that|the result) by {b}?", "(And m|M|m|Now m)ultiplied by {b}(?|)",
+        "(What is|What's|How much is) (that|it|the result) times {b}?", "What('s| is) {b} times (that|it|the result)?",
+        "What do (you|we|I) get (if you multiply( it|) by|after multiplying by) {b}?",
+        "(再|然后|接着|现在|)(乘|乘以)( |){b}(。|呢?|呢\uff1f|)",
+        "(结果|答案|这个数|)(再乘|再乘以)( |){b}( |)(是|等于)(多少|几)(?|\uff1f|)",
+    ),
 }  # fmt: skip
 
 
@@ -161,7 +245,7 @@ def follow_up(rng: Random, split: Split) -> Task:
     mode = _mode(rng, FOLLOW_UP_MODES)
     template, more = pick(rng, WORDINGS, split), pick(rng, _FOLLOW_UPS[second.operator], split)
     messages = (
-        *_turns(template.format(e=_written(rng, first)), first, mode),
+        *_turns(_asked(rng, template, first), first, mode),
         *_turns(more.format(b=second.right), second, mode),
     )
     return Task("follow_up", f"{template} {more}", messages, mode)
@@ -169,7 +253,7 @@ def follow_up(rng: Random, split: Split) -> Task:
 
 def _question(rng: Random, split: Split, skill: str, problem: Problem, modes: Mapping[Mode, int]) -> Task:
     template, mode = pick(rng, WORDINGS, split), _mode(rng, modes)
-    return Task(skill, template, _turns(template.format(e=_written(rng, problem)), problem, mode), mode)
+    return Task(skill, template, _turns(_asked(rng, template, problem), problem, mode), mode)
 
 
 def _mode(rng: Random, modes: Mapping[Mode, int]) -> Mode:
@@ -181,15 +265,14 @@ def _turns(question: str, problem: Problem, mode: Mode) -> tuple[Message, Messag
     return user(question), assistant(problem.answer, worked_out(problem) if thinks else "")
 
 
-def _written(rng: Random, problem: Problem) -> str:
-    """The problem in symbols, with blanks or without, or in words."""
-    form = rng.choices(
-        ("{a} {o} {b}", "{a}{o}{b}", _SPOKEN[problem.operator], _NAMED[problem.operator]), weights=(5, 3, 2, 1)
-    )[0]
-    if form == _NAMED["-"] and problem.left < problem.right:
-        form = _SPOKEN["-"]
-    sign = rng.choice("**x×") if problem.operator == "*" else problem.operator
-    return form.format(a=problem.left, b=problem.right, o=sign)
+def _asked(rng: Random, template: str, problem: Problem) -> str:
+    """The wording with the problem in symbols, with blanks or without, or in words of the wording's language."""
+    english, operator = template.isascii(), problem.operator
+    spoken = rng.choice((_SPOKEN if english else _SPOKEN_IN_CHINESE)[operator])
+    named = _NAMED[operator] if english and (operator != "-" or problem.left >= problem.right) else spoken
+    form = rng.choices(("{a} {o} {b}", "{a}{o}{b}", spoken, named), weights=(5, 3, 2, 1))[0]
+    sign = rng.choice("**x×") if operator == "*" else operator
+    return template.format(e=form.format(a=problem.left, b=problem.right, o=sign))
 
 
 def draw_expression(rng: Random, operations: int) -> Expression:

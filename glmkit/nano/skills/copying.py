@@ -15,12 +15,28 @@ from glmkit.nano.task import Split, Task, pick
 __all__ = ["SKILLS", "WORDINGS", "copy"]
 
 WORDINGS = (
-    "Repeat: {text}", "Copy this: {text}", "Say this again: {text}", "Repeat after me: {text}", "Write this: {text}",
-    "Echo: {text}", "Copy to the letter: {text}", "Please repeat the following.\n{text}", "Write down {text}",
-    "Copy the line below.\n{text}", "Give this back to me: {text}", "Say exactly this: {text}",
-    "Return this unchanged: {text}", "{text}\nRepeat that.", "{text}\nCopy the line above.", "{text}\nSay it again.",
-    "Type out: {text}", "Can you repeat this? {text}", "Dictation: {text}", 'Repeat "{text}"', "Quote: {text}",
-    "{text}\nWrite the same, please.", "Reproduce this text: {text}", "Answer with this text alone: {text}",
+    "(Repeat|Copy|Echo|Say|Write|Type|Quote|Print|Return|Reproduce)( this| the following| exactly this| this text"
+    "| what follows|)( to the letter| unchanged| as it is| exactly| for me|, please|)(: |:\n|\n){text}",
+    "(Please|Now|Just|Can you|Could you|Will you|You should|I want you to) "
+    "(repeat|copy|echo|say|write|type|quote|return)"
+    " (this|the following|what follows|this text|exactly this)( to the letter| unchanged|)(: |:\n){text}",
+    "(Can|Could|Will|Would) you (please |)(repeat|copy|say|write|echo) this( for me| to the letter|)?( |\n){text}",
+    '(Repeat|Copy|Echo|Say|Write|Type|Quote|Print|Please say|Please repeat|Write down|Type out|Now say) "{text}"(.|!|)',
+    "(Repeat|Copy|Echo|Say|Write|Type|Quote|Print|Please say|Please repeat|Write down|Type out|Now say) "
+    "('{text}'|{text})",
+    "{text}\n(\n|)(Repeat|Copy|Say|Write|Type|Echo|Quote|Return) (that|it|this|the line above"
+    "|the text above|what I wrote)"
+    "( again| to the letter| exactly| once more|, please| for me|)(.|!|)",
+    "{text}\n(\n|)(Say the same|Write the same|The same again, please|Once more, please|Please repeat"
+    "|Please copy|Repeat, please"
+    "|Copy, please)(.|!|)",
+    "(Dictation|Quote|Echo|Copy|Repeat after me|Say after me|To copy|Text to (copy|repeat)|Copy the text below"
+    "|Repeat the text below|Same text back|To repeat|Parrot this|Mirror this|Word for word)(: |:\n){text}",
+    "(Answer|Reply) with (this|the following)( text|)( alone| only| and nothing else|)(: |:\n){text}",
+    "Your (answer|reply|whole answer|only answer) (is|should be|must be|has to be)(: |:\n){text}",
+    "(Give|Send|Say|Read|Type) (this|the following|this text) back( to me|)( unchanged| exactly| please|)"
+    "(: |:\n){text}",
+    "What I (say|write|type), you (repeat|copy|echo)(: |:\n){text}",
 )  # fmt: skip
 LONGEST = 24  # pieces
 

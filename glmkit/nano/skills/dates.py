@@ -28,59 +28,132 @@ UNITS = (
     ("years", "months", 12), ("dollars", "cents", 100), ("euros", "cents", 100),
 )  # fmt: skip
 
-DAY_LATER = (
-    "What day is {n} after {d}?", "Which day comes {n} after {d}?", "Today is {d}. What day is it in {n}?",
-    "{n} after {d} is which day?", "If it is {d}, what day is it in {n}?", "It is {d}. And {n} later?", "{d} plus {n}?",
-    "What weekday is {n} from {d}?", "Which weekday is it {n} after {d}?", "Count {n} on from {d}.",
-    "Today is {d}. Which day is it {n} from now?", "Add {n} to {d}.", "{d}, then {n} later: which day?",
+# Of days of the week, months and dates: one of these is <unit>; <now> begins what says which it is today.
+_LATER = (
+    "(What|Which|what|which) <unit> (is {n} (after|from)|comes {n} after|is it {n} after|will it be {n} after) {d}(?|)",
+    "<now> {d}. (What|Which) <unit> (is it|will it be) (in {n}|{n} from now|{n} later)?", "{n} after {d}(?|)",
+    "If it is {d}, (what|which) <unit> (is it|will it be) (in {n}|{n} later|{n} from now|after {n})(?|)",
+    "{n} (after|from) {d}(: | is | will be |, )(which|what) <unit>?",
+    "{d} plus {n}(?|: which <unit>?| is which <unit>?|)", "{d} (+|plus) {n}( =| = ?|?| is what?|)",
+    "(What is|What's|Tell me) {d} plus {n}(?|)", "(Please a|A|a|Now a)dd {n} to {d}(.|)",
+    "Add {n} to {d}(. Which <unit> is that?|. What <unit> do you get?| and tell me the <unit>.)",
+    "(Count|Go|Move) {n} (on|forward) from {d}(.| and name the <unit>.|. What <unit> do you reach?)",
+    "(Please t|T|t)ell me (the <unit>|which <unit> is|what <unit> it is) {n} after {d}(.|)",
+    "{d}, (and |)then {n} later(?|: which <unit>?)",
+    "(Name|Give me|Find|Say|I need|I want) the <unit> {n} (after|from) {d}(.|, please.|)",
+    "<now> {d}. (And|What about) (in {n}|{n} later)?",
+    "(Starting|Counting) from {d}, (what|which) <unit> (is|comes|will it be) {n} later(?|)",
+    "What (will be|is) the <unit> {n} (after|from) {d}(?|)",
+    "(Can|Could) you (tell me|name|find) the <unit> {n} after {d}?",
+    "(The party|The race|My exam|The trip|Our move) is {n} after {d}. (What|Which) <unit> is (that|it)(?| then?)",
+    "(I|We) (leave|start|begin) <on> {d} and (finish|come back|stop) {n} later. Which <unit> is that?",
+    "(The|the) <unit> {n} (after|from) {d}(, please.|?|.|)",
+    "<now> {d}. (Name|Tell me|Give me) the <unit> (in {n}|{n} from now).",
 )  # fmt: skip
-DAY_EARLIER = (
-    "What day is {n} before {d}?", "Which day comes {n} before {d}?", "Today is {d}. What day was it {n} ago?",
-    "{n} before {d} was which day?", "If it is {d}, what day was it {n} ago?", "{d} minus {n}?",
-    "Which weekday was it {n} before {d}?", "It is {d}. And {n} ago?", "Which day was {n} before {d}?",
-    "Today is {d}. Which weekday was it {n} ago?", "What weekday comes {n} before {d}?",
+_EARLIER = (
+    "(What|Which|what|which) <unit> (is {n} before|comes {n} before|was it {n} before|was {n} before) {d}(?|)",
+    "<now> {d}. (What|Which) <unit> was (it|that) {n} (ago|earlier|before)?", "{n} before {d}(?|)",
+    "If it is {d}, (what|which) <unit> was (it|that) {n} (ago|earlier|before)(?|)", "(Count|Go) {n} back from {d}(.|)",
+    "{n} before {d}(: | is | was |, )(which|what) <unit>?", "{d} minus {n}(?|: which <unit>?| is which <unit>?|)",
+    "{d} (-|minus) {n}( =| = ?|?| is what?|)", "(What is|What's|Tell me) {d} minus {n}(?|)",
+    "(Please s|S|s|Now s)ubtract {n} from {d}(.|)",
+    "(Count|Go|Move) {n} back from {d}( and name the <unit>.|. Which <unit> is it?|. What <unit> do you reach?)",
+    "(Please t|T|t)ell me (the <unit>|which <unit> was|what <unit> it was) {n} before {d}(.|)",
+    "{d}, and {n} earlier(?|: which <unit>?)",
+    "(Name|Give me|Find|Say|I need|I want) the <unit> {n} before {d}(.|, please.|)",
+    "<now> {d}. (And|What about) {n} (ago|earlier)?",
+    "(Starting|Counting back) from {d}, (what|which) <unit> (is|was|comes) {n} (earlier|before)(?|)",
+    "What (is|was) the <unit> {n} before {d}(?|)", "(Can|Could) you (tell me|name|find) the <unit> {n} before {d}?",
+    "(The party|The race|My exam|The trip|Our move) is {n} before {d}. (What|Which) <unit> is (that|it)(?| then?)",
+    "(The|the) <unit> {n} before {d}(, please.|?|.|)",
+    "<now> {d}. (Name|Tell me|Give me) the <unit> {n} (ago|earlier).",
 )  # fmt: skip
-MONTH_LATER = (
-    "What month is {n} after {d}?", "Which month comes {n} after {d}?", "It is {d}. Which month is it in {n}?",
-    "{n} after {d}?", "{d} plus {n}?", "If it is {d}, which month comes {n} later?", "Add {n} to {d}.",
-    "Which month is it {n} after {d}?", "It is {d}. And {n} later?", "Count {n} on from {d}.",
-)  # fmt: skip
-MONTH_EARLIER = (
-    "What month is {n} before {d}?", "Which month comes {n} before {d}?", "It is {d}. Which month was it {n} ago?",
-    "{n} before {d}?", "{d} minus {n}?", "If it is {d}, which month was {n} ago?", "Which month was {n} before {d}?",
-    "It is {d}. And {n} ago?",
-)  # fmt: skip
+
+
+def _of(unit: str, now: str, on: str, wordings: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(w.replace("<unit>", unit).replace("<now>", now).replace("<on>", on) for w in wordings)
+
+
+_DAY, _TODAY = "(day|weekday|day|day of the week)", "(Today is|It is|It's|Today it is)"
+_MONTH, _THIS_MONTH = "month", "(It is|It's|This month is|We are in)"
+DAY_LATER, DAY_EARLIER = _of(_DAY, _TODAY, "on", _LATER), _of(_DAY, _TODAY, "on", _EARLIER)
+MONTH_LATER, MONTH_EARLIER = _of(_MONTH, _THIS_MONTH, "in", _LATER), _of(_MONTH, _THIS_MONTH, "in", _EARLIER)
+DATE_LATER = _of("date", _TODAY, "on", _LATER)
 FIRST_OF_MONTHS = (
-    "Which comes first in the year, {a} or {b}?", "Which month is earlier, {a} or {b}?", "{a} or {b}: which is first?",
-    "Which of {a} and {b} is earlier in the year?", "Is {a} or {b} the earlier month?", "{a} or {b}, which is earlier?",
-    "Name the earlier month: {a} or {b}.", "What comes earlier, {a} or {b}?",
+    "(Which|What|which) (month |)comes (first|earlier|sooner) in the year(, |: ){a} or {b}(?|)",
+    "(Which|What) comes (first|earlier), {a} or {b}?",
+    "(Which|What|which) month is (earlier|the earlier one|first in the year)(, |: ){a} or {b}(?|)",
+    "Does {a} or {b} come (first|earlier)( in the year|)?",
+    "{a} or {b}(: |, )(which|which month|which of them|what) (is|comes) (first|earlier)( in the year|)(?|)",
+    "(Which|Which one) of {a} and {b} (is earlier|comes first|comes earlier)( in the year|)(?|)",
+    "Is {a} or {b} (the earlier month|earlier|first)(?| in the year?)",
+    "(Name|Give me|Tell me|Pick|Say) (the earlier|the first) (month|one)( in the year|)(: | of ){a} (or|and) {b}(.|)",
+    "(Can|Could) you (tell me|say) which (is earlier|comes first)( in the year|), {a} or {b}?",
+    "In (a|the) year, (which|what) comes first(, |: ){a} or {b}(?|)",
+    "(The earlier|The first|Earlier|First) (month |)of {a} and {b}(?|, please.)",
+    "(Of|Between) {a} and {b}, which (is earlier|comes first)(?| in the year?)",
 )  # fmt: skip
 LAST_OF_MONTHS = (
-    "Which comes last in the year, {a} or {b}?", "Which month is later, {a} or {b}?", "{a} or {b}: which is last?",
-    "Which of {a} and {b} is later in the year?", "Is {a} or {b} the later month?", "{a} or {b}, which is later?",
-    "Name the later month: {a} or {b}.", "What comes later, {a} or {b}?",
-)  # fmt: skip
-DATE_LATER = (
-    "What date is {n} after {d}?", "Add {n} to {d}.", "{d} plus {n}?", "Today is {d}. What is the date in {n}?",
-    "Which date comes {n} after {d}?", "{n} after {d} is which date?", "It is {d}. What date is it {n} later?",
-    "If today is {d}, what date is it in {n}?", "Tell me the date {n} after {d}.", "What is {d} plus {n}?",
-    "Give me the date {n} from {d}.", "Count {n} on from {d}. Which date is it?", "The date {n} after {d}, please.",
+    "(Which|What|which) (month |)comes (last|later) in the year(, |: ){a} or {b}(?|)",
+    "(Which|What) comes (last|later), {a} or {b}?",
+    "(Which|What|which) month is (later|the later one|last in the year)(, |: ){a} or {b}(?|)",
+    "Does {a} or {b} come (last|later)( in the year|)?",
+    "{a} or {b}(: |, )(which|which month|which of them|what) (is|comes) (last|later)( in the year|)(?|)",
+    "(Which|Which one) of {a} and {b} (is later|comes last|comes later)( in the year|)(?|)",
+    "Is {a} or {b} (the later month|later|last)(?| in the year?)",
+    "(Name|Give me|Tell me|Pick|Say) (the later|the last) (month|one)( in the year|)(: | of ){a} (or|and) {b}(.|)",
+    "(Can|Could) you (tell me|say) which (is later|comes last)( in the year|), {a} or {b}?",
+    "In (a|the) year, (which|what) comes last(, |: ){a} or {b}(?|)",
+    "(The later|The last|Later|Last) (month |)of {a} and {b}(?|, please.)",
+    "(Of|Between) {a} and {b}, which (is later|comes last)(?| in the year?)",
 )  # fmt: skip
 DAYS_BETWEEN = (
-    "How many days are there from {a} to {b}?", "How many days lie between {a} and {b}?", "{a} to {b}: how many days?",
-    "Days from {a} to {b}?", "Today is {a}. How many days is it until {b}?", "How long is it from {a} to {b} in days?",
-    "Count the days from {a} to {b}.", "How many days after {a} is {b}?", "It is {a}. In how many days is {b}?",
-    "From {a} until {b}, how many days is that?", "How many days pass from {a} to {b}?",
-    "Give me the number of days from {a} to {b}.", "Tell me how many days after {a} comes {b}.",
-    "If today is {a}, how many days are left until {b}?", "{b} is how many days after {a}?",
-    "Please count the days between {a} and {b}.", "{b}: how many days after {a} is that?",
+    "(How many|how many) days (are there|are|pass|go by|lie) (from {a} (to|until)|between {a} and) {b}(?|)",
+    "(From |){a} (to|until) {b}(: |, )how many days(?| is that?| are there?)",
+    "(Number of d|D|d)ays (from {a} to|between {a} and) {b}(?|)",
+    "(Today is|It is|It's) {a}. (How many days (is it|are left|remain)|How long is it in days) until {b}?",
+    "How long is it from {a} to {b}(, in| in) days(?|)",
+    "(Please c|C|c|Now c)ount the days (from {a} (to|until)|between {a} and) {b}(.|)",
+    "How many days after {a} is {b}(?|)",
+    "(Today is|It is|It's) {a}. (In how many days is|How many days from now is) {b}?",
+    "{b}(: how many days after {a} is (it|that)| is how many days after {a})?",
+    "(Give me|Find|What is|Work out|I need) the number of days (from {a} (to|until)|between {a} and) {b}(.|)",
+    "(Please t|T|t)ell me how many days (after {a} is {b}|there are from {a} to {b}|lie between {a} and {b})(.|)",
+    "If (today|it) is {a}, how many days (are left|is it|are there) until {b}(?|)",
+    "(I was away|It ran|They stayed) from {a} to {b}. How many days is that?",
+    "(Can|Could) you (count|tell me|work out) (the days|the number of days) from {a} to {b}?",
+    "(Today is|It is|It's) {a}, (the exam|the trip|my party) is on {b}. How many days are left?",
+    "(Starting|Counting) from {a}, (how many days is it|how long is it in days) (to|until) {b}(?|)",
+    "(I|We) leave on {a} and (arrive|come back) on {b}. How many days (later|after) is that?",
+    "(What is|Give me|Find) the (distance|time|difference) in days (between {a} and|from {a} to) {b}(?|)",
 )  # fmt: skip
 CONVERSIONS = (
-    "How many {s} are {n} {l}?", "Convert {n} {l} to {s}.", "{n} {l} in {s}?", "What is {n} {l} in {s}?",
-    "Turn {n} {l} into {s}.", "{n} {l} is how many {s}?", "Express {n} {l} in {s}.", "How many {s} do {n} {l} have?",
-    "Give {n} {l} in {s}.", "Change {n} {l} to {s}.", "I have {n} {l}. How many {s} is that?", "{n} {l} = ? {s}",
-    "Can you convert {n} {l} to {s}?", "Write {n} {l} in {s}.", "Please tell me what {n} {l} are in {s}.",
+    "(How many|how many) {s} (are|make|are there in|are in|correspond to) {n} {l}(?|)",
+    "(Please c|C|c|Now c)onvert {n} {l} (to|into) {s}(.|)", "{n} {l} (in|to|into|as) {s}(?|)",
+    "(What is|What are|what is|How much is|How much are) {n} {l} in {s}(?|)", "(Convert|Change|Turn) to {s}: {n} {l}",
+    "(Turn|Change|Please turn|Please change) {n} {l} (into|to) {s}(.|)",
+    "{n} {l} (is|are|equals|makes) how many {s}(?|)",
+    "(Express|Write|Give|Say|Please give|Please write) {n} {l} in {s}(.|)",
+    "How many {s} (do|would) {n} {l} (have|make|come to|give)(?|)",
+    "(I have|It took|It is|There are|We need|My bag has) {n} {l}. How many {s} is that?",
+    "{n} {l} = (?|...|how many) {s}(?|)", "(Can|Could) you (please |)(convert|change|turn) {n} {l} (into|to) {s}?",
+    "(Please t|T|t)ell me (what|how much) {n} {l} (are|is) in {s}(.|)",
+    "(Please t|T|t)ell me how many {s} {n} {l} (are|make)(.|)",
+    "(Given|From|Starting from) {n} {l}, how many {s} (is that|are there|do you get)(?|)",
+    "In {s}, (what|how much) (is|are) {n} {l}(?|)", "{n} {l}(: |. )(How|how) many {s} is (that|this|it)?",
+    "{n} {l}: (what|how much) is (it|that) in {s}(?|)",
+    "(Do you know|Can you say|I wonder|I need to know) how many {s} {n} {l} (are|make)(?|.)",
+    "(I want|I need|Give me|Show me) {n} {l} in {s}(.|, please.|)",
+    "How (do|would) you (write|put|say) {n} {l} in {s}?", "How many {s} do you get (for|from|out of) {n} {l}(?|)",
 )  # fmt: skip
+CONVERSIONS_IN_CHINESE = (
+    "{n} {l}( |)(等于|是|合)(多少|几)( |){s}(?|\uff1f|)",
+    "(请|帮我|请帮我|)(把|将)( |){n} {l}( |)(换算成|换成|化成|转换成)( |){s}(。|)",
+    "{n} {l}( |)(有|相当于)(多少|几)( |){s}(?|\uff1f|)", "(多少|几)( |){s}( |)(等于|是)( |){n} {l}(?|\uff1f|)",
+    "{n} {l}( |)用( |){s}( |)(表示|怎么表示|表示是多少)(?|\uff1f|。|)", "{n} {l} = (?|多少|几) {s}(?|\uff1f|)",
+    "(请问|告诉我|我想知道)( |, |\uff0c|){n} {l}( |)(等于|是)(多少|几)( |){s}(?|\uff1f|)",
+)  # fmt: skip
+"""Of units that are written as symbols, as in Chinese."""
 
 
 def weekday(rng: Random, split: Split) -> Task:
@@ -139,7 +212,9 @@ def convert_units(rng: Random, split: Split) -> Task:
     (given, unit), (answer, other) = sides if rng.random() < 0.5 else reversed(sides)
     said = {"n": given, "l": unit, "s": other}
     thought = f"1 {large.removesuffix('s')} is {factor} {small}"
-    return _at_once(rng, split, "convert_units", CONVERSIONS, said, f"{answer} {other}", thought)
+    symbols = len(unit) <= 2 and len(other) <= 2
+    wordings = CONVERSIONS_IN_CHINESE if symbols and rng.random() < 0.2 else CONVERSIONS
+    return _at_once(rng, split, "convert_units", wordings, said, f"{answer} {other}", thought)
 
 
 def _turned(names: tuple[str, ...], start: int, later: bool) -> tuple[str, ...]:

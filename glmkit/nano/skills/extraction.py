@@ -21,35 +21,68 @@ from glmkit.nano.task import Split, Task, assistant, pick, user
 __all__ = ["SKILLS"]
 
 WORDINGS = (
-    "Extract JSON with the fields {schema} from this text: {text}", "{text}\n\nGive me JSON with {schema}.",
-    "Text: {text}\nFields: {schema}\nJSON:", "Read the text and fill in the fields.\n{schema}\n\n{text}",
-    "{text}\nFill in this form: {schema}", "Turn this into JSON ({schema}): {text}",
-    "Which {schema} are in this text? {text}", "Please read: {text}\nThen answer in JSON with {schema}.",
-    "Fields:\n{schema}\n\nText:\n{text}", "{schema}\n\n{text}",
-    "Answer with one line of JSON. Fields: {schema}\nText: {text}",
-    "Find {schema} in the text. {text} Answer in JSON.", "I need JSON with {schema}. Here is the text: {text}",
-    'From the note "{text}" make JSON with {schema}.', "Note: {text}\nWrite it as JSON with these fields: {schema}",
-    "Use the schema {schema} on the text: {text}", "{text}\n\nSchema: {schema}\nOutput:",
-    "Convert to JSON.\nSchema: {schema}\nInput: {text}", "What does this say? {text}\nReply as JSON: {schema}",
-    "Put the facts into JSON.\nFacts: {text}\nFields: {schema}", "Here is a text.\n{text}\nGive {schema} as JSON.",
-    "Parse this: {text}\nInto: {schema}", "Return {schema} as a JSON object.\n\n{text}",
-    "JSON, please: {schema}\n{text}", "Could you extract {schema} from the following? {text}",
-    "Summarize as JSON with the keys {schema}: {text}",
-    "Keys: {schema}\nRead this and give their values as JSON: {text}",
-    "My text is: {text}\nMy fields are: {schema}\nMake JSON of it.", "{text} Tell me {schema} in JSON.",
-    "Get {schema} out of this. Answer with JSON only.\n{text}", "Message: {text}\nJSON object with {schema}:",
+    "(Extract|Get|Find|Pull|Take|Read) {schema} (from|out of) (this|the|my) (text|note|message|passage)"
+    "( as JSON| in JSON|, as JSON)(: |:\n|\n|\n\n){text}",
+    "(Give me|Make|Write|Return|Output|I need|Produce|Create) (a JSON object|JSON|one line of JSON) with (the fields |"
+    "the keys |fields |){schema} (from|out of|for) (this|the following) (text|note|message)(: |:\n|\n\n){text}",
+    "{text}\n(\n|)(Give me|Write|Return|Output|Reply with|Answer with|I need|Now make|Make) "
+    "(JSON|a JSON object|one line of "
+    "JSON) with (the fields |the keys |these fields: |){schema}",
+    "{text}\n(\n|---\n|)(Fields|Schema|Keys|Form|Extract|As JSON|JSON|Fill in|Fill in this form|Wanted): {schema}"
+    "(\nJSON:|\nOutput:|\nAnswer:|)",
+    "(Text|Note|Message|Input|Document|Data)(: |:\n){text}\n(\n|)(Fields|Schema|Keys|Form|Extract|JSON keys|Wanted): "
+    "{schema}(\nJSON:|\nOutput:|\nAnswer:|)",
+    "(Fields|Schema|Keys|Form|Extract as JSON|JSON fields|Wanted as JSON|Fill in): {schema}\n(\n|)"
+    "(Text|Note|Message|Input|Read|Source)(: |:\n){text}(\nJSON:|)",
+    "{schema}\n(\n|---\n|***\n|As JSON: |From: |JSON of: ){text}", "{text}\n"
+    "(\n|---\n|***\n|As JSON: |JSON: |Find: ){schema}",
+    "(Turn|Convert|Put|Transform) (this|the following|this text|my text|this note) into JSON"
+    "( with| with the fields|"
+    " with the keys|, fields|:) {schema}(: |:\n|\n\n){text}",
+    "(Turn|Convert|Parse|Put) this (text |note |message |)into JSON ({schema})(: |:\n|\n){text}",
+    "(Which|What) {schema} (are|do you find|do you see|can you find) in this (text|note|message)?( |\n){text}"
+    "( Answer in JSON.| JSON, please.|\nJSON:)",
+    "What (does this (text|note|message) say|do you learn from this (text|note))?( |\n){text}\n(Answer|Reply|Respond) "
+    "(as|in) JSON: {schema}",
+    '(From|Using|Given|With) (the|this|my) (note|text|message) "{text}"(,|) '
+    '(make|give|write|return) JSON with {schema}(.|)',
+    "(Can|Could|Will|Would) you (please |)(extract|find|get|give me|return) {schema} (from|out of) (this|the following)"
+    "(?|, as JSON?)( |\n){text}",
+    "(Read this|See this|Take this|Here is a|Here is my|This is the|Look at this) (text|note|message)(: |:\n){text}\n"
+    "(Answer in|Reply in|Make|Write|Give me|Summarize it as|Put it into) JSON with (the fields |the keys |){schema}",
+    "{text}( |\n)(Tell me|Give me|Extract|Find|I want|I need) {schema} (in|as) JSON(.|, please.|)",
+    "(JSON|JSON, please|JSON only|One line of JSON|As JSON): {schema}\n(\n|){text}",
+    "(I want|I need|We need|Please give me|Tell me) {schema}( as| in) JSON"
+    "(. |.\n|. The text: |. Text:\n|. Read this: ){text}",
+    "(Answer with|Reply with|Write|Output) (one line of |)JSON( only|)(. |.\n)(Fields|Keys|Schema): {schema}\n"
+    "(Text: |Note: |From: |){text}",
 )  # fmt: skip
 SYSTEM_WORDINGS = (
-    "Turn what the user writes into JSON with the fields {schema}.", "You extract {schema}. Answer in JSON.",
-    "Fields: {schema}", "Always answer with one line of JSON that has {schema}.",
-    "Read the user's text and fill in: {schema}", "Output JSON only. Schema: {schema}",
-    "You are a parser. Keys: {schema}", "Reply with this JSON: {schema}", "Respond in JSON with {schema}.",
-    "Form to fill in: {schema}", "The answer is a JSON object with {schema}.",
-    "Take {schema} from each message, as JSON.", "JSON schema of your answers: {schema}",
+    "(Turn|Convert|Put) (what the user writes|each message|every text|the user's text) into JSON with "
+    "(the fields |the keys |)"
+    "{schema}(.|)",
+    "(You extract|Extract|Always extract|Find|Take|You read out) {schema}"
+    "( from each message| from the text| from what is said|)"
+    "(, as JSON.|. Answer in JSON.|. Reply in JSON.|. JSON only.)",
+    "(Fields|Schema|Keys|JSON fields|JSON schema|Form to fill in|Schema of your answers|Output JSON"
+    "|Extract as JSON): {schema}",
+    "(Always answer|Answer|Reply|Respond|Always reply) (with|in) (one line of |)JSON (that has|with|of) "
+    "(the fields |){schema}(.|)",
+    "(Read|Take) (the user's text|each text|each message|what you get) and "
+    "(fill in|give as JSON|answer in JSON with): {schema}",
+    "(Output|Write|Say|Return) (JSON only|only JSON|nothing but JSON)(. |.\n)(Schema|Fields|Keys): {schema}",
+    "You are (a parser|an extractor|a form filler|a JSON machine)(. |.\n)(Keys|Fields|Schema|Your fields): {schema}",
+    "(Your answer|The answer|Each answer|Every reply) is (a JSON object|JSON|one line of JSON) with "
+    "(the fields |){schema}(.|)",
 )  # fmt: skip
 USER_WORDINGS = (
-    "{text}", "Text: {text}", "Here it is: {text}", "Read this: {text}", "{text}\nJSON, please.", "Next text: {text}",
-    "Message: {text}", "I send you this: {text}", "Now this one: {text}", "Please: {text}",
+    "{text}(\n| |\n\n)(JSON, please.|As JSON, please.|That is the text.|JSON?|Fill in the form."
+    "|Thanks.|That is all.|JSON:)",
+    "(Text|Note|Message|Here it is|Read this|Next text|Next|Input|I send you this|Now this one|Please|The text|My text)"
+    "(: |:\n| - ){text}",
+    "(Please read|Please use|Please take|Use|Take|Here is|Read) (this|the following|my)( text| note| message)"
+    "(: |:\n){text}",
+    '(Text: |Read |Note: |Message: |This: |Next: |Please read |)"{text}"(.|)', "{text}(|\n| )",
 )  # fmt: skip
 
 _PREFIXES = ("my", "the", "first", "main", "new", "full", "a", "that")
@@ -112,10 +145,8 @@ def _record(rng: Random, split: Split) -> Document:
 def _stated(rng: Random, split: Split, fact: Fact, who: str) -> tuple[Any, str, str]:
     """A value for the fact, the sentence that says it, and its wording."""
     value = _draw_value(rng, split, fact)
-    wordings = own(fact.denied if value is False else fact.said, split)
-    if not wordings or rng.random() < 0.15:
-        wordings = own(ATTRIBUTE_SAID, split)
-    wording = rng.choice(wordings)
+    own_words = fact.denied if value is False else fact.said
+    wording = pick(rng, ATTRIBUTE_SAID if rng.random() < 0.15 else own_words, split)
     sentence = with_article(wording.format(who=who, what=fact.about, v=_said(value)))
     return value, sentence if wording.startswith("{v}") else capital(sentence), wording
 

@@ -6,7 +6,7 @@ __all__ = ["KNOWN", "Known"]
 
 
 class Known(NamedTuple):
-    """`{0}` in what is said stands for the first of the arguments, and so on."""
+    """What is said are patterns, as `pick` reads them; `{0}` stands for the first argument, and so on."""
 
     topic: str
     names: str
@@ -22,139 +22,313 @@ KNOWN = (
     Known(
         "weather",
         "weather get_weather weather_in forecast get_forecast current_weather",
-        ("Get the weather in a city", "The current weather of a place", "Weather report for a town", "Weather today"),
-        (_CITY,),
-        ("get the weather in {0}", "check the weather for {0}", "tell me the weather of {0}", "look up {0}'s weather"),
         (
-            "What is the weather in {0}?",
-            "What's the weather like in {0}?",
-            "How is the weather in {0} today?",
-            "Is the weather in {0} good?",
-            "{0}: what weather do they have?",
+            "(Get|Show|Find|Tell|Look up|Check) (the|the current|today's) (weather|forecast) (in a|of a|for a) "
+            "(city|place|town)",
+            "(The |)(current |local |)(weather|forecast)( report| data| now| today|)"
+            "( of a city| for a place| in a town|)",
+        ),
+        (_CITY,),
+        (
+            "(get|check|look up|find|show|fetch) the (current |)(weather|forecast)( report|) (in|for|of) {0}",
+            "(get|check|look up|find|show) {0}'s (current |)(weather|forecast)( now| today|)",
+        ),
+        (
+            "(What is|What's|How is|How's) the weather (like |)in {0}( today| now| right now|)?",
+            "(Is the weather in {0} (good|bad|nice|fine|warm)|Is it (cold|warm|raining|sunny|windy) in {0})"
+            "( today| now|)?",
+            "(In |){0}(: what|, what|: how|, how) is the weather( there| today| now|)?",
+            "(Weather|Forecast)( for| in|:) {0}(?|, please.|.)",
+            "(Do|Will) I need (a coat|an umbrella|a hat|sunglasses) in {0}( today| now|)?",
+            "(Tell me|I want to know|Say|I wonder about) the (weather|forecast) (in|for) {0}(.|, please.|!)",
         ),
     ),
     Known(
         "clock",
         "get_time time_in local_time clock current_time",
-        ("Get the current time in a city", "Local time of a place", "Tells the time somewhere", "Time in a town"),
+        (
+            "(Get|Tell|Show|Find|Look up) the (current|local|exact) time (in|of) a (city|place|town)",
+            "(The |)(current|local|exact|right) time( of a city| in a place| in a town| somewhere| now|)",
+        ),
         (_CITY,),
-        ("get the time in {0}", "tell me the current time in {0}", "check the local time of {0}"),
-        ("What time is it in {0}?", "What is the local time in {0}?", "What's the time now in {0}?", "Time in {0}?"),
+        ("(get|check|find|look up|show|fetch) the (local |current |exact |right |)time (in|of|for) {0}( now|)",),
+        (
+            "What('s| is) the (local |current |exact |)time in {0}( now| please|)?",
+            "What time (is it|do they have|do people have) in {0}( now| at the moment|)?",
+            "(Local t|Current t|T)ime in {0}( now|)(?|, please.|.)",
+            "(Tell me|I want to know|I need|Say) the (local |current |exact |)time in {0}(.|, please.|!)",
+        ),
     ),
     Known(
         "money",
         "convert convert_currency exchange fx_convert change_money",
-        ("Convert an amount of money", "Convert money between currencies", "Currency exchange", "Exchange money"),
+        (
+            "(Convert|Exchange|Change|Turn) (an amount of |a sum of |)money (between currencies|into a currency|)",
+            "(Currency|Money) (exchange|converter|conversion|calculator)( tool| service|)",
+            "(Convert|Exchange|Change) (one currency|currencies|an amount) (to|into) another( one|)",
+        ),
         (("number", "amount value sum"), ("currency", "from source base"), ("currency", "to target into")),
-        ("convert {0} {1} to {2}", "exchange {0} {1} for {2}", "change {0} {1} into {2}"),
-        ("How much is {0} {1} in {2}?", "What are {0} {1} worth in {2}?", "{0} {1} in {2}?"),
+        (
+            "(convert|exchange|change|turn) {0} {1} (to|into) {2}( for me| today| now|)",
+            "(find|calculate|work out|check|get) (what {0} {1} (are|is) in {2}|the value of {0} {1} in {2})",
+        ),
+        (
+            "(How much|What) (is|are|would be) {0} {1} in {2}( today| now|)?",
+            "(How many|How much) {2} (do I get|can I get|will I get|are there|is that) for {0} {1}?",
+            "{0} {1} (in|to|into) {2}(?|, please.|.)", "What (is|are) {0} {1} worth in {2}( now| today|)?",
+            "I (have|own|got) {0} {1}(. How|, how|; how) much (is that|does that make|are they) in {2}?",
+        ),
     ),
     Known(
         "translation",
         "translate translate_text translator translation",
-        ("Translate text to a language", "Translate words", "Translation of a text", "Put text into a language"),
+        (
+            "(Translate|Put|Turn) (text|words|a text|a phrase|some words) (to|into) (a|another) language",
+            "(Translator for|Translation of|Translates|Translate) (text|texts|words|phrases)"
+            "( to any language| to a language|)",
+        ),
         (("phrase", "text words input"), ("language", "language target lang to")),
-        ("translate {0} to {1}", "translate {0} into {1}", "put {0} into {1}"),
-        ("How do you say {0} in {1}?", "What is {0} in {1}?", "What does {0} mean in {1}?"),
+        (
+            "(translate|put|turn) (the words |the text |the phrase |){0} (to|into) {1}( for me|)",
+            "(say|write|express) (the words |the text |){0} in {1}( for me|)",
+        ),
+        (
+            "How (do|can|would) (you|I|we) (say|write|put) {0} in {1}?",
+            "What (is|does one say for|would be|is the word for) {0} in {1}?",
+            "(What is the|What's the|I need the|Give me the) {1} (for|translation of|word for|version of) {0}(?|)",
+            "{0} in {1}(?|, please.|.)", "(To|Into|In) {1}(, please|)(: | - ){0}",
+        ),
     ),
     Known(
         "alarm",
         "set_alarm alarm wake_up new_alarm",
-        ("Set an alarm", "Wake the user up", "Set an alarm clock", "Alarm at a time"),
+        (
+            "(Set|Make|Create|Add|Start) an alarm( clock|)( at a time| for a time| for the user|)",
+            "(Alarm|Alarm clock|Wake-up alarm)( at a time| for a time| setter| service|)",
+            "(Wake|Wakes) (the user|you|someone) up( at a time| on time|)",
+        ),
         (("time", "time at hour"),),
-        ("set an alarm for {0}", "wake me up at {0}", "set the alarm clock to {0}"),
-        ("I need an alarm at {0}.", "Alarm at {0}, please.", "I have to get up at {0}."),
+        (
+            "(set|make|create|add|put) (an|the|my|a new) alarm( clock|) (for|at|to) {0}",
+            "(have|let) (an|the|my) alarm (ring|go off|sound) at {0}",
+        ),
+        (
+            "(I need|I want|I'd like|Give me) (an|the) alarm (at|for) {0}(.|, please.|!)",
+            "(An a|A|The a)larm( clock|)( at| for|:) {0}(, please|)(.|!|)",
+            "I (have|need|want|must not forget) to (get up|wake up|be up|be awake) at {0}(.|!|. Wake me.)",
+            "(Please w|W|Can you w|Could you w)ake me( up|) at {0}(, please|)(.|!|)",
+        ),
     ),
     Known(
         "timer",
         "set_timer timer start_timer countdown",
-        ("Start a timer", "Set a timer in minutes", "A countdown timer", "Timer for some minutes"),
+        (
+            "(Start|Set|Run|Begin|Make|Create) a (countdown |new |)timer( in minutes| of some minutes| for the user|)",
+            "(A |)(countdown|timer|kitchen timer)( in minutes| for some minutes| of minutes|)",
+        ),
         (("few", "minutes duration length"),),
-        ("set a timer for {0} minutes", "start a timer of {0} minutes", "start a countdown timer of {0} minutes"),
-        ("Timer: {0} minutes.", "I need a timer for {0} minutes.", "{0} minutes on the timer, please."),
+        (
+            "(set|start|run|make|begin) (a|the|my) (countdown |new |kitchen |)timer (for|of|with) {0} minutes",
+            "count down {0} minutes( for me|)",
+        ),
+        (
+            "(Timer|Countdown|Set)(: | for |, ){0} minutes(.|, please.|!|)",
+            "I (need|want|would like) (a|the) (countdown |)timer (for|of) {0} minutes(.|, please.|!)",
+            "{0} minutes on the (timer|clock)(.|, please.|!|)",
+            "(Tell me|Ring|Call me|Let me know) (in|after) {0} minutes(.|, please.|!)",
+        ),
     ),
     Known(
         "message",
         "send_message message text send_text sms",
-        ("Send a message to a person", "Message someone", "Send someone a text message", "Text message"),
+        (
+            "(Send|Write|Deliver) (someone|a person|a friend) a (text |short |)message",
+            "(Send|Write|Deliver) a (text |short |)message( to a person| to someone|)",
+            "(Text|Message) (someone|a person|a friend|people)",
+        ),
         (("name", "to person recipient who"), ("phrase", "text message body")),
-        ("send {0} the message {1}", "message {0} {1}", "send a text message to {0}: {1}"),
-        ("Can {0} get the message {1}?", "I want {0} to read {1}, so send a message.", "Message for {0}: {1}"),
+        (
+            "(send|write|deliver to|give) {0} (the|a|my) (text |)(message|note)(:|) {1}",
+            "(send|write|deliver) (the|this) (text |)message {1} to {0}", "(message|text) {0}(:|,|) {1}",
+            "(send|write) a (text |)message to {0}(: | saying | that says | with the text ){1}",
+        ),
+        (
+            "(Can|Could|Will) {0} get (the|this|my) message(:|) {1}?",
+            "(Message|Text|Note) (for|to) {0}(: | - |, ){1}(.|)",
+            "I (want|need) {0} to (read|get|receive|see) {1}, so (please |)(send|write) a message.",
+            "(I want to|I'd like to|Let me|I have to) (tell|write to|text|message) {0}(: | this: ){1}(.|)",
+        ),
     ),
     Known(
         "stock",
         "get_stock stock_price quote ticker share_price",
-        ("Get the price of a stock", "Stock price by symbol", "Look up a share price", "Price of shares"),
+        (
+            "(Get|Look up|Find|Show|Check) (the price of a (stock|share)|a (stock|share) price)",
+            "(Stock|Share) (price|quote|value)( by symbol| of a company| now|)",
+        ),
         (("code", "symbol ticker stock"),),
-        ("get the stock price of {0}", "look up the share price of {0}", "check the stock {0}"),
-        ("What is the stock price of {0}?", "How is the stock {0} doing?", "What does a share of {0} cost?"),
+        (
+            "(get|look up|check|find|show|fetch) the (current |)(stock|share) price (of|for) {0}",
+            "(get|look up|check|find|show) (the price of |)the (stock|share) {0}",
+        ),
+        (
+            "(What is|What's|How high is) the (current |)(stock|share) price of {0}( now| today|)?",
+            "(How is|How's) (the stock|the share|the price of) {0} doing( now| today|)?",
+            "(What does|How much does) (a|one) (share|stock) of {0} cost( now| today|)?",
+            "(Stock|Share)( price|) (of |){0}(?|, please.|.)", "What are {0} (shares|stocks) worth( now|)?",
+        ),
     ),
     Known(
         "distance",
         "distance get_distance how_far travel_distance",
-        ("Distance between two cities", "How far two places are apart", "Get the distance of two towns"),
+        (
+            "(Get|Find|Measure|Tell|Calculate) the distance (of|between) two (cities|towns|places)",
+            "(Distance|Way|Kilometres|Miles) between (two |)(cities|towns|places)",
+            "How far (two (cities|towns|places) are apart|it is between (cities|towns))",
+        ),
         (("city", "start from origin a"), ("city", "end to destination b")),
         (
-            "get the distance from {0} to {1}",
-            "find the distance between {0} and {1}",
-            "measure how far {0} is from {1}",
+            "(get|find|measure|calculate|check|look up) "
+            "(the distance|how far it is|how many miles it is) from {0} to {1}",
+            "(get|find|measure|calculate|look up) the (distance|way) (between {0} and {1}|from {0} to {1})",
+            "(find|measure|check|look up) how far {0} is (away |)from {1}",
         ),
-        ("How far is it from {0} to {1}?", "What is the distance between {0} and {1}?", "How far is {1} from {0}?"),
+        (
+            "How (far|many miles|many kilometres) is it from {0} to {1}?",
+            "What('s| is) the distance (between {0} and {1}|from {0} to {1})?",
+            "(Distance|How far|Miles)(:|) (from |){0} to {1}(?|)", "How far is {1} (away |)from {0}(?| by road?)",
+            "I (go|drive|travel|walk) from {0} to {1}(. How|; how|, how) far is (it|that)?",
+        ),
     ),
     Known(
         "song",
         "play play_song music player play_music",
-        ("Play a song", "Play music", "Plays a piece of music", "Music player"),
+        (
+            "(Play|Plays|Start|Put on) (a song|music|a piece of music|some music|songs)( for you| now|)",
+            "(Music|Song) (player|machine|box|service)( for the user|)",
+        ),
         (("phrase", "song title name"),),
-        ("play the song {0}", "play {0}", "put on the music {0}"),
-        ("I want to hear the song {0}.", "Music: {0}, please.", "I would like some music: {0}."),
+        ("(play|start|put on) (the song |the music |the title |the piece |the track ||){0}( for me|)",),
+        (
+            "I( want| need| would like|'d like| wish) to hear (the song |the music |the title |){0}(.|, please.|!|)",
+            "(Music|Song|Play|Next song)(: |, please: ){0}(.|, please.|!|)",
+            "(I would like|I want|Let's have|Give me) some music(: |, namely |, say ){0}(.|!|)",
+        ),
     ),
     Known(
         "light",
         "set_light light switch_light lights",
-        ("Switch the light of a room", "Turn a light on or off", "Light control", "Room light"),
+        (
+            "(Switch|Turn|Set|Control) the (light|lights|lamp) (of a room|in a room|on or off)",
+            "(Light|Lamp|Room light)( control| switch| switcher| on or off|)",
+        ),
         (("room", "room place where"), ("boolean", "on state light")),
-        ("set the light in the {0} to {1}", "switch the {0} light: {1}", "turn the light of the {0}: {1}"),
-        ("Light in the {0}: {1}.", "The {0} light should be set: {1}.", "{0} light {1}, please."),
+        (
+            "(set|switch|turn) (the (light|lamp|lights) (in|of) the {0}|the {0} (light|lamp|lights))( to|:) {1}",
+            "(make|put) the (light|lamp|lights) in the {0}(:|) {1}",
+        ),
+        (
+            "(The l|L)(ight|amp) (in|of) the {0}(: | - | to ){1}(.|, please.|!|)",
+            "(The |){0} (light|lamp|lights)(: | ){1}(.|, please.|!|)",
+            "(The {0} (light|lamp)|The (light|lamp) in the {0}) (should|must|has to) be (set|switched|turned)"
+            "(:| to) {1}(.|)",
+        ),
     ),
     Known(
         "heating",
         "set_temperature heating heat thermostat",
-        ("Set the temperature of a room", "Control the heating of a room", "Room heating in degrees", "Heat a room"),
+        (
+            "(Set|Control|Change|Adjust) the (temperature|heating|heat) (of|in) a room( in degrees|)",
+            "(Room |Home |)(heating|thermostat|temperature)( control| in degrees|)", "Heat (a|the|one) room"
+            "( to some degrees|)",
+        ),
         (("room", "room place where"), ("number", "degrees temperature value")),
-        ("set the {0} to {1} degrees", "heat the {0} to {1} degrees", "make it {1} degrees in the {0}"),
-        ("I want {1} degrees in the {0}.", "The {0} should have {1} degrees.", "Temperature in the {0}: {1} degrees."),
+        (
+            "(set|heat|warm|bring) the {0} to {1} degrees( for me|)", "make it {1} degrees in the {0}",
+            "(set|change|adjust|turn) the (temperature|heating) (in|of) the {0} to {1} degrees",
+        ),
+        (
+            "(I want|I need|I would like|We need) (it to be |){1} degrees in the {0}(.|, please.|!)",
+            "The {0} (should have|should be at|must have|needs) {1} degrees(.|, please.|!)",
+            "(Temperature|Heating) (in|of|for) the {0}(: | - ){1} degrees(.|, please.|)",
+            "{1} degrees (in|for) the {0}(.|, please.|!|)",
+        ),
     ),
     Known(
         "search",
         "search web_search search_web search_internet",
-        ("Search the web", "Search the internet for something", "Web search", "Internet search engine"),
+        (
+            "(Search|Look through|Ask|Browse) (the web|the internet|web pages)( for something| for words|)",
+            "(Web|Internet|Online) (search|search engine|look-up)( for something|)",
+        ),
         (("phrase", "query text q"),),
-        ("search the web for {0}", "search for {0}", "look for {0} on the internet"),
-        ("What does the web say about {0}?", "What is on the internet about {0}?", "Web search: {0}."),
+        (
+            "(search|look through|scan|browse|comb) (the web|the internet) for {0}",
+            "(search|look) for {0} (on the web|on the internet|online)", "(web |)search for {0}",
+        ),
+        (
+            "(What does|What did) (the web|the internet) (say|tell us|know) about {0}?",
+            "What (is there|is|can you find|do you find) (on the internet|on the web|online) about {0}?",
+            "(Web|Internet|Online) search(: | for ){0}(.|, please.|)",
+            "I (want|need) (web pages|news|pages|facts) from the (web|internet) about {0}(.|, please.|)",
+        ),
     ),
     Known(
         "restaurant",
         "book_table reserve_table restaurant dinner",
-        ("Book a table in a restaurant", "Reserve a restaurant table", "Restaurant booking", "Table for dinner"),
+        (
+            "(Book|Reserve|Get|Order) a (restaurant table|table in a restaurant|table for dinner|table to eat)",
+            "(Restaurant|Table|Dinner) (booking|reservation)( service| in a city|)",
+        ),
         (_CITY, ("few", "people guests seats"), ("time", "time at hour")),
-        ("book a restaurant table in {0} for {1} people at {2}", "reserve a table in {0} for {1} at {2}"),
-        ("A table in {0} for {1} people at {2}, please.", "We are {1} people and want to eat in {0} at {2}."),
+        (
+            "(book|reserve|get|find) a (restaurant |dinner |)table in {0} for {1}( people| guests| persons|) at {2}",
+            "(book|reserve|get|find) a (restaurant |dinner |)table for {1}( people| guests|) "
+            "(in {0} at {2}|at {2} in {0})",
+        ),
+        (
+            "(A table|Dinner|A restaurant table) in {0} for {1} (people|guests|persons) at {2}(, please|)(.|!)",
+            "We are {1} (people|guests|persons) and (want|would like|need|plan) to "
+            "(eat|dine|have dinner) in {0} at {2}.",
+            "At {2} we (want|would like) to (eat|dine) in {0}(. We are {1} people|: {1} people)"
+            "(.|, please.)",
+        ),
     ),
     Known(
         "flight",
         "find_flight flights search_flights fly",
-        ("Find a flight", "Search flights between cities", "Look for a flight on a day", "Flight search"),
+        (
+            "(Find|Search|Look for|Get) (a flight|flights)( between cities| on a day| to a city|)",
+            "(Flight|Plane|Flights) (search|finder|look-up)( by day|)",
+        ),
         (("city", "from origin start"), ("city", "to destination goal"), ("date", "date day when")),
-        ("find a flight from {0} to {1} on {2}", "look for flights from {0} to {1} on {2}"),
-        ("Which flight goes from {0} to {1} on {2}?", "I want to fly from {0} to {1} on {2}."),
+        (
+            "(find|look for|search for|get|look up) (a flight|flights|a plane) "
+            "(from {0} to {1} on {2}|on {2} from {0} to {1})",
+            "(find|look for|search for|get) (a flight|flights) to {1} from {0} on {2}",
+        ),
+        (
+            "Which (flight|plane) (goes|can I take|is there|flies) from {0} to {1} on {2}?",
+            "I (want|need|would like|have) to fly (from {0} to {1} on {2}|on {2} from {0} to {1})(.|, please.|!)",
+            "(Flights|Flight|A flight|Planes)(: | ){0} to {1}(, | on ){2}(.|, please.|?)",
+            "Is there (a flight|a plane|any flight) from {0} to {1} on {2}?",
+        ),
     ),
     Known(
         "shopping",
         "add_items shopping_list to_buy groceries",
-        ("Add items to the shopping list", "Put things on the shopping list", "Shopping list", "List of things to buy"),
+        (
+            "(Add (items|things|products) to|(Put|Write) (items|things|groceries) on) (the|a|my|our|some) "
+            "(shopping|grocery) list",
+            "(The |A |)(shopping list|grocery list|list of groceries|list of things to buy)( for you| now|)",
+        ),
         (("array", "items things products"),),
-        ("add {0} to the shopping list", "put {0} on my shopping list"),
-        ("My shopping list needs {0}.", "Shopping list: {0}.", "I have to go shopping for {0}."),
+        ("(add {0} to|put {0} on|write {0} on|note {0} on) (the|my|our) "
+         "(shopping list|list of groceries|grocery list)",),
+        (
+            "(My|The|Our) (shopping|grocery) list (needs|should have|lacks|must have) {0}(.|!|, please.)",
+            "(Shopping|Groceries|Shopping list|Grocery list)(: | - ){0}(.|, please.|)",
+            "(I|We) (have|need|want) to (go shopping for|buy) {0}(.|. Put it on the list.|: note that.|!)",
+        ),
     ),
-)
+)  # fmt: skip

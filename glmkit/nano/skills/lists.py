@@ -23,74 +23,210 @@ WORDS = (
     "wind", "bell", "cup", "desk", "fork", "glass", "hill", "island", "jam", "key", "leaf", "map", "note", "oven",
 )  # fmt: skip
 
+# In Chinese, marks are as often of full width, such as \uff1f for a question mark.
 RISING = (
-    "Sort {l}.", "Sort these numbers: {l}", "Sort {l} in ascending order.", "Sort this list: {l}", "Can you sort {l}?",
-    "Please sort {l} from small to large.", "Order {l} from smallest to largest.", "I have {l}. Sort them.",
-    "Put {l} in ascending order.", "Arrange these from low to high: {l}", "{l}: sort them, smallest first.",
-    "Here is a list: {l}. Sort it.", "Rank {l} from lowest to highest.", "把 {l} 从小到大排列。",
+    "(Please s|S|s|Now s)ort {l}(.|)",
+    "(Please s|S|s)ort (these numbers|this list|the list|these)(: {l}(.|)| for me: {l})",
+    "(Please |Now |)(sort|order|arrange) {l} in ascending order(.|)",
+    "(Please |Now |)(sort|order|arrange) {l} from (small to large|smallest to largest|low to high)(.|)",
+    "(Sort|Order|Arrange) (these numbers|this list|these) (in ascending order|from smallest to largest): {l}(.|)",
+    "(Can|Could|Will) you (please |)(sort|order) {l}( from low to high| from smallest to largest| for me|)?",
+    "(Can|Could) you (put|bring) (these|these numbers) (in|into) (ascending order|order): {l}?",
+    "(Please p|P|p)ut {l} (in ascending order|in order, smallest first|in order from low to high)(.|)",
+    "(I have|Here are) (the numbers |){l}. (Sort them|Put them in order|Order them by size)(.|, please.)",
+    "(Here is a list: |My list is |A list: ){l}. (Sort it|Please sort it|Put it in ascending order).",
+    "{l}(: |. |, )(please sort|sort) (them|these|it)(, smallest first| in ascending order| from low to high|)(.|)",
+    "(Rank|Rank the numbers|List) {l} from (lowest to highest|smallest to largest|low to high)(.|)",
+    "What is {l} in (ascending|sorted) order(?|)",
+    "{l}(,|) (in ascending order|sorted from low to high)(, please.|.|?|)",
+    "How (do|would) {l} look (when sorted|sorted from low to high)?",
+    "(I need|I want|Give me|Show me) {l} (sorted|in ascending order|sorted from small to large)(, please.|.|)",
+    "(请|帮我|请帮我|)(把|将)( |){l}( |)(从小到大|按从小到大|按升序)(排列|排序|排好|排一下)(。|)",
+    "{l}(, |,|\uff0c)(请|)(从小到大|按升序)(排列|排序|排一下)(。|)",
+    "{l}( |)从小到大(是什么|怎么排|排列|排序)(?|\uff1f|)",
 )  # fmt: skip
 FALLING = (
-    "Sort {l} in descending order.", "Sort these from large to small: {l}", "Order {l} from largest to smallest.",
-    "Put {l} in descending order.", "Arrange these from high to low: {l}", "{l}: sort them, largest first.",
-    "Please sort {l} from high to low.", "I have {l}. Sort them in descending order.", "把 {l} 从大到小排列。",
-    "Rank {l} from highest to lowest.", "Here is a list: {l}. Sort it, largest first.",
+    "(Please |Now |)(sort|order|arrange) {l} in descending order(.|)",
+    "(Please |Now |)(sort|order|arrange) {l} from (large to small|largest to smallest|high to low)(.|)",
+    "(Sort|Order|Arrange) (these numbers|this list|these) (in descending order|from largest to smallest): {l}(.|)",
+    "(Can|Could|Will) you (please |)(sort|order) {l} (from high to low|from largest to smallest|in descending order)?",
+    "(Can|Could) you (put|bring) (these|these numbers) (in|into) descending order: {l}?",
+    "(Please p|P|p)ut {l} (in descending order|in order, largest first|in order from high to low)(.|)",
+    "(I have|Here are) (the numbers |){l}. (Sort|Put|Order) them in descending order(.|, please.)",
+    "(Here is a list: |My list is |A list: ){l}. (Sort it|Please sort it|Put it in order), largest first.",
+    "{l}(: |. |, )(please sort|sort) (them|these|it)(, largest first| in descending order| from high to low)(.|)",
+    "(Rank|Rank the numbers|List) {l} from (highest to lowest|largest to smallest|high to low)(.|)",
+    "What is {l} in descending order(?|)", "{l}(,|) (in descending order|sorted from high to low)(, please.|.|?|)",
+    "(I need|I want|Give me|Show me) {l} (sorted from high to low|in descending order)(, please.|.|)",
+    "(请|帮我|请帮我|)(把|将)( |){l}( |)(从大到小|按从大到小|按降序)(排列|排序|排好|排一下)(。|)",
+    "{l}(, |,|\uff0c)(请|)(从大到小|按降序)(排列|排序|排一下)(。|)",
+    "{l}( |)从大到小(是什么|怎么排|排列|排序)(?|\uff1f|)",
 )  # fmt: skip
 ALPHABETICAL = (
-    "Sort {l}.", "Sort these words: {l}", "Sort {l} alphabetically.", "Put {l} in alphabetical order.",
-    "Can you sort {l}?", "Order these from A to Z: {l}", "I have {l}. Sort them.", "{l}: sort them by the alphabet.",
-    "Here is a list: {l}. Put it in alphabetical order.", "Please sort these alphabetically: {l}",
-    "Arrange {l} in the order of a dictionary.", "Sort this list: {l}",
+    "(Please s|S|s|Now s)ort {l}(.|)",
+    "(Please s|S|s)ort (these words|this list|the list|these)(: {l}(.|)| for me: {l})",
+    "(Please |Now |)(sort|order|arrange) {l} (alphabetically|in alphabetical order|from A to Z|by the alphabet)(.|)",
+    "(Sort|Order|Arrange) (these words|this list|these) (alphabetically|in alphabetical order|from A to Z): {l}(.|)",
+    "(Can|Could|Will) you (please |)(sort|order) {l}( from A to Z| alphabetically| for me|)?",
+    "(Can|Could) you (put|bring) (these|these words) (in|into) alphabetical order: {l}?",
+    "(Please p|P|p)ut {l} (in alphabetical order|in the order of a dictionary|in order from A to Z)(.|)",
+    "(I have|Here are) (the words |){l}. (Sort them|Put them in alphabetical order)(.|, please.)",
+    "(Here is a list: |My list is |A list: ){l}. (Sort it|Please sort it|Put it in alphabetical order).",
+    "{l}(: |. |, )(please sort|sort) (them|these|it)( by the alphabet| alphabetically| from A to Z|)(.|)",
+    "(List|Write) {l} (in alphabetical order|from A to Z|alphabetically)(.|)", "What is {l} in alphabetical order(?|)",
+    "{l}(,|) (in alphabetical order|sorted from A to Z)(, please.|.|?|)",
+    "In which order (do {l} come|are {l}) in a dictionary?",
+    "(I need|I want|Give me|Show me) {l} (sorted|in alphabetical order|sorted from A to Z)(, please.|.|)",
+    "(请|帮我|请帮我|)(把|将)( |){l}( |)(按字母顺序|按字母表顺序)(排列|排序|排好|排一下)(。|)",
 )  # fmt: skip
 BACKWARDS = (
-    "Sort {l} from Z to A.", "Sort {l} in reverse alphabetical order.", "Put these in reverse alphabetical order: {l}",
-    "Order {l} from Z to A.", "{l}: sort them from Z to A.", "Please sort these words from Z to A: {l}",
-    "Here is a list: {l}. Sort it from Z to A.", "I have {l}. Sort them in reverse alphabetical order.",
+    "(Please |Now |)(sort|order|arrange) {l} (from Z to A|in reverse alphabetical order)(.|)",
+    "(Sort|Order|Arrange) (these words|this list|these) (in reverse alphabetical order|from Z to A): {l}(.|)",
+    "(Can|Could|Will) you (please |)(sort|order) {l} (from Z to A|in reverse alphabetical order)?",
+    "(Can|Could) you (put|bring) (these|these words) (in|into) reverse alphabetical order: {l}?",
+    "(Please p|P|p)ut {l} (in reverse alphabetical order|in order from Z to A)(.|)",
+    "(I have|Here are) (the words |){l}. Sort them (from Z to A|in reverse alphabetical order)(.|, please.)",
+    "(Here is a list: |My list is |A list: ){l}. (Sort it|Please sort it|Put it in order) from Z to A.",
+    "{l}(: |. |, )(please sort|sort) (them|these|it) (from Z to A|in reverse alphabetical order)(.|)",
+    "(List|Write) {l} from Z to A(.|)", "What is {l} in reverse alphabetical order(?|)",
+    "{l}(,|) (in reverse alphabetical order|sorted from Z to A)(, please.|.|?|)",
+    "(I need|I want|Give me|Show me) {l} (in reverse alphabetical order|sorted from Z to A)(, please.|.|)",
 )  # fmt: skip
 REVERSED = (
-    "Reverse {l}.", "Reverse this list: {l}", "Write {l} backwards.", "Turn this list around: {l}", "{l}: reverse it.",
-    "Give me {l} in reverse order.", "Please reverse the order of {l}.", "Can you reverse {l}?", "{l}, backwards.",
-    "I have {l}. Turn the order around.", "Here is a list: {l}. Reverse it.", "List these from last to first: {l}",
-    "Read {l} from the end.", "把 {l} 倒过来写。",
+    "(Please r|R|r|Now r)everse {l}(.|)", "(Please r|R|r)everse (this list|the list|the order|these|this): {l}(.|)",
+    "(Please r|R|r|Now r)everse the (order|sequence) of {l}(.|)", "(Turn|Turn the order of|Please turn) {l} around(.|)",
+    "(Please t|T|t)urn (this list|the list|this order) around: {l}(.|)", "(Can|Could|Will) you (please |)reverse {l}?",
+    "(Can|Could) you (turn this list around|reverse this list|reverse the order)( for me|): {l}(?|)",
+    "(Give me|Show me|Write|List|Say|Repeat) {l} in (reverse|reversed|the opposite|the reverse) order(.|)",
+    "(Write|Say|Give me) (these|this list) (from last to first|from back to front|in reverse order): {l}(.|)",
+    "(List|Read|Write|Go through) {l} from (last to first|back to front|the end to the start)(.|)",
+    "(I have|Here are) {l}. (Turn the order around|Reverse them|Reverse the order|Put the last one first and so on).",
+    "(Here is a list: |My list is |A list: ){l}. (Reverse it|Turn it around|Give it in reverse order).",
+    "{l}(: |. |, )(please |)(reverse it|reverse this|reverse the order|turn it around)(.|)",
+    "What is {l} (reversed|in reverse order)?",
+    "{l}(,|) (in reverse order|from last to first|reversed)(, please.|.|?|)",
+    "How (does|would) {l} (go|read) in reverse order?",
+    "(请|帮我|请帮我|)(把|将)( |){l}( |)的顺序(反过来|颠倒过来|倒过来|反转)(。|)",
+    "(请|)(反转|颠倒)( |){l}( |)的顺序(。|)", "(请|帮我|请帮我|)(把|将)( |){l}( |)从后往前(写|列|说)(出来|一遍)(。|)",
+    "{l}( |)(反过来|从后往前)(是什么|怎么写|是怎样的)(?|\uff1f|)",
 )  # fmt: skip
 FILTERED = (
-    "Which of {l} are {c}?", "Keep only those of {l} that are {c}.", "From {l}, keep what is {c}.",
-    "Which of these numbers are {c}: {l}", "{l}: which are {c}?", "Give me the numbers in {l} that are {c}.",
-    "List all that are {c}: {l}", "Filter {l} for numbers that are {c}.", "Select from {l} those that are {c}.",
-    "Take {l} and drop all that are not {c}.", "Find the ones that are {c} in {l}.", "What in {l} is {c}?",
-    "I have {l}. Which are {c}?", "Please pick those that are {c} from {l}.",
+    "(Which|Which ones|What numbers) of {l} are {c}(?|)", "(Which|What) (numbers|ones) in {l} are {c}(?|)",
+    "(Please k|K|k|Now k)eep only (those of {l}|the numbers in {l}|the ones in {l}) that are {c}(.|)",
+    "(From|Out of|Of) {l}, (keep|take|pick|list|give me) (those|the ones|all|the numbers) that are {c}(.|)",
+    "Which of (these|these numbers|the following) are {c}: {l}(?|)",
+    "{l}(: |. )(which|which ones|which of these) are {c}(?|)",
+    "(Please g|G|g)ive me (the numbers|all|those|the ones) in {l} that are {c}(.|)",
+    "{l}. (Keep|List|Take|Find) those that are {c}.",
+    "(List|Find|Show|Give me|Name) (all|those|the ones|the numbers) that are {c}: {l}(.|)",
+    "(Please f|F|f)ilter {l} for (numbers that are|those that are|what is) {c}(.|)",
+    "(Which are|What is) {c} in {l}(?|)",
+    "(Select|Pick|Choose|Take) (from|out of) {l} (those|the numbers|all) that are {c}(.|)",
+    "(Take|In) {l}(,| and) drop (all|the numbers|everything) that (are|is) not {c}(.|)",
+   
+    "(Find|Pick|Tell me|Show me) (the ones|those|all numbers) that are {c} in {l}(.|)",
+    "(I have|Here are) (the numbers |){l}. (Which|Which ones|Which of them) are {c}?",
+    "(Can|Could) you (please |)(find|list|pick|tell me) (all|those|the numbers) in {l} that are {c}?",
+    "(My list|The list|A list) is {l}. (What in it is|Which numbers in it are) {c}?",
+    "{l}: (only |)(those|the ones) that are {c}(, please|)(.|)",
+    "(Remove|Delete|Drop) (all|everything|the numbers) (from|in) {l} (but|except) (those|the ones) that are {c}(.|)",
+)  # fmt: skip
+FILTERED_IN_CHINESE = (
+    "{l}( |)(里|中|里面|当中)(哪些数|有哪些数|哪些|哪些数字)( |){c}(?|\uff1f|)",
+    "(找出|选出|列出|写出)( |){l}( |)(里|中|里面)( |){c}( |)的(数|数字)(。|)",
+    "(请|帮我|请帮我|)从( |){l}( |)(里|中|里面)(找出|选出|挑出)( |){c}( |)的(数|数字)(。|)",
+    "{l}( |)(里|中)( |){c}( |)的数(有哪些|是哪些)(?|\uff1f|)",
+    "(下面的数|这些数|这些数字|下列数)(中|里)(哪些|有哪些)( |){c}(: |\uff1a){l}",
 )  # fmt: skip
 LENGTH = (
-    "How many items are in {l}?", "Count the items: {l}", "Count {l}.", "How long is the list {l}?",
-    "How many are these? {l}", "{l}: how many items?", "What is the length of {l}?", "How many entries does {l} have?",
-    "Tell me how many items this list has: {l}", "Here is a list: {l}. How long is it?", "{l} 一共有几个",
+    "(How many|how many) (items|entries|elements|things) (are|are there) in {l}(?|)", "(How|how) long is {l}?",
+    "(Please c|C|c|Now c)ount (the (items|entries|elements)|how many (items|entries) there are)( in|:) {l}(.|)",
+    "(Please c|C|c)ount {l}(.|)", "(How|how) long is (the|this) list(: | ){l}(?|)",
+    "{l}(: |. )(how many|how many items)( are there| is that|)?",
+    "How many (are|items are) (these|there|here)(?|:) {l}",
+    "What('s| is) the (length|size) of (this list: |the list |){l}(?|)",
+    "How many (entries|items|elements) does (the list |){l} have?",
+    "{l}(: |. )(Please c|C|c)ount (them|the items|these)(.|)",
+    "(Tell me|Say|Find out) how many (items|entries|elements) (this list has|there are here|are listed here): {l}(.|)",
+    "(Here is a list: |My list is |A list: ){l}. (How long is it|How many items does it have|What is its length)?",
+    "(Can|Could) you (please |)(count the items|tell me how many items are) in {l}?",
+    "I (have|see|wrote) {l}. How many (items |)are (they|there)?",
+    "(Give me the|The) (number|count) of (items|entries|elements) in {l}(.|, please.|)",
+    "{l}( |)(一共|总共|)有(几个|多少个|几项|多少项)(?|\uff1f|)",
+    "(数一数|请数一数|数一下|请数一下)( |){l}( |)(有|一共有|共有)(几个|多少个|几项)(。|?|\uff1f|)",
+    "(列表|这个列表|下面的列表)(: |\uff1a){l}(。|, |\uff0c)(一共|)有(几项|多少项|几个)(?|\uff1f|)",
 )  # fmt: skip
 OCCURRENCES = (
-    "How often does {i} occur in {l}?", "How many times is {i} in {l}?", "Count {i} in {l}.",
-    "How often is {i} in {l}?", "In {l}, how many times is {i}?", "{l}: how often is {i} in it?",
-    "Count how often {i} appears: {l}", "How many times does this list have {i}? {l}",
-    "How often do you see {i} here: {l}", "{i} 在 {l} 里出现几次",
+    "(How often|how often|How many times) (does {i} (occur|appear|come up)|do you see {i}) in {l}(?|)",
+    "(How often|How many times) is {i} in {l}(?|)", "(Please c|C|c|Now c)ount {i} in {l}(.|)",
+    "(Count|Tell me|Say) how (often|many times) {i} (appears|occurs|comes) in {l}(.|)",
+    "In {l}, how (often|many times) (is|do you find|do you see|is there) {i}(?|)", "How many of {l} are {i}?",
+    "{l}(: |. )(How|how) (often|many times) (is {i} (in it|there|in there|listed)|does {i} (occur|appear))(?|)",
+    "(Count|Tell me|Find out) how (often|many times) {i} (appears|occurs) (here|in this list): {l}(.|)",
+    "How (often|many times) does this list (have|contain|name) {i}(?|:) {l}",
+    "How many times (do you see|is) {i} here: {l}(?|)",
+    "(Can|Could) you (please |)count (how often {i} is|{i}) in {l}?",
+    "(Give me the|The|What is the) number of {i} in {l}(, please.|?|)",
+    "(I have|Here is|My list is|Look at) {l}. How (often|many times) is {i} in (it|there)?",
+    "(What is|Find) the count of {i} in {l}(?|)", "Of {l}, how many are {i}(?|)",
+    "{i}( |)在( |){l}( |)(里|中|里面)(出现|出现了|一共出现|一共出现了)(几次|多少次)(?|\uff1f|)",
+    "{l}( |)(里|中|里面)(有|一共有)(几个|多少个)( |){i}(?|\uff1f|)",
+    "(数一数|请数一下|数一下)( |){l}( |)(里|中)(有几个|有多少个)( |){i}(。|?|\uff1f|)",
 )  # fmt: skip
 EXTREME = (
-    "What is the {w} number in {l}?", "Which is the {w} of {l}?", "Find the {w} number: {l}", "{w} of {l}?",
-    "Give me the {w} of these: {l}", "Tell me the {w} number in the list {l}.", "What is the {w} of {l}?",
-    "In {l}, which number is the {w}?", "The {w} one of {l}, please.", "Which number is the {w}: {l}",
-    "Here is a list: {l}. What is its {w} number?", "I have {l}. Which is the {w}?", "{l}: the {w} one?",
+    "(What is|What's|Which is|what is|which is) the {w} (number|one|value|of the numbers) in {l}(?|)",
+    "the {w} of {l}(?|)", "(What is|What's|Which is|which is) the {w} of (these: |the numbers |){l}(?|)",
+    "{w} of {l}(?|)", "{w}(:| one:| number:) {l}",
+    "(Please f|F|f|Now f)ind the {w} (number|one|value|of these)(: | in ){l}(.|)",
+    "(Please t|T|t)ell me the {w} of {l}(.|)",
+    "(Give me|Show me|Name|Say|Return|Pick) the {w} (number of|one of|of|of these:|number in) {l}(.|)",
+    "(Please t|T|t)ell me (the|which is the) {w} (number|one) in (the list |this list: |){l}(.|)",
+    "(In|Of|From|Among) {l}, (which number|which one|which|what) is the {w}(?| one?)",
+    "The {w} (one|number|value) of {l}(, please.|?|)", "(Which|What) number is the {w}( one| here|): {l}(?|)",
+    "(Here is a list: |My list is |A list: |Take the list ){l}. (What is|Which is|And) its {w} number?",
+    "(I have|Here are|Look at) {l}. (Which is|Which one is|What is) the {w}( one|)?",
+    "{l}(: |. |, )(what is |which is |)the {w} (one|number)(?|)", "{l}. (Find|Name|Tell me|Give me) the {w}( one|).",
+    "(Can|Could) you (please |)(find|tell me|name|give me) the {w} (number |one |)(in|of) {l}?",
+    "(Do you know|Can you see|Do you see) which (number|one) is the {w} (in|of) {l}?",
+    "(I need|I want|I'm looking for) the {w} of {l}(.|)",
+)  # fmt: skip
+EXTREME_IN_CHINESE = (
+    "{l}( |)(里|中|里面|当中){w}(的是|的数是|的数字是|的一个是)(多少|几|哪个|哪一个)(?|\uff1f|)",
+    "{l}( |)(里|中)(哪个|哪个数|哪一个数){w}(?|\uff1f|)",
+    "(请|帮我|请帮我|)(找出|写出|说出|选出)( |){l}( |)(里|中|里面){w}的(数|数字|一个)(。|)",
+    "(哪个|哪个数|哪个数字){w}(: |\uff1a|?|\uff1f|, |\uff0c){l}",
 )  # fmt: skip
 SUMMED = (
-    "What is the sum of {l}?", "Add up {l}.", "Add these numbers: {l}", "Sum of {l}?", "What is the total of {l}?",
-    "Please add up this list: {l}", "Sum up {l}.", "{l}: what is the total?", "How much are {l} together?",
-    "I have {l}. What is the sum?", "What do {l} add up to?", "Here is a list: {l}. Add it up.", "{l} 的和是多少",
+    "(What is|What's|what is|Find|Give me|Tell me) the (sum|total) of {l}(?|)", "(Please a|A|a|Now a)dd up {l}(.|)",
+    "(Please a|A|a)dd( up|) (these numbers|this list|these|the following)(: {l}(.|)| for me: {l})",
+    "(sum|Sum|total|Total) of {l}(?|)", "(Please s|S|s)um up (these numbers: |this list: |){l}(.|)",
+    "{l}(: |. |, )(what is|what's) (the|their) (total|sum)?",
+    "How much (are|is) {l} (together|in all|altogether|in total)?",
+    "What do {l} (add up to|make together|come to|sum to)?",
+    "(I have|Here are|Look at) {l}. (What is the (sum|total)|What do they add up to|How much is that together)?",
+    "(Here is a list: |My list is |A list: |The numbers are ){l}. (Add it up|Add them up|Please add all of them).",
+    "{l}(: |. |, )(please |)(add them up|add these up|sum them up|add them all)(.|)",
+    "(Can|Could|Will) you (please |)(add up|sum up|add) {l}?",
+    "(Compute|Calculate|Work out|Find|I need|I want) the (sum|total) of (these: |the numbers |this list: |){l}(.|)",
+    "(Add all|Add together|Add) (the numbers |){l}(.|)", "What (total|sum) (do|does) {l} (give|make)?",
+    "(If|When) (you|I|we) add up {l}, what (is the total|comes out|is the result)?",
+    "{l}( |)(的和|的总和|加起来|加在一起)(是|等于)(多少|几)(?|\uff1f|)",
+    "(请|帮我|请帮我|)(把|将)( |){l}( |)(加起来|加在一起|相加)(。|)",
+    "(请|)(求|计算|算出|算一下)( |){l}( |)的(和|总和)(。|)",
+    "(这些数|下面的数|这些数字)的(和|总和)(是多少|是几|等于多少)(: |\uff1a|?|\uff1f){l}",
 )  # fmt: skip
 
 _CONDITIONS: Mapping[str, Callable[[int, int], bool]] = {
-    **dict.fromkeys(("above {x}", "greater than {x}", "larger than {x}"), lambda n, x: n > x),
-    **dict.fromkeys(("below {x}", "less than {x}", "smaller than {x}"), lambda n, x: n < x),
-    "even": lambda n, _: n % 2 == 0,
-    "odd": lambda n, _: n % 2 == 1,
+    **dict.fromkeys(("above {x}", "greater than {x}", "larger than {x}", "over {x}"), lambda n, x: n > x),
+    **dict.fromkeys(("below {x}", "less than {x}", "smaller than {x}", "under {x}"), lambda n, x: n < x),
+    **dict.fromkeys(("even", "是偶数"), lambda n, _: n % 2 == 0),
+    **dict.fromkeys(("odd", "是奇数"), lambda n, _: n % 2 == 1),
+    "大于 {x}": lambda n, x: n > x,
+    "小于 {x}": lambda n, x: n < x,
 }
 _WAYS: Mapping[str, Callable[[Sequence[int]], int]] = {
     "largest": max, "biggest": max, "highest": max, "smallest": min, "lowest": min,
-    "first": lambda items: items[0], "last": lambda items: items[-1],
+    "first": lambda items: items[0], "last": lambda items: items[-1], "最大": max, "最小": min,
 }  # fmt: skip
 
 
@@ -114,7 +250,8 @@ def filter_list(rng: Random, split: Split) -> Task:
     verdicts = [_CONDITIONS[condition](item, limit) for item in items]
     kept = [item for item, keeps in zip(items, verdicts, strict=True) if keeps]
     said = {"l": items, "c": condition.format(x=limit)}
-    return _task(rng, split, "filter_list", FILTERED, said, kept or "none", _judged(items, verdicts))
+    wordings = FILTERED if condition.isascii() else FILTERED_IN_CHINESE
+    return _task(rng, split, "filter_list", wordings, said, kept or "none", _judged(items, verdicts))
 
 
 def count_list(rng: Random, split: Split) -> Task:
@@ -134,7 +271,8 @@ def extreme_of_list(rng: Random, split: Split) -> Task:
     """The largest, smallest, first or last."""
     items, way = _numbers(rng, split), rng.choice(tuple(_WAYS))
     thought = _ends(items) if way in ("first", "last") else _joined(sorted(items))
-    return _task(rng, split, "extreme_of_list", EXTREME, {"l": items, "w": way}, _WAYS[way](items), thought)
+    wordings = EXTREME if way.isascii() else EXTREME_IN_CHINESE
+    return _task(rng, split, "extreme_of_list", wordings, {"l": items, "w": way}, _WAYS[way](items), thought)
 
 
 def sum_list(rng: Random, split: Split) -> Task:

@@ -43,67 +43,105 @@ OWN_THINGS: dict[str, Sequence[str]] = {
 """What a user may tell, and the values; () stands for made-up words."""
 
 TELLING = (
-    "My {what} is {value}.", "Remember that my {what} is {value}.", "{value} is my {what}.", "My {what}: {value}.",
-    "I tell you my {what}: {value}.", "Please note that my {what} is {value}.", "For later: my {what} is {value}.",
-    "Just so you know, my {what} is {value}.", "By the way, {value} is my {what}.",
-    "You should know my {what}: {value}.", "Keep in mind: my {what} is {value}.", "As for my {what}, it is {value}.",
-    "Hi! My {what} is {value}.", "Don't forget: {value} is my {what}.", "I have news: my {what} is {value}.",
-    "Let me say that my {what} is {value}.",
+    "(Remember that |Please note that |Just so you know, |I tell you that |Let me say that "
+    "|Note that |You should know that "
+    "|For later: |By the way, |Hi! |Keep in mind: |I have news: |For your notes: |)my {what} is {value}(.|!|)",
+    "My {what}(:| is| is now| is really| will be) {value}(.|!|, just so you know.|. Remember it.|. Keep it in mind.|)",
+    "(By the way, |Don't forget: |Remember: |Note: |You know, |Please note: |)"
+    "{value} is my {what}(.|!|)",
+    "(I tell you|You should know|Here is|Let me tell you|Note|Remember|Keep in mind|Write down) my {what}: {value}"
+    "(.|!|)",
+    "(As for|About|Now to) my {what}(, it is|: it is|, that is|:) {value}(.|!|)",
+    "(You can|Please|Do) (write down|note|remember|keep|save) {value} as my {what}(.|!|)",
 )  # fmt: skip
 ASKING = (
-    "What is my {what}?", "What was my {what}?", "Do you remember my {what}?", "Tell me my {what}.", "And my {what}?",
-    "Which {what} did I tell you?", "What did I say my {what} is?", "Say my {what} again.",
-    "Can you repeat my {what}?", "Now, what is my {what}?", "I forgot my {what}.", "What's my {what}?",
-    "Do you know my {what}?", "My {what} was?", "Please tell me my {what} again.",
-    "Can you tell me what my {what} is?", "So what is my {what}?",
+    "(What|And what|So what|Now, what|OK, what|Tell me, what) (is|was) my {what}(?| again?| then?)",
+    "What's my {what}(?| again?| now?)",
+    "(Tell me|Say|Repeat|Please tell me|Please repeat|Remind me of|Give me|Write|Now say) my {what}( again|)"
+    "(.|, please.|!|)",
+    "(Do you|Do you still|Can you) (remember|know|recall) my {what}(?| now?| from before?)",
+    "(Can|Could|Will) you (please |)(tell me|repeat|say|remind me of|give me) my {what}(?| again?)",
+    "Which {what} did I (tell you|give you|name|mention|say)(?| before?| again?)",
+    "What did I (say my {what} is|tell you my {what} is|give as my {what}|name as my {what})(?| before?| again?)",
+    "(I forgot|I want to hear|I want to know|I cannot recall|I lost) my {what}(.|. What is it?|. Tell me.|!)",
+    "(And|So|Now|Then) my {what}( was|)?", "(Can you tell me|Do you know|Tell me|Say|Please say) what my {what} "
+    "(is|was)(?|)",
 )  # fmt: skip
 CHANGING = (
-    "Sorry, my {what} is {value} now.", "No, my {what} is {value}.", "Now my {what} is {value}.",
-    "I changed my {what} to {value}.", "Correction: my {what} is {value}.", "My {what} has changed to {value}.",
-    "I meant {value}, not that, for my {what}.", "Wait, {value} is my {what}.", "From today my {what} is {value}.",
-    "Make that {value} for my {what}.",
+    "(Sorry, |No, |Now |Correction: |Wait, |From today |Oh, |I was wrong: |In fact, |Update: )my {what} is {value}"
+    "( now|)(.|!|, sorry.)",
+    "My {what} (has changed to|is now|has become|changed: it is|was wrong: it is) {value}( today| as of now|)(.|!|)",
+    "I (changed|have changed|must change|want to change|correct) my {what} to {value}(.|!| now.)",
+    "(No, |Wait, |Sorry, |Oh, |From now on |)(I meant |make that |take |say ){value}(, not that,|) "
+    "(for|as) my {what}(.|!|)",
+    "(Wait, |No, |Sorry, |From now on |Now |As of today, ){value} is my {what}(.|!|, sorry.)",
+    "(Please c|C)hange my {what} to {value}(.|!|, please.|)",
 )  # fmt: skip
 
 FIRST_QUESTION = (
-    "What did I ask first?", "What was my first question?", "Which question came first?",
-    "What did I ask you first of all?", "Repeat my first question.", "How did I begin?",
-    "Tell me what I asked at first.", "What was the first thing I asked?", "Say my first question again.",
-    "Do you remember my first question?", "With which question did I start?",
+    "(What|Which question|So what|Now what) did I ask (you |)(first|first of all|at first|in the beginning"
+    "|at the start)(?| again?)",
+    "(What was|Do you remember|Can you repeat|Do you know|Can you say) (my first question|the question I asked first"
+    "|the first thing I asked)(?| again?)",
+    "(Repeat|Tell me|Say|Quote|Write|Give me|I forgot|Please repeat) (my first question|the first question I asked"
+    "|the first thing I asked|what I asked first)( again|, please|)(.|!|)",
+    "With (which|what) question did I (start|begin|open)?", "Which (question|of my questions) "
+    "(came|was|did I ask) first?",
 )  # fmt: skip
 LAST_QUESTION = (
-    "What did I just ask?", "What was my last question?", "What did I ask before this?", "Repeat my last question.",
-    "What was the question before this one?", "Which question was the last?", "Say my last question again.",
-    "What did I ask a moment ago?", "Tell me what I just asked.", "Do you remember my last question?",
+    "(What|Which question|So what) did I (just ask|ask last|ask just now|ask a moment ago|ask before this)(?| again?)",
+    "(What was|Do you remember|Can you repeat|Can you say) (my last question|my previous question"
+    "|the question before this one|the last question I asked|the question I just asked)(?| again?)",
+    "(Repeat|Tell me|Say|Quote|Write|Give me|I forgot|Please repeat) (my last question|my previous question"
+    "|what I just asked|the last thing I asked|the question before this one)( again|, please|)(.|!|)",
 )  # fmt: skip
 FIRST_ANSWER = (
-    "What was your first answer?", "What did you answer first?", "Repeat your first answer.",
-    "Which was your first answer?", "Say your first answer again.", "What did you say first?",
-    "Tell me the first answer you gave.", "What was the answer to my first question?",
-    "How did you answer my first question?", "Your first answer was?",
+    "(What|How|So what|Now what) did you answer (first|first of all|at first|the first time|to my first question)"
+    "(?| again?)",
+    "(What was|Do you remember|Can you repeat|Which was|Can you say) (your first answer|the first answer you gave"
+    "|the answer to my first question)(?| again?)",
+    "(Repeat|Tell me|Say|Quote|Write|Give me|I forgot|Please repeat) (your first answer|the first answer you gave"
+    "|the answer to my first question|what you answered first)( again|, please|)(.|!|)",
 )  # fmt: skip
 
 LISTING = (
-    "Here are some things: {items}.", "I have {items}.", "Take these: {items}.", "My list: {items}.",
-    "Remember {items}.", "On my desk are {items}.", "The words are {items}.", "I bought {items}.",
-    "There are {items}.", "Look at this list: {items}.", "I give you {items}.", "Please keep this in mind: {items}.",
-    "You get {items}.", "The choices are {items}.", "Options: {items}",
+    "(Here are|There are|These are|I see) (some|my|the|a few) (things|words|items|names): {items}(.|!|)",
+    "(I have|I bought|I give you|You get|Remember|I like|We saw|I know|I name|Take|We need|I say) {items}"
+    "(.|!| now.| today.)",
+    "(Take these|My list|Look at this list|The choices|Options|The words|Note these|Please keep this in mind"
+    "|Remember these"
+    "|Our list|In this order|List|Items)(: |:\n){items}(.|!|)",
+    "(On my desk|On the list|In my bag|In the box|In a row|On the table) (are|I have|you find|we see|I see) {items}"
+    "(.|!|)",
 )  # fmt: skip
 WHICH = (
-    "Which is the {nth}?", "What was the {nth} one?", "The {nth} one?", "Tell me the {nth} one.",
-    "Which one was {nth}?", "I take the {nth} one. Which is it?", "Name the {nth}.", "What is the {nth} of them?",
-    "Say the {nth} one.", "And the {nth}?", "What did I name {nth}?", "Give me the {nth} one.", "Which came {nth}?",
-    "Repeat the {nth} one.", "What is {nth} on the list?",
+    "(Which|What) (is|was) (the {nth}|the {nth} one|the {nth} of them|{nth}|{nth} on the list)(?| again?)",
+    "(Tell me|Name|Say|Give me|Repeat|Write|Please name|Now say|Show me) the {nth}( one| of them| item|)"
+    "(.|, please.|!|)",
+    "(And |So |Now |Only |Next: |Asked: |)the {nth}( one| of them| item|)?", "(Which|What|Which one) "
+    "(came|did I (name|say|list)) {nth}?",
+    "(I take|I want|I choose|I like|I pick) the {nth}( one| of them|)(. Which is it?|. Name it.|. What is it?)",
+    "(Can|Could|Will) you (please |)(name|tell me|repeat|say|give me) the {nth}( one| of them| item|)?",
+    "(Do you remember|Do you know|What was) the {nth}( one| of them| item)?",
 )  # fmt: skip
 ORDINALS = ("first", "second", "third", "fourth")
 
 LIKING = (
-    "{name} likes {value}.", "{name} wants {value}.", "{name} has {value}.", "{name} buys {value}.",
-    "{name} sells {value}.", "{name} needs {value}.", "{name} found {value}.", "{name} lost {value}.",
-    "{name} brings {value}.", "{name} eats {value}.",
+    "{name} (likes|wants|has|buys|sells|needs|found|lost|brings|eats|cooks|gets|keeps|orders"
+    "|takes|sees|tries|chose|made)"
+    " {value}( now| today| again| here| at home| in town| at last| for lunch| too|).",
 )  # fmt: skip
+WHO_WHAT = (
+    "(What|And what|So what|Now what|OK, what|Tell me, what|Say, what|But what) {did} {name} {verb}(?| then?| again?)",
+    "(Tell me|Say|Do you remember|Repeat|I forgot|Do you know|Please say|Can you say|Remind me) what {name} {said}"
+    "(.|?|)",
+)  # fmt: skip
+"""The question about one of these people, by the verb as it was said and as it is asked."""
+
 VERBS = {
     "likes": "like", "wants": "want", "has": "have", "buys": "buy", "sells": "sell", "needs": "need", "found": "find",
-    "lost": "lose", "brings": "bring", "eats": "eat",
+    "lost": "lose", "brings": "bring", "eats": "eat", "cooks": "cook", "gets": "get", "keeps": "keep",
+    "orders": "order", "takes": "take", "sees": "see", "tries": "try", "chose": "choose", "made": "make",
 }  # fmt: skip
 
 
@@ -193,8 +231,8 @@ def _people(rng: Random, split: Split) -> list[Exchange]:
     wording = pick(rng, LIKING, split)
     said = [wording.format(name=name, value=value) for name, value in zip(names, values, strict=True)]
     at = rng.randrange(count)
-    verb = VERBS[wording.split()[1]]
-    past = "did" if verb in ("find", "lose") else "does"
+    verb = wording.split()[1]
     telling = Exchange(" ".join(said), NOTED, "", wording)
-    asking = Exchange(f"What {past} {names[at]} {verb}?", said[at], "", f"what {verb}")
+    did = "does" if verb.endswith("s") else "did"
+    asking = _exchange(pick(rng, WHO_WHAT, split), said[at], did=did, name=names[at], verb=VERBS[verb], said=verb)
     return [telling, *_between(rng, split, 1), asking]

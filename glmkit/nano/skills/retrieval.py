@@ -14,54 +14,94 @@ from glmkit.nano.task import Message, Split, Task, assistant, pick, user
 __all__ = ["SKILLS", "follow", "long_retrieval", "retrieval"]
 
 LINES = (
-    "{key}: {value}", "{key} = {value}", "{key} -> {value}", "- {key}: {value}", "{key} / {value}",
-    "* {key} - {value}", "[{key}] {value}", "{key}, {value}", "{key} {value}", "({key}: {value})", "{key}; {value}",
-    "{key}={value}", "> {key} {value}", "{key}: {value};", "<{key}> {value}", "key {key}, value {value}",
-    "{key} .. {value}", "# {key}: {value}", '"{key}": "{value}"',
+    "(|- |* |> |# |+ |~ |. ){key}(: | = |=|:| -> | => |; |, | | / | .. | : | - | := | ~ | is | has ){value}(|;|,)",
+    "('{key}'|[{key}]|<{key}>|*{key}*|`{key}`|_{key}_)( |: | = | -> |, |:|=){value}(|;|,)",
+    '"{key}"(: |:| = | -> |, | )("{value}"|{value}|\'{value}\')(|,|;)', "({key}(: |, | = | -> | ){value})",
+    "(key|entry|item|name|row|Key|Entry|Item) {key}(,|;|:| -| =|) (value |gives |has |){value}",
+    "{value} (for|belongs to|goes to|is for|<-|goes with|stands for|of) {key}(|;|,)",
 )  # fmt: skip
 """A pair as a line of a list."""
 
 SENTENCES = (
-    "The code of {key} is {value}.", "{key} has the number {value}.", "The value of {key} is {value}.",
-    "Under {key} lies {value}.", "{key} keeps {value}.", "For {key} it is {value}.", "Remember {value} for {key}.",
-    "{key} stands for {value}.", "The box {key} holds {value}.", "You get {value} from {key}.",
-    "{value} belongs to {key}.", "To {key} we gave {value}.", "The entry {key} says {value}.",
-    "{key} was set to {value}.", "Note that {key} means {value}.", "At {key} they wrote {value}.",
-    "Room {key} has {value}.", "We noted {value} next to {key}.", "Look: {key} is {value}.",
-    "In {key} you find {value}.",
+    "(The|Note that the|We know that the|It says the|Look: the|I read that the) (value|code|entry) "
+    "(of|for|at) {key} is {value}.",
+    "(Note that |We know that |Look: |See, |)(item |entry |){key} (has|is|keeps|stands for|means"
+    "|holds|gives|shows|gets|names) {value}.",
+    "(Under|At|In|For|Behind|Next to|On|Beside) {key} (lies|is|stands|you find|we noted|they wrote"
+    "|I put|we keep|you see) {value}.",
+    "{value} (belongs to|goes with|is for|is at|was given to|is kept under|is the (value|code) of"
+    "|lies at|was put with) {key}.",
+    "(Remember|Note|Keep|Take|Use|Write|Read|Put) {value} (for|under|at) {key}.",
+    "(We|They|I|Someone) (gave|assigned|sent|handed|tied) {value} to {key}.",
+    "To {key} (we|they|I|someone) (gave|assigned|sent|handed|added|tied) {value}.",
+    "(Room|Box|The entry|Shelf|The key|The file|Desk|Item|Locker|Card|The box|Row) {key} "
+    "(has|holds|says|shows|contains|keeps) {value}.",
+    "{key} (was|is|has been|will be) (set|mapped|tied|linked|bound) to {value}.",
+    "(You|We|I) (get|find|read|see|have) {value} (from|for|at|under|in) {key}.",
 )  # fmt: skip
 """A pair as a sentence."""
 
 QUESTIONS = (
-    "What is the value of {key}?", "What belongs to {key}?", "Which value has {key}?", "What is {key}?", "{key}?",
-    "Tell me the value of {key}.", "Look up {key}.", "Give me {key}.", "What goes with {key}?", "Find {key}.",
-    "What do you find for {key}?", "Say what {key} is.", "What stands at {key}?", "I need the value of {key}.",
-    "What does it say about {key}?", "Please find the value for {key}.", "Read out {key}.", "Which one is for {key}?",
-    "What was given for {key}?", "Can you look up {key}?", "Return the value of {key}.", "Value of {key}?",
-    "Now {key}.", "Do you see {key}? What is it?", "Search for {key}.", "Get {key}.", "What about {key}?",
-    "And {key}?", "Query: {key}",
+    "(What is|What's|What was) (the (value|entry) (of|for|at|under|behind) |){key}(?| here?| again?| then?)",
+    "(Tell me|Give me|Say|Find|Look up|I need|I want|Return|Get|Read out|Show me|Please find|Search for|Fetch|Now find)"
+    " (the (value|entry) (of|for|at) |what (belongs to|goes with|stands at|is given for) |){key}(.|, please.|!|)",
+    "(What|Which value|Which one) (belongs to|goes with|stands at|is at|is for|was given for"
+    "|is noted for|comes with|fits) {key}?",
+    "(What|Which value) (do you (find|see|get|read|have)|does it (say|give|show)|did I (give|note)|is there|is written)"
+    " (for|at|under|with) {key}?",
+    "(Can|Could|Will|Would) you (please |)(look up|find|tell me|give me|read out|get) "
+    "(the value of |what belongs to |){key}?",
+    "(And|What about|How about|And what about|So what about|And for|And now|Now what about) {key}(?| then?| please?)",
+    "(Query|Key|Look up|Value of|Value for|Asked|Question|Next|Wanted|Search|Entry)(: | ){key}(?|.|)",
+    "{key}(?|: ?|=?| = ?| ->|: what is it?|, please.|: value?|: which value?| is what?|!)",
+    "Do you (see|find|know|have) {key}? (What is it?|What is its value?|Which value has it?"
+    "|What belongs to it?|Tell me its value.)",
+    "(I am looking for|I forgot|I want to know|I need to know|Help me find) the (value|entry) (of|for) {key}"
+    "(.|. What is it?|)",
+    "{key} (has|means|stands for|holds|keeps|gives|goes with) (what|which value)?",
 )  # fmt: skip
 FRAMES = (
-    "{context}\n\n{question}", "{context}\n{question}", "Here is a list:\n{context}\n\n{question}",
-    "Data:\n{context}\nQuestion: {question}", "Read this.\n{context}\n\n{question}", "{question}\n\n{context}",
-    "Context:\n{context}\n\n{question}", "{question} Use this:\n{context}",
-    "Please read these notes:\n{context}\n\n{question}", "Remember the following.\n{context}\n{question}",
-    "Table:\n{context}\n\n{question}", "I give you some facts.\n{context}\n\n{question}",
-    "{context}\n---\n{question}", "Question: {question}\nText:\n{context}",
-    "Below are some entries.\n{context}\n\nNow: {question}", "Use only this:\n{context}\n\n{question}",
-    "Notes:\n{context}\n\n{question}",
+    "{context}\n(\n|---\n|***\n|===\n|Question: |Q: |So: |Now: |){question}",
+    "(Here is a|Here is my|This is the|Look at this|Read this|Use this|Take this|See this|Given this) "
+    "(list|table|text|note|page)"
+    "(:|.)\n{context}\n(\n|---\n|){question}",
+    "(Data|Context|Table|Notes|List|Text|Entries|Facts|Input|Records|Memo|Source|Pairs)(:|)\n{context}\n(\n|)"
+    "(Question: |Q: |Now: |Query: |Task: |){question}",
+    "{question}(\n\n|\n|\n---\n| Use this:\n| Read this:\n| Here is the list:\n| See below.\n"
+    "| Look here:\n| Data:\n){context}",
+    "(Question|Q|Query|Task|Asked)(: |:\n){question}\n(\n|)(Text|Data|Context|List|Notes|Table)(:|)\n{context}",
+    "(Remember|Read|Note|Study|Please read|Learn|Use only|I give you|Below are|Here are|Look at) "
+    "(the following|these|some|my)"
+    " (notes|entries|facts|values|pairs|items)(:|.)\n{context}\n(\n|){question}",
+    "(I have a question|Answer this|Help me|One question|Quick question|Please answer)(: |:\n|. ){question}\n(\n|)"
+    "(Here is what you need|Use this|Here is the data|This may help|The list)(:|.)\n{context}",
 )  # fmt: skip
 
 HOPS = (
-    "Follow {key}: what do you get in the end?", "Start at {key} and follow it. What is at the end?",
-    "{key} leads to a key. What is its value?", "Look up {key}, then look up what you found.",
-    "What is the value of the value of {key}?", "Take two steps from {key}.",
-    "Go from {key} to its value, and on from there. What is it?",
-    "The value of {key} is a key. What does that key hold?", "Where does {key} lead in two steps?",
-    "Look up {key} twice over.", "What do you reach from {key} by two look-ups?",
-    "Find the value that {key} points to, through another key.", "From {key}, hop twice. Where are you?",
-    "Resolve {key} fully.", "Which value comes after the value of {key}?",
-    "{key} names another key. Tell me the value of that one.", "Trace {key} to the end.",
+    "(Follow|Trace|Resolve|Chase|Track) {key}( to the end| fully| through both steps| for two steps|)"
+    "(. What is at the end?|: what do you get?|. What do you find?|: where does it end?|. Where do you end?"
+    "|.|, please.)",
+    "(Start at|Begin at|Start with|Begin with) {key} and (follow it|hop twice|take two steps"
+    "|go two steps on|look up twice)"
+    "(. What is at the end?|. Where are you?|: what is it?|. What do you get?|.)",
+    "From {key}, (follow the keys|hop twice|take two steps|go two steps on|look up twice)"
+    "(. What is at the end?|. Where are you?|: what is it?|. What do you get?|.)",
+    "{key} (leads to|names|points to|gives|holds) (a|another) key(. What is its value?|. What does that one hold?"
+    "|: what is its value?|. Tell me the value of that one.|. Look that one up.)",
+    "Look up {key}(, then| and then|. Then) look up what (you found|you get|comes out|it gives|you find)"
+    "(.|, please.|!)",
+    "What is (the value of the value of|two steps from|two steps behind|at the end of the path from"
+    "|two look-ups from) {key}?",
+    "(What|Which value) (do you reach|do you get|do you find) (from {key} (in|by|after) two (steps|hops|look-ups)"
+    "|(in|after) two (steps|hops|look-ups) from {key})?",
+    "(The value of|What stands at|What belongs to) {key} is (a|another) key(. What|; what|: what) (does that key hold"
+    "|is the value of that key|stands at that key)?",
+    "Where does {key} (lead|end|take you|bring you) (in|after) two (steps|hops|look-ups)?",
+    "(Take|Make|Go) two (steps|hops) from {key}(.|. Where are you?|: what do you find?|. What is it?)",
+    "(Find|Give me|Tell me|Say|Return|I need) the value (of the key that {key} (names|points to|leads to|gives)"
+    "|behind the value of {key}|that {key} points to through another key)(.|, please.|)",
+    "Look up {key} (twice over|in two steps|and look up its value too|twice in a row)(.|, please.|!)",
+    "(Which|What) value (is behind|stands behind|is at|belongs to) the value of {key}?",
 )  # fmt: skip
 
 _FILLER = (
@@ -96,8 +136,8 @@ def retrieval(rng: Random, split: Split, pairs: int | None = None, questions: in
 def long_retrieval(
     rng: Random, split: Split, tokens: int = 2250, pairs: int | None = None, questions: int | None = None
 ) -> Task:
-    """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs anywhere in it, the rest is filler."""
-    pairs = pairs or rng.randint(41, 80)
+    """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs, as there is room; the rest is filler."""
+    pairs = pairs or rng.randint(41, max(41, min(80, tokens // 16)))
     return _task(rng, split, "long_retrieval", pairs, questions or rng.randint(6, 12), tokens)
 
 
@@ -123,9 +163,10 @@ SKILLS: dict[str, Callable[[Random, Split], Task]] = {
 }
 
 
-def _approximate_tokens(pairs: str) -> int:
-    """About how many tokens pairs have: digits, marks and lines one each, words, as most are new, by their length."""
-    return len(re.findall(r"\d|\n|[^\W\d]{1,2}|[^\w\s]|\s(?=\d)", pairs))
+def _approximate_tokens(pairs: Sequence[tuple[str, str]], layout: str) -> int:
+    """About how many tokens pairs have: digits, marks and known words one each, new words by their length."""
+    around = 1 + len(re.findall(r"\w+|[^\w\s]", layout.format(key="", value="")))
+    return sum(around + len(re.findall(r"\d|[^\W\d]{1,2}|[^\w\s]|\s(?=\d)", f"{key} {value}")) for key, value in pairs)
 
 
 def _task(rng: Random, split: Split, skill: str, pairs: int, questions: int, tokens: int = 0) -> Task:
@@ -179,7 +220,7 @@ def _context(rng: Random, split: Split, pairs: Sequence[tuple[str, str]], tokens
     layout = pick(rng, LINES if in_lines else SENTENCES, split)
     pieces = [layout.format(key=key, value=value) for key, value in pairs]
     separator = "\n" if in_lines or rng.random() < 0.3 else " "
-    missing = tokens - _approximate_tokens(separator.join(pieces))
+    missing = tokens - _approximate_tokens(pairs, layout)
     while missing > 0:
         filler = " ".join(rng.choice(words) for words in _FILLER) + "."
         missing -= len(filler.split()) + 1 + separator.count("\n")  # these words are a token each

@@ -8,6 +8,7 @@ from random import Random
 from string import Formatter, ascii_lowercase
 from typing import NamedTuple
 
+from glmkit.nano.skills.arithmetic import SHORT_WORDINGS
 from glmkit.nano.skills.declined import CHINESE, FRAMES, PROMPTS, SLOTS
 from glmkit.nano.skills.lexicon import answered_at_once, drawn, own, with_article
 from glmkit.nano.skills.topics import ABOUT, COURTESIES, Topic
@@ -49,17 +50,12 @@ class Exchange(NamedTuple):
     wording: str
 
 
-EASY_SUMS = (
-    "What is {e}?", "What's {e}?", "How much is {e}?", "What does {e} equal?", "{e}", "{e} =", "{e} = ?",
-    "Compute {e}.", "Calculate {e}.", "Please calculate {e}.", "Work out {e}.", "Tell me {e}.",
-    "What do you get for {e}?", "Find {e}.", "Tell me what {e} is.", "So what is {e} then?", "Result of {e}?",
-    "Can you work out {e}?", "Evaluate {e}.", "{e}?",
-)  # fmt: skip
-"""Some of the wordings of arithmetic, word for word, so that they are on the same side of the line."""
-
 DECLINED_THOUGHT = "I have not learned this."
 POLITENESS = (
-    "Hi! {}", "Hello, {}", "Please: {}", "{} Thanks!", "{} Please help.", "Quick question: {}", "Hey, {}", "{} :)",
+    "(Hi|Hello|Hey|Good day|Hi there|Hello there|Good morning)(! |, | - |. ){}",
+    "{} (Thanks|Thank you|Please help|Please|Many thanks|Help me|Can you do that|Is that OK|Thx|Cheers)(!|.|?|)",
+    "(Please|Quick question|Question|One question|Just asking|Tell me|Help|Help me|So|Now|OK|Well)(: |, | - |... ){}",
+    "{}( :D| ^^|...|!!| pls| now| ok?| asap| :-D)",
 )  # fmt: skip
 HELD_OUT_SLOTS = ("topic", "place", "who")
 NOISE_SLOTS = ("topic", "place", "who", "food", "animal", "skill", "sentence")
@@ -98,7 +94,7 @@ def draw_courtesy(rng: Random, split: Split) -> Exchange:
 def draw_easy_sum(rng: Random, split: Split) -> Exchange:
     """The least of questions, answered at once: what may stand beside other things."""
     a, b = rng.randint(1, 9), rng.randint(1, 9)
-    wording = pick(rng, EASY_SUMS, split)
+    wording = pick(rng, SHORT_WORDINGS, split)
     written = rng.choice(("{} + {}", "{}+{}", "{} plus {}")).format(a, b)
     return Exchange(wording.format(e=written), str(a + b), f"{a}+{b}={a + b}", wording)
 

@@ -24,36 +24,50 @@ def _groups(*lines: str) -> dict[str, tuple[str, ...]]:
 
 
 VERBS = _groups(
-    "find, get, show, fetch, look up", "create, make, add, build", "delete, remove, erase, cancel",
-    "update, change, edit, modify", "send, mail, deliver, forward", "count, tally", "start, launch, run, begin",
-    "stop, end, halt, pause", "book, reserve", "buy, purchase", "move, shift, transfer", "copy, duplicate, clone",
-    "measure, calculate, compute", "save, store, keep", "repair, fix, mend", "score, grade, rate",
-    "share, publish, post", "test, check, verify", "plan, schedule, arrange", "clean, wash", "open, unlock",
-    "close, shut, lock", "print", "hide, conceal", "draw, paint, sketch", "join, combine, merge", "rename",
-    "block, ban", "compare", "call, ring",
+    "find, get, show, fetch, look up, retrieve, locate, search for",
+    "create, make, add, build, generate, produce, set up",
+    "delete, remove, erase, cancel, discard, drop", "update, change, edit, modify, adjust, alter, revise",
+    "send, mail, deliver, forward, dispatch", "count, tally", "start, launch, run, begin, activate, trigger",
+    "stop, end, halt, pause, abort, terminate", "book, reserve", "buy, purchase, acquire, pay for",
+    "move, shift, transfer, relocate", "copy, duplicate, clone, replicate",
+    "measure, calculate, compute, determine, work out", "save, store, keep, archive, preserve",
+    "repair, fix, mend, restore", "score, grade, rate, assess, evaluate", "share, publish, post, release",
+    "test, check, verify, inspect, validate, examine", "plan, schedule, arrange, organize", "clean, wash, scrub",
+    "open, unlock", "close, shut, lock, seal", "print, print out", "hide, conceal", "draw, paint, sketch",
+    "join, combine, merge, unite", "rename", "block, ban, forbid", "compare, contrast", "call, ring, phone, dial",
+    "approve, accept, confirm, allow", "reject, refuse, deny", "rent, hire, lease", "track, follow, monitor, watch",
+    "describe, explain, summarize", "split, divide", "sell, trade", "read, scan", "sign", "paste, insert",
 )  # fmt: skip
 NOUNS = _groups(
-    "expense, outlay", "meeting, appointment", "note, memo", "photo, picture, image", "car, vehicle", "route, path",
-    "ticket, pass", "attic", "invoice, bill", "order", "file, document", "movie, film", "shop, market", "house, home",
-    "job, task", "user, account", "client, customer", "curtain", "door, gate", "robot", "camera", "report", "address",
-    "password, passcode", "parcel, package", "garden", "chart, graph", "game, match", "team, crew, group",
-    "coach", "course, class, lesson", "student, pupil", "doctor", "patient", "drug, medicine", "meal, dish", "menu",
-    "drink", "plant, flower", "animal, pet", "bank", "loan, credit", "tax, fee", "salary, wage", "map",
-    "trip, journey, tour", "train", "bus", "ship, boat", "bike, bicycle", "street, road", "bridge", "sensor",
-    "server, machine", "backup", "folder, directory", "page", "website, site", "link", "comment, remark", "party",
-    "contract, deal", "product, item", "gift, present", "letter", "box", "key", "label, tag", "engine, motor",
-    "window", "wall", "tree", "river", "shirt", "shoe", "budget", "survey, poll", "event", "badge", "channel",
-    "record", "token", "device, gadget",
+    "expense, outlay", "meeting, appointment", "note, memo, reminder", "photo, picture, image, snapshot",
+    "car, vehicle, automobile", "route, path", "ticket, pass, voucher", "attic, loft", "invoice, bill, receipt",
+    "order",
+    "file, document", "movie, film", "shop, market", "house, home, building", "job, task, assignment",
+    "user, account, profile", "client, customer, buyer", "curtain, drape", "door, gate, entrance", "robot, droid",
+    "camera, webcam", "report, overview", "address", "password, passcode", "parcel, package, shipment", "garden, yard",
+    "chart, graph, diagram", "game, match", "team, crew, group, squad", "coach, trainer", "course, class, lesson",
+    "student, pupil, learner", "doctor, physician", "patient", "drug, medicine, pill", "meal, dish", "menu",
+    "drink, beverage", "plant, flower", "animal, pet, creature", "bank", "loan, credit", "tax, fee", "salary, wage",
+    "map, atlas", "trip, journey, tour, voyage", "train", "bus", "ship, boat, vessel", "bike, bicycle",
+    "street, road, lane", "bridge", "sensor, detector, probe", "server, machine, computer", "backup",
+    "folder, directory", "page", "website, site", "link", "comment, remark", "party, celebration",
+    "contract, deal, agreement", "product, item, article", "gift, present", "letter", "box, crate", "key",
+    "label, tag, sticker", "engine, motor", "window", "wall", "tree", "river, stream", "shirt", "shoe, boot", "budget",
+    "survey, poll, questionnaire", "event", "badge, medal", "channel", "record, entry", "token",
+    "device, gadget, appliance", "booking, reservation", "alert, warning, notification", "hotel, hostel",
+    "museum, gallery", "chat, conversation", "video, clip", "printer", "recipe", "contact", "drone", "calendar",
+    "factory, mill", "storm", "painting, artwork", "coupon, discount", "rule, policy",
 )  # fmt: skip
 DESCRIPTIONS = (
-    "{verb} a {noun}", "{verb} the {noun}", "{verb} one {noun}", "{verb} any {noun}", "{verb} a given {noun}",
-    "Use this to {verb} a {noun}", "A tool to {verb} a {noun}", "Lets you {verb} a {noun}", "To {verb} a {noun}",
-    "Can {verb} a {noun}", "Helps to {verb} a {noun}", "{verb} a {noun} for the user", "{verb} this {noun} now",
-    "For a {noun}: {verb} it", "Function to {verb} a {noun}", "{verb} the user's {noun}", "{verb} some {noun}",
-    "{noun} tool: {verb} it", "Will {verb} a {noun}", "{verb} a {noun} at once", "{verb} your {noun}",
-    "Call this to {verb} the {noun}", "{verb} a single {noun}", "Service to {verb} the {noun}", "{noun}: {verb}",
+    "{verb} (a|the|one|any|a given|this|some|your|a single|the given|the chosen|a certain|the user's|our) {noun}"
+    "( now| at once| for you| for the user| on request| when asked| right away||)",
+    "(Use this to|Call this to|A tool to|Function to|Tool to|Service to|Lets you|To|Can|Will|Helps to|Helps you|Used to"
+    "|Able to|Allows you to|An API to|Method to|Command to) {verb} (a|the|any|one|some|your|the user's) {noun}",
+    "(For|Given|Takes|With) (a|the|any|one) {noun}(:|,) {verb} it( now| at once|)",
+    "{noun} (tool|service|function|helper|command|API|manager)(:| can| to| will) {verb} (it|one|a {noun}|the {noun})",
+    "{noun}(:| -|,) {verb}( it| one| now|)", "{verb} {noun}( now| on request| for you|)",
 )  # fmt: skip
-_DETERMINERS = ("the", "the", "a", "my", "our", "this")
+_DETERMINERS = words("the the the a a my my our this that one your his her their")
 
 _ARGUMENT_WORDS = {
     "string": words("name title city user place topic owner target source brand label person subject key"),
@@ -160,27 +174,23 @@ def draw_tool(rng: Random, split: Split, beside: Tool | None = None, kind: str |
 
 
 def _draw_known(rng: Random, split: Split) -> Tool:
-    """One of the known tools of which this side of the line has a description and a request."""
-    while True:
-        known = rng.choice(KNOWN)
-        descriptions, clauses, questions = (
-            own(said, split) for said in (known.descriptions, known.clauses, known.questions)
-        )
-        if descriptions and (clauses or questions):
-            break
-    description, clause, question = (rng.choice(said) if said else "" for said in (descriptions, clauses, questions))
+    """One of the known tools, its description and what asks for it worded from this side of the line."""
+    known = rng.choice(KNOWN)
+    description, clause, question = (
+        pick(rng, said, split) for said in (known.descriptions, known.clauses, known.questions)
+    )
     arguments = _draw_arguments(rng, split, [(kind, names.split()) for kind, names in known.arguments])
     said = [argument.value.said for argument in arguments]
     return Tool(
         name=_draw_name(rng, split, known.names.split()),
-        description=description,
+        description=capital(description),
         arguments=arguments,
         does=("", known.topic),
         clause=clause.format(*said),
         question=question.format(*said),
         complete=True,
         required=rng.choice((len(arguments), None)),
-        wordings=tuple(wording for wording in (description, clause, question) if wording),
+        wordings=(description, clause, question),
     )
 
 

@@ -10,46 +10,87 @@ from glmkit.nano.task import Split, pick
 __all__ = ["Request", "draw_chain", "draw_request"]
 
 REQUESTS = (
-    "{Clause}.", "Please {clause}.", "{Clause}, please.", "Can you {clause}?", "Could you {clause}?",
-    "I want to {clause}.", "I need to {clause}.", "I would like to {clause}.", "I want you to {clause}.",
-    "Help me {clause}.", "Will you {clause}?", "{Clause} now.", "It is time to {clause}.", "Use a tool to {clause}.",
-    "Hi! Please {clause}.", "Could you please {clause}?", "I'd like you to {clause}.", "You should {clause}.",
-    "My boss wants me to {clause}.", "Next: {clause}.", "Let's {clause}.", "Now {clause}.", "{Clause} for me.",
-    "Hello, can you {clause}?", "Be so kind and {clause}.", "Time to {clause}!", "Quick, {clause}!",
-    "We have to {clause}.", "Your task: {clause}.", "Would you {clause}, please?", "Just {clause}.",
+    "(Please |Now |Next, |Just |So, |Hi, |Hey, please |Hi! Please |OK, |Quick: |And now |){clause}"
+    "(.|!|, please.| now.|)",
+    "{Clause}(.|!|, please.| for me.| for me, please.| now.|, quick.|, if you can.| please|, thanks.|)",
+    "{Clause}(, will you|, would you|, can you|, could you|, okay|. Can you do it|. Is that possible)?",
+    "(Can|Could|Will|Would) you (please |now |kindly |quickly |)(help me |){clause}(?| for me?|, please?| now?)",
+    "(Hi, can|Hello, can|Hey, could|So can|Now can|OK, will|Please, could) you {clause}(?| for me?|, please?)",
+    "I( want|'d like| need| would like|'d love) (you |)to {clause}(.|!|, please.| now.|. Can you help?|)",
+    "I (have|am trying|was asked|was told|still have|am here) to {clause}(.|. Please do it.|. Do it for me.|!)",
+    "(We|Now we|So we) (want|need|have|would like) to {clause}(.|!| now.|, please.)",
+    "(My boss|A friend|My team|A client|Someone|My wife) (wants|needs|asked|told|expects) (me|you|us) to {clause}(.|!)",
+    "(It is|It's|Now it is|High|Now is the) time to {clause}(.|!|, please.)",
+    "(Use|Call|Take|Pick|Choose|Find) (a|the right|the best|some) tool (to|and) {clause}(.|, please.|!|)",
+    "(Your task|To do|Job|Task|Request|My request|Next step|Goal|Command|Next)(: |:\n| - ){clause}(.|, please.|)",
+    "(Be so kind and|Go ahead and|Try to|Be sure to|Remember to|Let's|Let us|You should|Help me"
+    "|You have to) {clause}(.|!|)",
+    "(Is it possible|Are you able|Is there a way|Would it be possible|Are you ready) to {clause}?"
+    "( Please do.| Thanks.|)",
+    "(I hope you can|I wonder if you can|I was hoping you could|It would be nice if you could"
+    "|It would help if you could)"
+    " {clause}(.|, please.|. Thanks.)",
+    "(What I (need|want)|My plan|The idea|The plan|All I want|My wish|Your job) is to {clause}(.|!|, please.)",
 )  # fmt: skip
 DETAILED = (
-    "{Clause}. Details: {details}.", "I want to {clause}. Use {details}.", "With {details}, please {clause}.",
-    "{Clause}, and take {details}.", "Please {clause}. The data: {details}.", "Can you {clause}? It has {details}.",
-    "I need to {clause}. Here you are: {details}.", "Given {details}, {clause}.", "Use {details} and {clause}.",
-    "Could you {clause}? Take {details}.", "Take {details}. Then {clause}.", "{Clause}! I say {details}.",
-    "Let's {clause}. My input: {details}.", "I have {details}. Please {clause}.", "Set {details} and {clause}.",
+    "{Clause}(.|!|, please.) (Details|Data|Input|My input|Values|The data|Arguments|Settings)(: |:\n){details}(.|)",
+    "{Clause}(.|!|, please.) (Use|Take|It has|It needs|I say|Here you are:|Note|Mind|You need|We have) {details}(.|!|)",
+    "{Clause}(, and use|, and take|; use|; take|, but with|; it has|. I have|. I want) {details}(.|, please.|!|)",
+    "(Can|Could|Will|Would) you (please |){clause}? (Use|Take|It has|Details:|Data:|Input:|Here you are:) {details}"
+    "(.|)",
+    "(With|Given|Using|Based on|Taking|From) {details}, (please |now |I want to |you should "
+    "|let's |I have to |){clause}(.|!|)",
+    "(Use|Take|Set|Note|Remember|Consider) {details}(. Then | and |, and |, then |; then |, and then ){clause}"
+    "(.|, please.|)",
+    "(Details|Data|Input|Values|Given|My data|Arguments)(: |:\n){details}(. |.\n|\n){Clause}(.|, please.|!|)",
+    "I( want|'d like| need| would like) (you |)to {clause}(.|, please.) (Use|Take|Details:|Data:|It has) {details}(.|)",
+    "(I have|We have|Here you have|You get|There is) {details}(. Please|. Now|. So|, so please|, so now) {clause}"
+    "(.|!|)",
+    "(Let's|Help me|Please|Now|Just) {clause}(.|!) (My input|Details|Data|Values|Take these)(: |:\n){details}(.|)",
 )  # fmt: skip
 LINKS = (
-    "{clause} with {details}", "{clause}, {details}", "{clause} ({details})", "{clause} using {details}",
-    "{clause}: {details}", "{clause} where {details}", "{clause} given {details}", "{clause} - {details}",
-    "{clause}, with {details}", "{clause} having {details}", "{clause} by {details}", "{clause}, namely {details}",
+    "{clause}( with| using| given| where| by| having| and use| and take| for| and set| under| from) {details}",
+    "{clause}(:|,|, with|, using|, given|, where|, namely|, taking|, by|, having|, but with|;|, as|: with) {details}",
+    "{clause}(,|) (with|using|given|from) (these|the following|these values|this data|this input|the data)"
+    ": {details}",
+    "{clause}(, and|;| and|, but|:|, so) (use|take|set|note|apply|choose|give) {details}",
+    "{clause}(, it has|, this time with|, now with|, only with|, details:|; details:|, data:"
+    "|: I say|; I say) {details}",
+    "{clause} ((with |use |using |details: |data: |it has |){details})",
 )  # fmt: skip
 FORMS = (
-    "{name} {value}", "{name} = {value}", "{name}: {value}", "{name} is {value}", "{name} set to {value}",
-    "{value} as {name}", "{value} as the {name}", "{value} for {name}", "the {name} {value}", "the {name} is {value}",
-    "{name} of {value}", "{name} -> {value}", "{name}={value}", "{name} being {value}", "{value} for the {name}",
-    "a {name} of {value}", "{name} equal to {value}", "{name} as {value}",
+    "(the |a |its |){name}( | of | as | set to | being | equal to | = |: ){value}",
+    "{name}( is |=|: |:| -> |->| = | := | == |, namely | => | at ){value}",
+    "(the |its |my |){name} (being|set to|at|equal to|fixed at|kept at|put at) {value}",
+    "{value} (as|for|being|used as|taken as|set as) (the |its |){name}",
+    "{value} ((the |as |for |its |){name})", "(the |its |a |){name} ((now |here |){value})",
 )  # fmt: skip
 BARE = (
-    "{clause} {value}", "{clause}: {value}", "{clause} with {value}", "{clause} for {value}",
-    "{clause} using {value}", "{clause} by {value}", "{clause} ({value})", "{clause}, {value}", "{clause} on {value}",
-    "{clause} from {value}",
+    "{clause}( |: | with | for | using | by | on | from |, | given | and use | and take | under |, namely ){value}",
+    "{clause}(,|:|;) (with|use|take|using|namely|given|I say|that is|it is|for|from|by) {value}",
+    "{clause} (with|using|for|from|given|by) (this|the value|the following|this value)(:|) {value}",
+    "{clause} ((with |use |for |using |take |){value})",
 )  # fmt: skip
 CHAINS = (
-    "First {first}, then {second}.", "{First} and then {second}.", "{First}, then {second}.",
-    "Please {first} and {second}.", "After you {first}, {second}.", "{First}. Then {second}.",
-    "I want you to {first} and then to {second}.", "Can you {first}, then {second}?",
-    "Step one: {first}. Step two: {second}.", "1. {First}. 2. {Second}.", "{First}; afterwards {second}.",
-    "Start: {first}. Next: {second}.", "{First}. When that is done, {second}.",
-    "Could you {first} and after that {second}?", "Do two things: {first}, and {second}.",
-    "You have to {first} before you {second}.", "{First}. After that {second}, please.",
-    "To begin, {first}. Finally {second}.", "Begin: {first}. End: {second}.",
+    "(First |First, |First of all, |Please |To begin, |Now |Please first |Start: |Task: ){first}"
+    "(, then |, and then | and then |. Then |. Next, |; then |. After that, |, and after that "
+    "|. When done, ){second}(.|!|)",
+    "{First}(, then | and then |. Then |; afterwards |. Next, |. After that |. When that is done, "
+    "| and |. Finally, ){second}"
+    "(.|, please.|!|)",
+    "(Can|Could|Will|Would) you (please |first |){first}(, then | and then |, and then | and after that "
+    "| and ){second}?",
+    "(I want|I need|I'd like|I would like|I expect) you to {first}(, then | and then |, then to "
+    "| and then to | and ){second}"
+    "(.|, please.|!)",
+    "(After|Once|As soon as|When) you {first}, (please |also |you should |you can |){second}(.|!|)",
+    "(You have to|You should|Please|You must|Make sure to|Be sure to) {first} before you {second}(.|!|)",
+    "Before you {second}, (please |you should |you have to |first |you must |){first}(.|!|, please.)",
+    "(Do two things|Two steps|Two tasks|Plan|To do|In this order|Two jobs|My plan)(: |:\n|: first ){first}"
+    "(, then |; then |, and then |, and |. Then ){second}(.|)",
+    "(Two steps: |Steps:\n|To do:\n|Plan: |Please:\n|)1. {First}(.|;|)(\n| )2. {Second}(.|)",
+    "Step (one|1)(: |, ){first}(. |.\n|; |\n)(S|s)tep (two|2)(: |, ){second}(.|)",
+    "(Start|Begin|First|Task one)(: | - ){first}(. |.\n|\n)(Next|Then|End|After that|Finally|Last)(: | - ){second}(.|)",
 )  # fmt: skip
 
 
@@ -62,7 +103,7 @@ class Request(NamedTuple):
 
 def draw_request(rng: Random, split: Split, tool: Tool) -> Request:
     """A whole message that asks for `tool` and gives its arguments."""
-    if tool.question and (not tool.clause or rng.random() < 0.5):
+    if tool.question and rng.random() < 0.5:
         return Request(tool.question, tool.wordings)
     if tool.given and not tool.complete and rng.random() < 0.25:
         details, form = _details(rng, split, tool)

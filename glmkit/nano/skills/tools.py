@@ -18,19 +18,30 @@ from glmkit.nano.task import Message, Split, Task, assistant, pick, user
 __all__ = ["SKILLS"]
 
 REFERENCES = (
-    "the result", "what you get", "that result", "its result", "what comes out", "the outcome", "the value you get",
-    "the answer", "whatever comes back", "the value found", "the returned value", "the output", "what it returns",
-    "this result", "the first result", "what that gives", "the value from before", "the result of that",
-    "what was found", "what you found", "the value returned", "the value that comes back", "the result of step one",
-    "the first value", "the found one", "that value", "that answer", "the reply", "what it says", "what you learn",
-    "the thing you get", "what the first step gives", "its output", "its value", "the value it gives", "that outcome",
+    "(the|that|this|its) (result|outcome|output|answer|value|reply|response)",
+    "(the|that) (first|returned|found|resulting) (value|result|answer|output|thing)",
+    "the (value|result|answer|thing|output) (you get|you find|you found|it gives|returned|found"
+    "|from before|that comes back)",
+    "the (value|result|answer|output) (of|from) (that|step one|the first step|the first tool"
+    "|the first call|the first one)",
+    "(what|whatever) (you get|you find|you learn|comes back|comes out|it says|it gives|it returns|is found|is returned)"
+    "( there| then|)",
+    "(what|whatever) (was found|came out|came back|that gives|you found|that returns|that tells you|you got)",
+    "what the first (step|tool|call|one|task) (gives|returns|says|tells you|finds)",
 )  # fmt: skip
 """How the second of two requests names what the first one gives."""
 
 VALUE_ONLY = (
-    "Only the value, please.", "Just give me the value.", "Reply with the value only.", "Answer with the bare value.",
-    "Say nothing but the value.", "I need only the value.", "Value only.", "No sentence, just the value.",
-    "Give the plain value.", "The bare value will do.",
+    "(Just|Only) (give me|tell me|say|write|reply with|answer with|return|show) the (bare |plain |raw |)value"
+    "(, please|, nothing else|, no sentence|)(.|!|)",
+    "(Give me|Tell me|Reply with|Answer with|Return|Say|Write) (only|just|no more than|nothing but) the "
+    "(bare |raw |)value"
+    "(, please|)(.|!|)",
+    "I (want|need) (only|just|nothing but|no more than) the (bare |plain |raw |)value(, please|)(.|!|)",
+    "(Value|Bare value|Plain value|Raw value|The value) only(, please|, no sentence|, no text|)(.|!|)",
+    "The (bare |plain |raw |)value (alone |)(is enough|will do|is all I need|is all I want)(.|, thanks.|!)",
+    "(No sentence|No words|No text|No explanation|Nothing else)(, |: |; )(just|only) the (bare |raw |)value"
+    "(, please|)(.|!|)",
 )  # fmt: skip
 
 NO_MATCH = "No tool fits."
@@ -80,8 +91,6 @@ def two_tools(rng: Random, split: Split) -> Task:
     """Two calls in a row, the second with what the first gave; then the answer."""
     kind = rng.choice(("integer", "string"))
     first = draw_tool(rng, split)
-    while not first.clause:
-        first = draw_tool(rng, split)
     result = draw_value_result(rng, split, kind)
     second = draw_tool(rng, split, beside=first, kind=kind)
     while second.name == first.name or second.does == first.does:

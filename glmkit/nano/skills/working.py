@@ -63,7 +63,7 @@ def worked_out(problem: Problem) -> str:
         3+6+1=10→1023
 
     A difference borrows a ten in front of the digit (`13-8=5`) and repays it in the next column (`12-7-1=4`). A product
-    takes its `parts` one after the other, digit by digit with carries.
+    takes its `parts` one after the other, digit by digit: `7*4=28→8`, and where a carry is added, `7*4=28+2=30→08`.
     """
     if problem.easy:
         return f"{problem}={problem.answer}"
@@ -118,9 +118,10 @@ def _digit_product(problem: Problem) -> str:
     digits, (digit, *zeros) = str(problem.left), str(problem.right)
     lines, carry, result = [str(problem)], 0, "".join(zeros)
     for place, d in enumerate(reversed(digits), start=1):
-        total = int(d) * int(digit) + carry
+        product = int(d) * int(digit)
+        total = product + carry
         result = (str(total) if place == len(digits) else str(total % 10)) + result
-        lines.append(f"{d}*{digit}{f'+{carry}' if carry else ''}={total}{ARROW}{result}")
+        lines.append(f"{d}*{digit}={product}{f'+{carry}={total}' if carry else ''}{ARROW}{result}")
         carry = total // 10
     exact = str(problem.answer)
     return "\n".join(lines if result == exact else [*lines, exact])

@@ -18,10 +18,15 @@ from glmkit.nano.skills.arithmetic import (
 )
 from glmkit.nano.skills.working import Expression, worked_out
 from glmkit.nano.task import of_split
+from wordings import patterns_of
 
 SHOWN = re.compile(r"^0*(\d+)([+*-])0*(\d+)(?:$|=\d+$)", re.MULTILINE)
+EQUATION = re.compile(r"(?=(?<![\d+*-])([\d+*-]+)=(\d+))")  # of "7*4=28+2=30" both
 WRITTEN = re.compile(r"[\d(][\d+*()-]*[+*-][\d+*()-]*[\d)]")
-SPOKEN = (("plus", "+"), ("minus", "-"), ("times", "*"), ("x", "*"), ("×", "*"))
+SPOKEN = (
+    ("plus|added to|加上?", "+"), ("minus|take away|减去?", "-"), ("times|multiplied by|x|×|乘以?", "*"),
+)  # fmt: skip
+TURNED = re.compile(r"(\d+) subtracted from (\d+)")
 NAMED = re.compile(r"the (sum|difference|product) (?:of|between) (\d+) and (\d+)")
 
 
@@ -37,8 +42,9 @@ def thoughts(task):
 def asked(text):
     """What a question asks for, as Python reads it."""
     text = NAMED.sub(lambda m: f"{m[2]}{dict(sum='+', difference='-', product='*')[m[1]]}{m[3]}", text)
-    for word, sign in SPOKEN:
-        text = re.sub(rf"(?<=\d) ?{word} ?(?=\d)", sign, text)
+    text = TURNED.sub(r"\2-\1", text)
+    for words, sign in SPOKEN:
+        text = re.sub(rf"(?<=\d) ?(?:{words}) ?(?=\d)", sign, text)
     (written,) = WRITTEN.findall(re.sub(r" ([+*-]) ", r"\1", text))
     return written
 
@@ -52,7 +58,7 @@ def test_answers_are_right(skill, split):
 
 
 def test_a_second_answer_goes_on_from_the_first():
-    signs = {"*": "times|ultipl|乘", "-": "minus|ubtract|away|less|decrease|减"}
+    signs = {"*": "times|ultipl|乘", "-": "minus|ubtract|away|less|decrease|reduce|减"}
     for split in ("train", "held_out"):
         for task in draw("follow_up", split, 40):
             first, answer, more, last = (message["content"] for message in task.messages)
@@ -71,7 +77,7 @@ def test_every_line_of_a_thought_is_true_and_the_last_ends_in_the_answer(skill):
             thought = message.get("reasoning_content", "")
             if thought:
                 assert re.search(r"-?\d+$", thought)[0] == message["content"]
-            for left, value in re.findall(r"([\d+*-]+)=(\d+)", thought):
+            for left, value in EQUATION.findall(thought):
                 assert eval(re.sub(r"\b0+(?=\d)", "", left)) == int(value), thought
 
 
@@ -120,7 +126,7 @@ def test_a_story_of_one_operation_is_held_out_as_the_bare_problem_is():
 
 def test_easy_and_hard_share_all_wordings_and_differ_in_their_operands():
     easy, hard = draw("one_step", n=800), draw("hard", n=800)
-    assert {task.template for task in easy} == {task.template for task in hard} < set(WORDINGS)
+    assert patterns_of(easy, WORDINGS) == patterns_of(hard, WORDINGS) == set(WORDINGS)
     for tasks, is_easy in ((easy, True), (hard, False)):
         for task in tasks:
             left, sign, right = SHOWN.findall(asked(task.messages[0]["content"]))[0]
@@ -147,8 +153,8 @@ def test_the_same_problems_are_asked_as_often_with_thinking_as_without(skill):
         (Problem(345, "+", 678), "345+678\n5+8=13→3\n4+7+1=12→23\n3+6+1=10→1023"),
         (Problem(500, "-", 498), "500-498\n10-8=2→2\n10-9-1=0→02\n5-4-1=0→002\n2"),
         (Problem(12, "-", 345), "12<345\n345-012\n5-2=3→3\n4-1=3→33\n3-0=3→333\n-333"),
-        (Problem(47, "*", 30), "47*30\n7*3=21→10\n4*3+2=14→1410"),
-        (Problem(2, "*", 16), "16*2\n6*2=12→2\n1*2+1=3→32"),
+        (Problem(47, "*", 30), "47*30\n7*3=21→10\n4*3=12+2=14→1410"),
+        (Problem(2, "*", 16), "16*2\n6*2=12→2\n1*2=2+1=3→32"),
         (Problem(34, "*", 12), "34*2\n4*2=8→8\n3*2=6→68\n34*10\n4*1=4→40\n3*1=3→340\n068+340\n8+0=8→8\n6+4=10→08\n"
          "0+3+1=4→408"),
         (Problem(25, "*", 0), "25*0\n5*0=0→0\n2*0=0→00\n0"),
@@ -163,8 +169,8 @@ def test_how_an_expression_is_worked_out():
     two, three, four, fifteen = map(Expression, (2, 3, 4, 15))
     inner = Expression.of(three, "+", four)
     assert Expression.of(two, "*", inner).worked_out == "2*(3+4)\n3+4=7\n2*7=14"
-    assert Expression.of(two, "*", fifteen).worked_out == "2*15\n15*2\n5*2=10→0\n1*2+1=3→30"
-    assert Expression.of(fifteen, "*", two).worked_out == "15*2\n5*2=10→0\n1*2+1=3→30"
+    assert Expression.of(two, "*", fifteen).worked_out == "2*15\n15*2\n5*2=10→0\n1*2=2+1=3→30"
+    assert Expression.of(fifteen, "*", two).worked_out == "15*2\n5*2=10→0\n1*2=2+1=3→30"
 
 
 def test_expressions_stay_within_reach_and_keep_the_parentheses_they_need():

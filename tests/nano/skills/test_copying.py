@@ -4,7 +4,7 @@ import re
 from random import Random
 from statistics import median
 
-from glmkit.nano.skills.copying import LONGEST, SKILLS, WORDINGS
+from glmkit.nano.skills.copying import LONGEST, SKILLS
 
 
 def draw(split="train", n=1000):
@@ -33,6 +33,6 @@ def test_training_and_evaluation_share_neither_wording_nor_piece():
     tasks = {split: draw(split) for split in ("train", "held_out")}
     wordings = {split: {task.template for task in drawn} for split, drawn in tasks.items()}
     assert not wordings["train"] & wordings["held_out"]
-    assert wordings["train"] | wordings["held_out"] == set(WORDINGS)
+    assert min(map(len, wordings.values())) > 200
     said = {split: {piece for task in drawn for piece in pieces(task)} for split, drawn in tasks.items()}
     assert not said["train"] & said["held_out"]

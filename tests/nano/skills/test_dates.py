@@ -8,16 +8,17 @@ import pytest
 
 from glmkit.nano.skills import dates
 from glmkit.nano.skills.dates import DAYS, MONTHS, SKILLS, UNITS
+from wordings import patterns_of
 
 DATE = re.compile(rf"({'|'.join(MONTHS)}) (\d+)")
-EARLIER = re.compile("before|ago|minus")
+EARLIER = re.compile("before|ago|minus|earlier|back from| - |ubtract")
 NAMES = {name for large, small, _ in UNITS for name in (large, small)}
 WORDINGS = {
     "weekday": {*dates.DAY_LATER, *dates.DAY_EARLIER},
     "month": {*dates.MONTH_LATER, *dates.MONTH_EARLIER, *dates.FIRST_OF_MONTHS, *dates.LAST_OF_MONTHS},
     "add_days": set(dates.DATE_LATER),
     "days_between": set(dates.DAYS_BETWEEN),
-    "convert_units": set(dates.CONVERSIONS),
+    "convert_units": {*dates.CONVERSIONS, *dates.CONVERSIONS_IN_CHINESE},
 }
 
 
@@ -46,7 +47,7 @@ class TestAnswers:
         for question, answer in map(read, draw("month", split)):
             named = [at for at, month in enumerate(MONTHS) if month in question]
             if len(named) == 2:
-                expected = (min if re.search("first|earlier", question) else max)(named)
+                expected = (min if re.search("irst|arlier|sooner", question) else max)(named)
             else:
                 n = int(re.search(r"\d+", question)[0]) * (-1 if EARLIER.search(question) else 1)
                 expected = (named[0] + n) % 12
@@ -76,9 +77,9 @@ class TestAnswers:
 
 @pytest.mark.parametrize("skill", SKILLS)
 def test_training_and_evaluation_share_no_wording(skill):
-    shown, asked = ({task.template for task in draw(skill, split, 800)} for split in ("train", "held_out"))
-    assert not shown & asked
-    assert shown | asked == WORDINGS[skill]
+    train, held_out = (draw(skill, split, 1500) for split in ("train", "held_out"))
+    assert not {task.template for task in train} & {task.template for task in held_out}
+    assert patterns_of(train + held_out, WORDINGS[skill]) == WORDINGS[skill]
     assert draw(skill, n=20) == draw(skill, n=20)
 
 
@@ -103,7 +104,7 @@ def test_only_dates_in_two_months_are_thought_about_and_forced_ones(skill):
     for task in draw(skill):
         thought = task.messages[1].get("reasoning_content", "")
         question, answer = read(task)
-        months = {day.month for day in days_of(question + answer)}
+        months = {day.month for day in days_of(f"{question} {answer}")}
         if task.thinking != "forced":
             assert bool(thought) == (task.thinking == "enabled" and len(months) == 2), task
         else:

@@ -6,9 +6,8 @@ from random import Random
 import pytest
 
 from glmkit.nano.skills import multi_turn as skill
-from glmkit.nano.skills.lexicon import own
 from glmkit.nano.skills.multi_turn import NOTED, ORDINALS, multi_turn
-from glmkit.nano.task import Split, Task
+from glmkit.nano.task import Split, Task, pick
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +36,16 @@ def test_answers_are_what_was_said(tasks):
             elif answer.startswith("You asked: "):
                 kinds.add("question")
                 assert answer.removeprefix("You asked: ") in (asked[0], asked[at - 1])
-            elif question in skill.FIRST_ANSWER:
+            elif "first" in question and "answer" in question:
                 kinds.add("answer")
                 assert answer == answers[0]
             elif ordinal := next((word for word in ORDINALS if word in question), None):
                 kinds.add("place")
                 listed = re.split(r", | and ", asked[0])  # what is around the list stays with its ends
                 assert answer in listed[ORDINALS.index(ordinal)]
-            elif re.fullmatch(r"What (does|did) [A-Z]\w+ \w+\?", question):
+            elif re.search(rf"what (does |did )?{answer.split()[0]} \w+", question, re.IGNORECASE):
                 kinds.add("person")
                 assert answer in asked[0]
-                assert answer.split()[0] in question
     assert kinds == {"own", "question", "answer", "place", "person"}
 
 
@@ -72,7 +70,9 @@ def test_held_out_wordings_are_never_trained(tasks):
         "LISTING",
         "WHICH",
         "LIKING",
+        "WHO_WHAT",
     ]:
         options = getattr(skill, name)
-        assert own(options, "train")
-        assert own(options, "held_out")
+        drawn = {split: {pick(Random(i), options, split) for i in range(200)} for split in tasks}
+        assert min(map(len, drawn.values())) > 5
+        assert not drawn["train"] & drawn["held_out"]

@@ -8,9 +8,10 @@ import pytest
 from glmkit.nano.skills import arithmetic, dates, lists, stories, words
 from glmkit.nano.skills.words import chinese, english
 from glmkit.nano.skills.working import Expression, Problem
+from wordings import patterns_of
 
 SKILLS = {**arithmetic.SKILLS, **stories.SKILLS, **words.SKILLS, **lists.SKILLS, **dates.SKILLS}
-EQUATION = re.compile(r"([\d+*-]+)=(\d+)(?:→(\d+))?")
+EQUATION = re.compile(r"(?=(?<![\d+*-])([\d+*-]+)=(\d+))")  # of "7*4=28+2=30" both
 
 
 def draw(skill, split, n=300):
@@ -41,7 +42,7 @@ def test_every_line_of_a_thought_is_true_and_the_last_ends_in_the_answer(skill, 
             if thought := answer.get("reasoning_content"):
                 thinking += 1
                 assert re.search(r"-?\d+$", thought)[0] in (answer["content"], answer["content"].lstrip("-"))
-                for left, value, _ in EQUATION.findall(thought):
+                for left, value in EQUATION.findall(thought):
                     terms = re.sub(r"\b0+(?=\d)", "", left)
                     assert eval(terms) == int(value), thought  # digits and operators alone
         assert (task.thinking == "disabled") <= (not thoughts(task))
@@ -54,8 +55,8 @@ def test_easy_problems_are_answered_at_once_and_hard_ones_thought_about_when_the
         enabled = [task for task in draw(skill, "train") if task.thinking == "enabled"]
         assert enabled
         assert all(bool(thoughts(task)) == thinks for task in enabled)
-    asked = {task.template for task in draw("one_step", "train", 2000)}
-    assert asked == {task.template for task in draw("hard", "train", 2000)}
+    for skill in ("one_step", "hard"):
+        assert patterns_of(draw(skill, "train", 2000), arithmetic.WORDINGS) == set(arithmetic.WORDINGS)
 
 
 def test_hard_problems_are_asked_as_often_with_thinking_as_without():
@@ -98,7 +99,7 @@ def test_number_words():
 def test_lists_are_answered_right():
     for task in draw("sort_list", "train"):
         answer = task.messages[1]["content"].split(", ")
-        assert set(re.findall(r"\w+", task.messages[0]["content"])) >= set(answer)
+        assert set(re.findall(r"[a-z]+|\d+", task.messages[0]["content"])) >= set(answer)
         keys = [int(x) for x in answer] if answer[0].isdigit() else answer
         assert keys in (sorted(keys), sorted(keys, reverse=True))
     for task in draw("reverse_list", "train"):
@@ -111,7 +112,7 @@ def test_dates_and_units_are_answered_right():
         question, answer = (m["content"] for m in task.messages)
         (day,) = (d for d in dates.DAYS if d in question)
         n = int(re.search(r"\d", question)[0])
-        earlier = re.search("before|ago|minus|ahead", question)
+        earlier = re.search("before|ago|minus|earlier|back from| - |ubtract", question)
         assert (dates.DAYS.index(day) + (-n if earlier else n)) % 7 == dates.DAYS.index(answer)
     for task in draw("convert_units", "train"):
         question, answer = (m["content"] for m in task.messages)
