@@ -99,7 +99,8 @@ of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; o
 short look-ups and a little of what builds on these. Muon for matrices and AdamW for the rest, learning rate
 {recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {mtp[0]:g}, in the last third
 {mtp[1]:g}; the experts balanced by their correction biases ({recipe.bias_rate:g} a step) and a sequence-level loss of
-weight {recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts' loads.
+weight {recipe.balance_weight:g}. Weights are stored in bfloat16. `routing_history.npz` is the film of the experts'
+loads.
 {mixture}
 | | |
 |---|---|

@@ -12,8 +12,8 @@ from glmkit.nano.evaluation import Result
 from tiny import CONFIG
 
 RECIPE = SimpleNamespace(
-    tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weights=(0.3, 0.1), bias_rate=1e-3, balance_weight=1e-4,
-    first_lessons=0.1,
+    tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weights=(0.3, 0.1), bias_rate=1e-3,
+    balance_weight=1e-4, first_lessons=0.1,
 )  # fmt: skip
 ABOUT = SimpleNamespace(
     tokens=49_000_123, learned_tokens=12_000_000, steps=1234, minutes=187.4, hardware="2 CPU cores",
@@ -68,11 +68,22 @@ def test_its_examples_are_python(card):
         ast.parse(block)
 
 
-def test_ways_to_balance_are_compared_when_they_were():
-    other = RESULTS | {"task_expert_information": Result(0.2, 1, unit="bits")}
-    card = model_card(CONFIG, RECIPE, RESULTS, ABOUT, balance={"both": RESULTS, "bias alone": other})
-    assert "| both | 0.123 bits | 0.010 bits | 0.31 of fair share |" in card
-    assert "| bias alone | 0.200 bits | 0.010 bits | 0.31 of fair share |" in card
+def test_ways_to_balance_are_compared_and_the_one_of_the_file_is_named():
+    def found(weight: float, information: float) -> dict:
+        names = ("task_expert_information", "task_expert_information_shuffled", "least_expert_load")
+        values = (information, 0.01, 0.31)
+        return {
+            "balance_weight": weight,
+            "figures": {name: {"accuracy": value} for name, value in zip(names, values, strict=True)},
+        }
+
+    ways = {"biases": found(0.0, 0.123), "biases and loss": found(1e-4, 0.2)}
+    balance = {"tokens": 800_000, "conversations": 288, "ways": ways}
+    card = " ".join(model_card(CONFIG, RECIPE, RESULTS, ABOUT, balance=balance).split())
+    assert "| biases | 0.123 bits | 0.010 bits | 0.31 of fair share |" in card
+    assert "| biases and loss | 0.200 bits | 0.010 bits | 0.31 of fair share |" in card
+    assert "with 800,000 tokens, over 288 held-out conversations" in card
+    assert "balanced by biases and loss." in card
 
 
 def test_sizes_are_those_of_the_configuration(card):
