@@ -29,7 +29,7 @@ from glmkit.weights import save_hf
 __all__ = ["lessons", "make_nano", "trained"]
 
 SAVE_EVERY = 300.0  # seconds
-_BALANCE = json.loads(Path(__file__).with_name("balance.json").read_text())  # by `benchmarks/nano_balance.py`
+BALANCE = Path(__file__).with_name("balance.json")  # what `benchmarks/nano_balance.py` found
 LAST_STEPS = 20  # whose mean loss is the final one
 
 
@@ -48,7 +48,8 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     with load(work / "draft") as lm:  # what users get: read back, in the stored precision
         results = evaluate(lm, long=True)
     log = _log(work / "log.jsonl")
-    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE, balance=_BALANCE)
+    balance = json.loads(BALANCE.read_text(encoding="utf-8"))
+    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE, balance=balance)
     evaluation = {name: result.record for name, result in results.items()}
     files |= {
         "README.md": card.encode(),
