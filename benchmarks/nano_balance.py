@@ -33,7 +33,7 @@ def conversations(tokenizer: Tokenizer, per_family: int) -> Iterator[tuple[str, 
     for family, names in FAMILIES.items():
         rng, left = Random(f"balance/{family}"), per_family
         while left:
-            task = SKILLS[names[left % len(names)]](rng, "held_out")
+            task = SKILLS[rng.choice(names)](rng, "held_out")
             tokens = encode_record(task.record, tokenizer)[0].tokens
             if len(tokens) <= LENGTH:
                 yield family, tokens
