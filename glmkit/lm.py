@@ -1,14 +1,13 @@
 """LM: a model with its tokenizer and engine; what `glmkit.load` returns and notebooks talk to."""
 
 import ctypes
-import difflib
 import gc
 import os
 import secrets
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -19,23 +18,21 @@ from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
 from glmkit.bundle import bundle_files
-from glmkit.checks import check_integer, is_integer
 from glmkit.config import GLMConfig
 from glmkit.display import show_live
-from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
+from glmkit.engine import Engine, Request
 from glmkit.engine.answer import Answer, ChatStream, Completion
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
-from glmkit.text import Delta, StreamParser, Tokenizer, normalize_tools, render, render_jinja, template_variant
+from glmkit.text import Delta, Tokenizer, normalize_tools, template_variant
 from glmkit.text.template import thinking_mode
+from glmkit.turns import SAMPLING, TURN, Turns, checked_record, refuse_unknown, stop_strings
 from glmkit.weights import save_hf
 
 __all__ = ["LM"]
 
 _LOGPROB_CHUNK = 256  # positions whose logits are held at once
-_TURN = ("tools", "tool_choice", "thinking", "budget", "stop")
-_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_ids")
 
 
 class LM:
@@ -64,6 +61,7 @@ class LM:
         self.about = dict(about or {})
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._tokenizer = tokenizer
+        self._asked: tuple[GenerationConfig, Turns] | None = None
         self._engine: Engine | None = Engine(model, model.config.context(max_len))
         self._streaming = weakref.WeakSet[Generator]()  # what generates for streams, and holds weights and cache
         self._model: GLM | None = model  # the last, since what has it is closed when it goes
@@ -85,6 +83,13 @@ class LM:
             raise RequestError(f"{self.name} has no tokenizer: its folder holds no tokenizer.json")
         return self._tokenizer
 
+    @property
+    def _turns(self) -> Turns:
+        tokenizer, generation, max_len = self.tokenizer, self.generation, self.engine.max_len
+        if self._asked is None or self._asked[0] is not generation:
+            self._asked = generation, Turns(tokenizer, generation, self.config.vocab_size, max_len)
+        return self._asked[1]
+
     def chat(
         self,
         messages: str | Sequence[Mapping[str, Any]],
@@ -92,7 +97,8 @@ class LM:
         stream: bool = False,
         show: bool = False,
         tools: Sequence[Any] | None = None,
-        tool_choice: str = "auto",
+        tool_choice: str | Mapping[str, Any] = "auto",
+        response_format: Mapping[str, Any] | None = None,
         thinking: Any = "enabled",
         budget: int | None = None,
         stop: str | Sequence[str] = (),
@@ -101,14 +107,19 @@ class LM:
         """Answer a conversation: a string is one user turn, a list is OpenAI-shaped messages.
 
         `thinking` is "enabled" (the model decides), "disabled" or "forced"; `budget` closes a thought after so many
-        tokens. `tools` are schemas or typed functions, `tool_choice` "auto" or "none". `sampling` takes `max_tokens`,
-        `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty` and `seed` (None draws one; it is in the
-        result), by default the checkpoint's own. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
-        them as they come. Raises `RequestError` or `TemplateError` before anything is computed.
+        tokens. `tools` are schemas or typed functions; calls follow them to the letter: names, parameters, types.
+        `tool_choice` is "auto", "none", "required" or a tool by its name,
+        `{"type": "function", "function": {"name": ...}}`. With `response_format` the answer is JSON:
+        `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema": {"schema": ...}}` for what a schema
+        validates. `sampling` takes `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty` and
+        `seed` (None draws one; it is in the result), by default the checkpoint's own. `stream=True` returns a
+        `ChatStream` of deltas; `show=True` prints them as they come. Raises `RequestError` or `TemplateError` before
+        anything is computed.
         """
-        _refuse_unknown(sampling, (*_TURN, *_SAMPLING))
-        turn = {"tools": tools, "tool_choice": tool_choice, "thinking": thinking, "budget": budget, "stop": stop}
-        request, answer = self._turn(messages, **turn, **sampling)
+        refuse_unknown(sampling, (*TURN, *SAMPLING))
+        turn = {"tools": tools, "tool_choice": tool_choice, "response_format": response_format}
+        turn |= {"thinking": thinking, "budget": budget, "stop": stop}
+        request, answer = self._turns.chat(messages, **turn, **sampling)
         return self._deliver(request, answer, stream=stream, show=show)
 
     def chat_batch(
@@ -126,21 +137,21 @@ class LM:
         """
         if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
             raise RequestError(f"conversations: expected a list of conversations, got {type(conversations).__name__}")
-        _refuse_unknown(settings, (*_TURN, *_SAMPLING))
+        refuse_unknown(settings, (*TURN, *SAMPLING))
         if settings.get("seed") is None:
             settings["seed"] = secrets.randbits(32)
-        settings["stop"] = _stop_strings(settings.get("stop", ()))
+        settings["stop"] = stop_strings(settings.get("stop", ()))
         settings["tools"] = normalize_tools(settings.get("tools"))
         # What is wrong for every conversation is told at once, and not in each of their answers.
         thinking_mode(settings.get("thinking", "enabled"))
-        shared = {name: settings[name] for name in (*_SAMPLING, "budget") if name in settings}
-        self._request((0,), thinking="enabled", **shared)
+        shared = {name: settings[name] for name in (*SAMPLING, "budget") if name in settings}
+        self._turns.request((0,), thinking="enabled", **shared)
         results: list[Completion | None] = [None] * len(conversations)
         running: list[tuple[int, Request, Answer]] = []
         for index, messages in enumerate(conversations):
             try:
-                turn = _record(messages) if isinstance(messages, Mapping) else {"messages": messages}
-                request, answer = self._turn(call_ids=f"call_{index}_", **{**settings, **turn})
+                turn = checked_record(messages) if isinstance(messages, Mapping) else {"messages": messages}
+                request, answer = self._turns.chat(call_ids=f"call_{index}_", **{**settings, **turn})
                 self.engine.check_fits(request)
                 running.append((index, request, answer))
             except GLMKitError as error:
@@ -171,22 +182,19 @@ class LM:
 
         With `suffix` the model fills in what is between the two (fill-in-the-middle).
         """
-        _refuse_unknown(sampling, ("stop", *_SAMPLING))
+        refuse_unknown(sampling, ("stop", *SAMPLING))
         if suffix is not None:
             if not isinstance(prompt, str) or not isinstance(suffix, str):
                 raise RequestError(f"suffix is {suffix!r}; with it, both the prompt and the suffix are strings")
             prompt = f"<|code_prefix|>{prompt}<|code_suffix|>{suffix}<|code_middle|>"
-        request = self._request(prompt, **sampling)
+        request = self._turns.request(prompt, **sampling)
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(request.prompt)
-        answer = Answer(request, self.tokenizer, prompt=text, stop=_stop_strings(stop))
+        answer = Answer(request, self.tokenizer, prompt=text, stop=stop_strings(stop))
         return self._deliver(request, answer, stream=stream, show=show)
 
     def prompt(self, messages: Any, *, tools: Any = None, thinking: Any = "enabled") -> str:
         """The text `chat` would show the model: by the checkpoint's own template if it has one, else glmkit's."""
-        template = self.tokenizer.chat_template
-        if template is None:
-            return render(messages, tools=tools, thinking=thinking)
-        return render_jinja(template, messages, tools=tools, thinking=thinking)
+        return self._turns.prompt(messages, tools=tools, thinking=thinking)
 
     def logprobs(self, tokens: Any) -> Float[Array, "B S"]:
         """Log-probability of each token but the first, `S = T - 1`; raw: temperature 1, no mask.
@@ -241,66 +249,6 @@ class LM:
             raise RequestError(f"this LM ({self.name}) was closed; load it again")
         return part
 
-    def _turn(
-        self,
-        messages: Any,
-        *,
-        tools: Any = None,
-        tool_choice: str = "auto",
-        thinking: Any = "enabled",
-        budget: int | None = None,
-        stop: str | Sequence[str] = (),
-        call_ids: str | None = None,
-        **sampling: Any,
-    ) -> tuple[Request, Answer]:
-        """The request for the next turn of a conversation, and what assembles its answer; tool calls get `call_ids`."""
-        if tool_choice not in ("auto", "none"):
-            raise RequestError(f'tool_choice is {tool_choice!r}; expected "auto" or "none"')
-        tools = normalize_tools(tools) if tool_choice == "auto" else []
-        prompt = self.prompt(messages, tools=tools, thinking=thinking)
-        request = self._request(prompt, thinking=thinking, budget=budget, **sampling)
-        prefix = call_ids or f"call_{request.sampling.seed:08x}_"
-        parser = StreamParser(tools, thinking_open=request.thinking, id_prefix=prefix)
-        return request, Answer(request, self.tokenizer, prompt=prompt, stop=_stop_strings(stop), parser=parser)
-
-    def _request(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        thinking: Any = None,
-        budget: int | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        min_p: float = 0.0,
-        repetition_penalty: float | None = None,
-        seed: int | None = None,
-        stop_ids: Sequence[int] = (),
-    ) -> Request:
-        ids = self._ids("the prompt", self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
-        if max_tokens is not None:
-            max_tokens = check_integer("max_tokens", max_tokens, 1)
-        own = self.generation
-        sampling = Sampling(
-            temperature=(own.temperature if own.do_sample else 0.0) if temperature is None else temperature,
-            top_p=own.top_p if top_p is None else top_p,
-            top_k=own.extra.get("top_k") or 0 if top_k is None else top_k,
-            min_p=min_p,
-            repetition_penalty=own.extra.get("repetition_penalty") or 1.0
-            if repetition_penalty is None
-            else repetition_penalty,
-            seed=secrets.randbits(32) if seed is None else seed,
-        )  # fmt: skip
-        return Request(
-            prompt=ids,
-            sampling=sampling,
-            max_tokens=max(1, self.engine.max_len - len(ids)) if max_tokens is None else max_tokens,
-            stop_ids=frozenset(own.eos_token_id) | frozenset(self._ids("stop_ids", stop_ids)),
-            budget=None if budget is None else self._budget(budget, thinking),
-            thinking=thinking is not None and thinking_mode(thinking) == "forced",
-        )
-
     def _token_rows(self, tokens: Any) -> Int[Array, "B T"]:
         try:
             rows = np.asarray(tokens)
@@ -316,26 +264,6 @@ class LM:
             raise RequestError(f"tokens holds ids outside 0 to {self.config.vocab_size - 1}")
         return jnp.asarray(rows, jnp.int32)
 
-    def _ids(self, name: str, tokens: Any) -> tuple[int, ...]:
-        """Token ids, checked to be this model's."""
-        size = self.config.vocab_size
-        if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
-            raise RequestError(f"{name} is {tokens!r}; expected token ids")
-        ids = tuple(tokens)
-        for token in ids:
-            if not is_integer(token) or not 0 <= token < size:
-                raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {size - 1}")
-        return tuple(map(int, ids))
-
-    def _budget(self, limit: int, thinking: Any) -> ThinkingBudget | None:
-        limit = check_integer("budget", limit, 0)
-        if thinking_mode(thinking) == "disabled":
-            raise RequestError('budget= limits a thought, but thinking is "disabled"')
-        closing = (*self.tokenizer.encode("\n"), self.tokenizer.token_id("</think>"))
-        return ThinkingBudget(
-            limit, self.tokenizer.token_id("<think>"), closing, self.tokenizer.token_id("<tool_call>")
-        )
-
     def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
         self.engine.check_fits(request)
         chat = ChatStream(self._deltas(request, answer), answer)
@@ -350,23 +278,10 @@ class LM:
         self._streaming.add(generation)
         for _, token in generation:
             yield from answer.feed(token)
+        if request.error is not None:
+            raise request.error
         self._open(self._engine)  # closed between two deltas, which ends the generation
         yield from answer.finish()
-
-
-def _refuse_unknown(settings: Iterable[str], known: Sequence[str]) -> None:
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-            raise RequestError(f"there is no setting {name}; {meant}")
-
-
-def _record(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = {"messages", "tools", "thinking"}
-    if "messages" not in record or not record.keys() <= known:
-        raise RequestError(f"a record has the keys {list(record)}; expected messages, and maybe tools and thinking")
-    return record
 
 
 def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:
@@ -375,13 +290,6 @@ def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:
             f"eos_token_id names {beyond}, but the vocabulary has {vocab_size} tokens: generation cannot stop at these",
             stacklevel=3,
         )
-
-
-def _stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    strings = [stop] if isinstance(stop, str) else [] if stop is None else stop
-    if not isinstance(strings, Sequence) or any(not isinstance(s, str) or not s for s in strings):
-        raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
-    return tuple(strings)
 
 
 def _trim_heap() -> None:

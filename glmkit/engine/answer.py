@@ -117,6 +117,7 @@ class Answer:
             logprobs=tuple(request.logprobs),
             forced=tuple(request.forced),
             message=parsed.message,
+            error=request.error,
         )
 
     def _parse(self, text: str) -> list[Delta]:

@@ -1,7 +1,7 @@
 """The engine: turns requests into tokens with one compiled step, over a preallocated cache."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class Engine:
         self.max_len = max_len
         self._model = model
         self._caches: dict[int, KVCache] = {}
-        self._compiled_for, self._programs = None, None
+        self._compiled_for: object = None
         self._weights()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
@@ -54,8 +54,8 @@ class Engine:
 
     @property
     def compiled_steps(self) -> int:
-        """How many variants of the step have been made."""
-        return self._programs.count
+        """How many programs have been made."""
+        return self._steps.count + self._forwards.count + self._draws.count
 
     def check_fits(self, request: Request) -> None:
         """Raise `RequestError` when the request does not fit the context, saying by how much."""
@@ -87,7 +87,7 @@ class Engine:
                         live[row] = 0 if request.finish_reason is None else -1
                 if (live < 0).all():
                     return
-                drawn = wave.step(fed, live)
+                drawn = wave.step(batch, fed, live)
         finally:
             # A step that was interrupted has consumed the cache it was given; the next call then makes a new one.
             if not wave.cache.length.is_deleted():
@@ -102,9 +102,14 @@ class Engine:
             def step(leaves, cache, tokens, segment_ids, settings, seen):
                 return _step(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, settings, seen)
 
+            def forward(leaves, cache, tokens, segment_ids, seen):
+                return _forward(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, seen)
+
             # Flattening the model once outside costs less than having every call walk its modules.
             self._compiled_for = compiled_for
-            self._programs = Programs(jax.jit(step, donate_argnums=1), self._model)
+            self._steps = Programs(jax.jit(step, donate_argnums=1), self._model)
+            self._forwards = Programs(jax.jit(forward, donate_argnums=1), self._model)
+            self._draws = Programs(jax.jit(_draw), self._model)
         return leaves
 
     def _wave(self, batch: Sequence[Request]) -> "_Wave":
@@ -119,11 +124,22 @@ class Engine:
         longest = max(len(request.prompt) for request in batch)
         sizes = {*_chunks(longest), 1} if any(request.max_tokens > 1 for request in batch) else {*_chunks(longest)}
         ids = {size: np.zeros((len(batch), size), np.int32) for size in sizes}
-        calls = {
-            (*ids[size].shape, seen is None): (leaves, cache, ids[size], ids[size], settings, seen) for size in sizes
-        }
-        programs = {size: program for (_, size, _), program in self._programs.prepared(calls).items()}
-        return _Wave(programs, leaves, cache, settings, seen)
+        shape = len(batch), seen is None
+        if all(request.grammar is None for request in batch):
+            steps = self._steps.prepared(
+                {(size, *shape): (leaves, cache, ids[size], ids[size], settings, seen) for size in sizes}
+            )
+            return _Wave({size: program for (size, *_), program in steps.items()}, leaves, cache, settings, seen)
+        forwards = self._forwards.prepared(
+            {(size, *shape): (leaves, cache, ids[size], ids[size], seen) for size in sizes}
+        )
+        masks = np.full((len(batch), -(-self._model.config.vocab_size // 32)), -1, np.int32)
+        logits = np.zeros((len(batch), self._model.config.vocab_size), np.float32)
+        call = jax.device_put(logits, by_row), settings, cache.length, seen, masks
+        return _Wave(
+            {size: program for (size, *_), program in forwards.items()}, leaves, cache, settings, seen,
+            draw=self._draws.prepared({shape: call})[shape], masks=masks,
+        )  # fmt: skip
 
     def _row_count(self, requests: int) -> int:
         """The next power of two that the mesh's data axis divides."""
@@ -147,7 +163,8 @@ class Engine:
 class _Wave:
     """A batch on its way: each step appends tokens to its rows, consumes its cache and puts the new one in its place.
 
-    `seen` tells the tokens each row holds, kept only if a row has a repetition penalty.
+    `seen` tells the tokens each row holds, kept only if a row has a repetition penalty. With `masks`, of the rows'
+    grammars, a step is two programs, so that masks are made while the model runs.
     """
 
     programs: dict[int, jax.stages.Compiled]  # by the number of tokens a step takes
@@ -155,13 +172,24 @@ class _Wave:
     cache: KVCache
     settings: SamplingBatch
     seen: Bool[Array, "B V"] | None
+    draw: jax.stages.Compiled | None = None
+    masks: Int[np.ndarray, "B W"] | None = None
 
-    def step(self, tokens: Int[np.ndarray, "B T"], segment_ids: Int[np.ndarray, "B T"]) -> list[tuple[int, float]]:
+    def step(
+        self, batch: Sequence[Request], tokens: Int[np.ndarray, "B T"], segment_ids: Int[np.ndarray, "B T"]
+    ) -> list[tuple[int, float]]:
         """Each row's next token and its log-probability."""
         program = self.programs[tokens.shape[1]]
-        drawn, logprobs, self.cache, self.seen = program(
-            self.leaves, self.cache, tokens, segment_ids, self.settings, self.seen
-        )
+        if self.draw is None:
+            drawn, logprobs, self.cache, self.seen = program(
+                self.leaves, self.cache, tokens, segment_ids, self.settings, self.seen
+            )
+        else:
+            logits, self.cache, self.seen = program(self.leaves, self.cache, tokens, segment_ids, self.seen)
+            for row, request in enumerate(batch):
+                if request.grammar is not None and request.finish_reason is None:
+                    request.grammar.fill(self.masks[row])
+            drawn, logprobs = self.draw(logits, self.settings, self.cache.length, self.seen, self.masks)
         return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True))
 
 
@@ -176,7 +204,7 @@ def _prefill(wave: _Wave, batch: Sequence[Request]) -> list[tuple[int, float]]:
             piece = request.prompt[start : start + size]
             tokens[row, : len(piece)] = piece
             segments[row, : len(piece)] = 0
-        results = wave.step(tokens, segments)
+        results = wave.step(batch, tokens, segments)
         for row, request in enumerate(batch):
             if start < len(request.prompt) <= start + size:
                 drawn[row] = results[row]
@@ -202,25 +230,56 @@ def _step(
     seen: Bool[Array, "B V"] | None,
 ) -> tuple[Int[Array, " B"], Float[Array, " B"], KVCache, Bool[Array, "B V"] | None]:
     """Append tokens to their rows and draw the next one of each: its id, its raw log-probability, the new cache."""
+    logits, cache, seen = _forward(model, cache, tokens, segment_ids, seen)
+    drawn, logprobs = _draw(logits, settings, cache.length, seen, None)
+    return drawn, logprobs, cache, seen
+
+
+def _forward(
+    model: GLM,
+    cache: KVCache,
+    tokens: Int[Array, "B T"],
+    segment_ids: Int[Array, "B T"],
+    seen: Bool[Array, "B V"] | None,
+) -> tuple[Float[Array, "B V"], KVCache, Bool[Array, "B V"] | None]:
+    """Append tokens to their rows: the logits after the last of each, the new cache, `seen` with the tokens added."""
     out = model(tokens, segment_ids=segment_ids, cache=cache)
-    mesh, batch = mesh_of(out.hidden), partition_spec(("batch",))
-
-    def place(x: Array) -> Array:
-        return jax.sharding.reshard(x, NamedSharding(mesh, batch))
-
-    tokens, valid = place(tokens), place(segment_ids) >= 0
-    last = jnp.maximum(valid.sum(axis=1) - 1, 0)
+    last = jnp.maximum((_by_row(segment_ids, out.hidden) >= 0).sum(axis=1) - 1, 0)
     hidden = jnp.take_along_axis(out.hidden, last[:, None, None], axis=1)
-    logits = place(model.logits(hidden))[:, 0]
-    local = (logits, jax.tree.map(place, settings), out.cache.length, tokens, valid, jax.tree.map(place, seen))
-    drawn, logprobs, seen = jax.shard_map(_draw, mesh=mesh, in_specs=batch, out_specs=batch)(*local)
-    return drawn, logprobs, out.cache, seen
-
-
-def _draw(logits, settings, positions, tokens, valid, seen):
-    """The drawn token of each row and its raw log-probability; `seen` with the step's tokens added."""
+    logits = _by_row(model.logits(hidden), out.hidden)[:, 0]
     if seen is not None:
-        rows = jnp.arange(tokens.shape[0])[:, None]
-        seen = seen.at[rows, jnp.where(valid, tokens, seen.shape[1])].set(True, mode="drop")
-    drawn = sample(logits, settings, positions, seen)
-    return drawn, jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[:, None], axis=1)[:, 0], seen
+
+        def add(seen, tokens, segment_ids):
+            rows = jnp.arange(tokens.shape[0])[:, None]
+            return seen.at[rows, jnp.where(segment_ids >= 0, tokens, seen.shape[1])].set(True, mode="drop")
+
+        seen = _rowwise(add, out.hidden)(*(_by_row(x, out.hidden) for x in (seen, tokens, segment_ids)))
+    return logits, out.cache, seen
+
+
+def _draw(
+    logits: Float[Array, "B V"],
+    settings: SamplingBatch,
+    positions: Int[Array, " B"],
+    seen: Bool[Array, "B V"] | None,
+    masks: Int[Array, "B W"] | None,
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """The drawn token of each row and its raw log-probability."""
+
+    def draw(logits, settings, positions, seen, masks):
+        drawn = sample(logits, settings, positions, seen, masks)
+        return drawn, jnp.take_along_axis(jax.nn.log_softmax(logits), drawn[:, None], axis=1)[:, 0]
+
+    given = logits, settings, positions, seen, masks
+    return _rowwise(draw, logits)(*jax.tree.map(lambda x: _by_row(x, logits), given))
+
+
+def _by_row(x: Array, like: Array) -> Array:
+    """`x` with its rows spread as a batch is on the mesh of `like`."""
+    return jax.sharding.reshard(x, NamedSharding(mesh_of(like), partition_spec(("batch",))))
+
+
+def _rowwise(function: Callable, like: Array) -> Callable:
+    """`function` of rows, each device's its own, on the mesh of `like`."""
+    batch = partition_spec(("batch",))
+    return jax.shard_map(function, mesh=mesh_of(like), in_specs=batch, out_specs=batch)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from glmkit.engine.sampling import Sampling
+from glmkit.errors import RequestError
+from glmkit.text.grammar import TurnMatcher
 
 FinishReason = Literal["stop", "length", "tool_calls", "error"]
 
@@ -24,7 +26,8 @@ class ThinkingBudget:
 class Request:
     """A prompt, its settings, and the tokens generated so far.
 
-    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN.
+    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `grammar`
+    follows the answer and says what may come next; where it gives up, the request ends with `error`.
     """
 
     prompt: tuple[int, ...]
@@ -33,10 +36,12 @@ class Request:
     stop_ids: frozenset[int]
     budget: ThinkingBudget | None = None
     thinking: bool = False  # whether the prompt ends inside an open thought
+    grammar: TurnMatcher | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
     finish_reason: FinishReason | None = None
+    error: RequestError | None = None
     _queue: deque[int] = field(default_factory=deque)
     _thought: int = 0
 
@@ -50,6 +55,8 @@ class Request:
             token = self._queue.popleft()
         elif token in self.stop_ids:
             self.finish("stop")
+            return None
+        if not self._follows_grammar(token):
             return None
         self.tokens.append(token)
         self.logprobs.append(math.nan if forced else logprob)
@@ -65,6 +72,15 @@ class Request:
         """End the request; the engine spends no further step on it. What was said before a length counts more."""
         if self.finish_reason in (None, "length"):
             self.finish_reason = reason
+
+    def _follows_grammar(self, token: int) -> bool:
+        try:
+            if self.grammar is not None:
+                self.grammar.take(token)
+        except RequestError as error:
+            self.error = error
+            self.finish("error")
+        return self.error is None
 
     def _watch_thought(self, budget: ThinkingBudget, token: int) -> None:
         if token == budget.opening:

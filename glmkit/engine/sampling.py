@@ -64,6 +64,12 @@ class SamplingBatch:
         return cls(**{name: np.array(v, dtypes.get(name, np.float32)) for name, v in column.items()})
 
 
+def allowed(mask: Int[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
+    """The tokens that a grammar's mask lets pass: bit `i % 32` of word `i // 32` is token `i`."""
+    bits = (mask[:, :, None] >> jnp.arange(32)) & 1
+    return bits.reshape(mask.shape[0], -1)[:, :vocab_size] == 1
+
+
 def sampling_logits(
     logits: Float[Array, "B V"], settings: SamplingBatch, seen: Bool[Array, "B V"] | None = None
 ) -> Float[Array, "B V"]:
@@ -100,8 +106,14 @@ def sample(
     settings: SamplingBatch,
     positions: Int[Array, " B"],
     seen: Bool[Array, "B V"] | None = None,
+    mask: Int[Array, "B W"] | None = None,
 ) -> Int[Array, " B"]:
-    """One token for each row. A row's randomness is `fold_in(seed, position)`, whatever the other rows hold."""
+    """One token for each row. A row's randomness is `fold_in(seed, position)`, whatever the other rows hold.
+
+    What `mask` rules out, as `allowed` reads it, is out before everything else.
+    """
+    if mask is not None:
+        logits = jnp.where(allowed(mask, logits.shape[1]), logits, NEVER)
 
     def draw() -> Int[Array, " B"]:
         def noise(seed, position):

@@ -1,0 +1,160 @@
+"""What users ask, checked and made a request: prompts, tools, the form of the answer, and how it is sampled."""
+
+import difflib
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from glmkit.checks import check_integer, is_integer
+from glmkit.engine import Request, Sampling, ThinkingBudget
+from glmkit.engine.answer import Answer
+from glmkit.errors import RequestError
+from glmkit.generation_config import GenerationConfig
+from glmkit.text import StreamParser, Tokenizer, normalize_tools, render, render_jinja
+from glmkit.text.grammar import GrammarVocabulary, Thought, TurnMatcher, answer_grammar, chosen_tools
+from glmkit.text.template import thinking_mode
+
+__all__ = ["SAMPLING", "TURN", "Turns", "checked_record", "refuse_unknown", "stop_strings"]
+
+TURN = ("tools", "tool_choice", "response_format", "thinking", "budget", "stop")
+SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_ids")
+_THOUGHTS: Mapping[str, Thought] = {"enabled": "free", "forced": "open", "disabled": "over"}
+
+
+class Turns:
+    """Requests to one model: its tokenizer, its vocabulary, the context it has room for, and its own settings."""
+
+    def __init__(self, tokenizer: Tokenizer, generation: GenerationConfig, vocab_size: int, max_len: int):
+        self._tokenizer, self._own, self._vocab_size, self._max_len = tokenizer, generation, vocab_size, max_len
+        stops = [token for token in generation.eos_token_id if token < vocab_size]
+        vocabulary = GrammarVocabulary(tokenizer, vocab_size, stops)
+        self._vocabulary = vocabulary if stops and vocabulary.has_tags else None
+
+    def prompt(self, messages: Any, *, tools: Any = None, thinking: Any = "enabled") -> str:
+        """The text that the model is shown: by the checkpoint's own template if it has one, else glmkit's."""
+        template = self._tokenizer.chat_template
+        if template is None:
+            return render(messages, tools=tools, thinking=thinking)
+        return render_jinja(template, messages, tools=tools, thinking=thinking)
+
+    def chat(
+        self,
+        messages: Any,
+        *,
+        tools: Any = None,
+        tool_choice: Any = "auto",
+        response_format: Any = None,
+        thinking: Any = "enabled",
+        budget: int | None = None,
+        stop: str | Sequence[str] = (),
+        call_ids: str | None = None,
+        **sampling: Any,
+    ) -> tuple[Request, Answer]:
+        """The request for the next turn of a conversation, and what assembles its answer; tool calls get `call_ids`."""
+        declared = normalize_tools(tools)
+        callable_tools, required = chosen_tools(declared, tool_choice)
+        shown = declared if callable_tools else []
+        prompt = self.prompt(messages, tools=shown, thinking=thinking)
+        grammar = self._grammar(callable_tools, required, response_format, thinking)
+        request = self.request(prompt, thinking=thinking, budget=budget, grammar=grammar, **sampling)
+        prefix = call_ids or f"call_{request.sampling.seed:08x}_"
+        parser = StreamParser(shown, thinking_open=request.thinking, id_prefix=prefix)
+        return request, Answer(request, self._tokenizer, prompt=prompt, stop=stop_strings(stop), parser=parser)
+
+    def request(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        thinking: Any = None,
+        budget: int | None = None,
+        grammar: TurnMatcher | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        top_k: int | None = None,
+        min_p: float = 0.0,
+        repetition_penalty: float | None = None,
+        seed: int | None = None,
+        stop_ids: Sequence[int] = (),
+    ) -> Request:
+        """The request for what follows a text or token ids; what is left out is the checkpoint's own."""
+        ids = self._ids("the prompt", self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        if max_tokens is not None:
+            max_tokens = check_integer("max_tokens", max_tokens, 1)
+        own = self._own
+        sampling = Sampling(
+            temperature=(own.temperature if own.do_sample else 0.0) if temperature is None else temperature,
+            top_p=own.top_p if top_p is None else top_p,
+            top_k=own.extra.get("top_k") or 0 if top_k is None else top_k,
+            min_p=min_p,
+            repetition_penalty=own.extra.get("repetition_penalty") or 1.0
+            if repetition_penalty is None
+            else repetition_penalty,
+            seed=secrets.randbits(32) if seed is None else seed,
+        )  # fmt: skip
+        return Request(
+            prompt=ids,
+            sampling=sampling,
+            max_tokens=max(1, self._max_len - len(ids)) if max_tokens is None else max_tokens,
+            stop_ids=frozenset(own.eos_token_id) | frozenset(self._ids("stop_ids", stop_ids)),
+            budget=None if budget is None else self._budget(budget, thinking),
+            thinking=thinking is not None and thinking_mode(thinking) == "forced",
+            grammar=grammar,
+        )
+
+    def _grammar(
+        self, tools: Sequence[Mapping[str, Any]], required: bool, response_format: Any, thinking: Any
+    ) -> TurnMatcher | None:
+        """What the answer has to follow. Calls of a model without tokens for them are as free as its text."""
+        grammar = answer_grammar(tools, required=required, response_format=response_format)
+        asked = "response_format" if response_format is not None else "tools"
+        if grammar is None:
+            return None
+        if self._vocabulary is not None:
+            return self._vocabulary.matcher(grammar, asked, _THOUGHTS[thinking_mode(thinking)])
+        if required or response_format is not None:
+            raise RequestError(f"{asked}: this tokenizer has no tokens for thoughts, calls and the end of a turn")
+        return None
+
+    def _ids(self, name: str, tokens: Any) -> tuple[int, ...]:
+        """Token ids, checked to be this model's."""
+        if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
+            raise RequestError(f"{name} is {tokens!r}; expected token ids")
+        ids = tuple(tokens)
+        for token in ids:
+            if not is_integer(token) or not 0 <= token < self._vocab_size:
+                raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {self._vocab_size - 1}")
+        return tuple(map(int, ids))
+
+    def _budget(self, limit: int, thinking: Any) -> ThinkingBudget:
+        limit = check_integer("budget", limit, 0)
+        if thinking_mode(thinking) == "disabled":
+            raise RequestError('budget= limits a thought, but thinking is "disabled"')
+        token_id = self._tokenizer.token_id
+        closing = (*self._tokenizer.encode("\n"), token_id("</think>"))
+        return ThinkingBudget(limit, token_id("<think>"), closing, token_id("<tool_call>"))
+
+
+def refuse_unknown(settings: Iterable[str], known: Sequence[str]) -> None:
+    """Raise RequestError for a setting that there is not, naming the one that may be meant."""
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            raise RequestError(f"there is no setting {name}; {meant}")
+
+
+def checked_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A conversation that brings its own tools or mode. Raises RequestError for other keys."""
+    known = {"messages", "tools", "thinking"}
+    if "messages" not in record or not record.keys() <= known:
+        raise RequestError(f"a record has the keys {list(record)}; expected messages, and maybe tools and thinking")
+    return record
+
+
+def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One stop string, several or none, as a tuple. Raises RequestError for anything else."""
+    strings = [stop] if isinstance(stop, str) else [] if stop is None else stop
+    if not isinstance(strings, Sequence) or any(not isinstance(s, str) or not s for s in strings):
+        raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
+    return tuple(strings)
