@@ -1,0 +1,274 @@
+"""What may be answered: every answer that a grammar lets pass is right, and every right one is let pass."""
+
+import json
+from collections.abc import Sequence
+from random import Random
+
+import jsonschema
+import numpy as np
+import pytest
+
+from glmkit.errors import RequestError
+from glmkit.text import normalize_tools, parse
+from glmkit.text.grammar import GrammarVocabulary, TurnMatcher, answer_grammar, chosen_tools
+from schemas import instance, random_document_schema, spoiled, text
+from tiny import CONFIG, tokenizer
+
+STOPS = CONFIG.eos_token_id
+VOCABULARY = GrammarVocabulary(tokenizer(), CONFIG.vocab_size, STOPS)
+WEATHER = {
+    "name": "get_weather",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "maxLength": 5},
+            "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            "unit": {"type": "string", "enum": ["C", "F"]},
+            "code": {"type": "string", "pattern": "^[A-Z]{2}$"},
+            "near": {"$ref": "#/$defs/point"},
+        },
+        "required": ["city", "days"],
+        "$defs": {"point": {"type": "array", "items": {"type": "integer", "maximum": 9}, "maxItems": 2}},
+    },
+}
+TOOLS = normalize_tools([WEATHER, {"name": "now"}])
+
+
+def json_format(schema) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def matcher(thought="over", **grammar) -> TurnMatcher:
+    return VOCABULARY.matcher(answer_grammar(**grammar), "test", thought)
+
+
+def may_come(match: TurnMatcher) -> np.ndarray:
+    """The tokens that may come next."""
+    mask = np.zeros(-(-CONFIG.vocab_size // 32), np.int32)
+    match.fill(mask)
+    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+
+
+def passes(match: TurnMatcher, answer: str) -> bool:
+    """Whether a whole answer is let pass, and may end there."""
+    try:
+        for token in tokenizer().encode(answer):
+            if token not in may_come(match):
+                return False
+            match.take(token)
+    except RequestError:
+        return False
+    return set(STOPS) <= set(may_come(match).tolist())
+
+
+def at_random(match: TurnMatcher, rng: np.random.Generator, most: int = 1500) -> str | None:
+    """An answer of tokens drawn at random from those that may come; None if it had not ended after `most`."""
+    tokens: list[int] = []
+    while len(tokens) < most:
+        options = may_come(match)
+        token = int(rng.choice(options))
+        if token in STOPS:
+            return tokenizer().decode(tokens)
+        tokens.append(token)
+        match.take(token)
+    return None
+
+
+def call(*arguments: tuple[str, str], name: str = "get_weather") -> str:
+    said = "".join(f"<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n" for key, value in arguments)
+    return f"<tool_call>{name}\n{said}</tool_call>"
+
+
+def test_documents_that_a_schema_validates_are_let_pass_and_others_are_not():
+    rng, refused = Random(0), 0
+    for _ in range(60):
+        schema = random_document_schema(rng)
+        for _ in range(6):
+            document = instance(rng, schema)
+            jsonschema.validate(document, schema)
+            assert passes(matcher(response_format=json_format(schema)), text(document)), (schema, document)
+            other = spoiled(rng, document)
+            if not jsonschema.Draft202012Validator(schema).is_valid(other):
+                refused += 1
+                assert not passes(matcher(response_format=json_format(schema)), text(other)), (schema, other)
+    assert refused > 180
+
+
+def test_whatever_comes_of_a_grammar_is_valid():
+    rng, draws, ended = Random(1), np.random.default_rng(1), 0
+    for _ in range(40):
+        schema = random_document_schema(rng)
+        answer = at_random(matcher(response_format=json_format(schema)), draws)
+        if answer is not None:
+            ended += 1
+            jsonschema.validate(json.loads(answer), schema)
+    assert ended >= 36
+
+
+def test_an_object_without_a_schema_is_any_object():
+    anything = {"type": "json_object"}
+    assert passes(matcher(response_format=anything), '{"a": [1, {"b": null}], "c": "\\n\u5bb6"}')
+    assert passes(matcher(response_format=anything), '\n{\n  "a": 1,\n  "b": {}\n}')
+    for wrong in ("[1]", '{"a": 1', "{'a': 1}", "text", '{"a": 01}'):
+        assert not passes(matcher(response_format=anything), wrong)
+
+
+def test_calls_are_those_of_the_declared_tools():
+    right = (
+        call(("city", "Oslo"), ("days", "3")),
+        call(("days", "3"), ("unit", "F"), ("city", "Oslo")),  # in any order
+        call(("city", "a<b"), ("days", "3"), ("code", "AB"), ("near", "[1, 2]")),
+        f"It rains. {call(name='now')}\n{call(('city', ''), ('days', '9'))}",
+        "No tool is needed.",
+        "",
+    )
+    wrong = (
+        call(("city", "Oslo")),  # days is required
+        call(("city", "Oslo"), ("days", "30")),
+        call(("city", "Oslo"), ("days", "three")),
+        call(("city", "Oslo"), ("city", "Rome"), ("days", "3")),
+        call(("city", "London"), ("days", "3")),  # too long
+        call(("city", "Oslo"), ("days", "3"), ("unit", "K")),
+        call(("city", "Oslo"), ("days", "3"), ("code", "ABC")),
+        call(("city", "Oslo"), ("days", "3"), ("near", "[1, 2, 3]")),
+        call(("city", "Oslo"), ("days", "3"), ("sky", "blue")),
+        call(name="later"),
+        f"{call(name='now')} and more",
+    )
+    for answer in right:
+        assert passes(matcher(tools=TOOLS), answer), answer
+    for answer in wrong:
+        assert not passes(matcher(tools=TOOLS), answer), answer
+
+
+def test_calls_at_random_read_back_as_declared():
+    draws = np.random.default_rng(2)
+    for _ in range(30):
+        answer = at_random(matcher(tools=TOOLS, required=True), draws)
+        if answer is None:
+            continue
+        parsed = parse(answer, TOOLS)
+        assert parsed.tool_calls
+        assert not parsed.content
+        for made in parsed.tool_calls:
+            assert made.closed
+            if made.name == "get_weather":
+                jsonschema.validate(made.arguments, WEATHER["parameters"])
+            else:
+                assert (made.name, made.arguments) == ("now", {})
+
+
+def test_one_tool_chosen_or_any_has_to_be_called():
+    assert not passes(matcher(tools=TOOLS, required=True), "No.")
+    chosen, required = chosen_tools(TOOLS, {"type": "function", "function": {"name": "now"}})
+    assert required
+    assert passes(matcher(tools=chosen, required=True), call(name="now"))
+    assert not passes(matcher(tools=chosen, required=True), call(("city", "Oslo"), ("days", "3")))
+
+
+def test_a_format_and_tools_together_are_one_or_the_other():
+    both = {"tools": TOOLS, "response_format": {"type": "json_object"}}
+    assert passes(matcher(**both), '{"a": 1}')
+    assert passes(matcher(**both), call(name="now"))
+    assert not passes(matcher(**both), "text")
+    assert not passes(matcher(**both), f'{{"a": 1}}{call(name="now")}')
+
+
+@pytest.mark.parametrize(
+    ("thought", "answer"),
+    [
+        ("free", '\n<think>so, {"a": 2}?\n</think>\n{"a": 1}'),
+        ("free", '<think></think>{"a": 1}'),
+        ("free", '\n{"a": 1}'),
+        ("open", 'hm <b>\u5bb6</think>\n{"a": 1}'),
+        ("over", '\n{"a": 1}'),
+    ],
+)
+def test_what_is_thought_is_free_and_the_answer_after_it_is_not(thought, answer):
+    assert passes(matcher(thought, response_format={"type": "json_object"}), answer)
+    assert not passes(matcher(thought, response_format={"type": "json_object"}), answer.replace("1}", "1"))
+
+
+def test_a_thought_ends_with_its_own_tag_alone():
+    match = matcher("open", tools=TOOLS)
+    added = {*tokenizer().backend.get_added_tokens_decoder()}
+    assert added & set(may_come(match).tolist()) == {tokenizer().token_id("</think>")}
+    # What is over or has begun with an answer does not begin again.
+    for before in ("", "hello"):
+        match = matcher("over", tools=TOOLS)
+        for token in tokenizer().encode(before):
+            match.take(token)
+        assert tokenizer().token_id("<think>") not in may_come(match)
+
+
+def test_a_thought_may_break_off_within_a_character():
+    match = matcher("open", response_format={"type": "json_object"})
+    first, *_ = tokenizer().encode("\u5bb6")
+    for token in (first, *tokenizer().encode('\n</think>\n{"a": 1}')):
+        match.take(token)
+    assert set(STOPS) <= set(may_come(match).tolist())
+
+
+def test_an_answer_that_leaves_its_grammar_is_told():
+    match = matcher(response_format={"type": "json_object"})
+    with pytest.raises(RequestError, match="left its grammar"):
+        match.take(tokenizer().encode("x")[0])
+
+
+def test_nothing_asked_is_no_grammar():
+    assert answer_grammar() is None
+    assert answer_grammar(response_format={"type": "text"}) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "objekt"}, "objekt"),
+        ({"type": "object", "not": {}}, "not"),
+        ({"type": "object", "unevaluatedProperties": False}, "unevaluatedProperties"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, r"minimum \(5\) is greater than maximum \(3\)"),
+        ({"$ref": "https://example.com/schema"}, "example.com"),
+        ({"type": "string", "pattern": "(?=a)"}, "regex parse error.*look-around"),
+        ({"type": "string", "format": "colour"}, "colour"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed_is_refused_by_what_is_wrong(schema, said):
+    with pytest.raises(RequestError, match=f"^response_format: .*{said}"):
+        VOCABULARY.matcher(answer_grammar(response_format=json_format(schema)), "response_format")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "json",
+        {"type": "xml"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {"schema": "object"}},
+        {},
+    ],
+)
+def test_a_format_of_another_kind_is_refused(wrong):
+    with pytest.raises(RequestError, match="response_format"):
+        answer_grammar(response_format=wrong)
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "said"),
+    [
+        ([], "required", "no tools"),
+        (TOOLS, "any", "'any'"),
+        (TOOLS, {"type": "function", "function": {"name": "later"}}, "'later'; declared are get_weather, now"),
+        (TOOLS, {"name": "now"}, "expected"),
+        (TOOLS, 3, "expected"),
+    ],
+)
+def test_a_choice_of_tools_that_is_none_is_refused(tools: Sequence, choice, said):
+    with pytest.raises(RequestError, match=said):
+        chosen_tools(tools, choice)
+
+
+def test_more_parameters_than_can_be_told_apart_are_refused():
+    many = {f"p{i}": {"type": "integer"} for i in range(65)}
+    tools = normalize_tools([{"name": "wide", "parameters": {"type": "object", "properties": many}}])
+    with pytest.raises(RequestError, match="'wide' has 65 parameters"):
+        answer_grammar(tools)
