@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from tqdm.auto import tqdm
 
+from glmkit.agent import AgentStep, run_agent
 from glmkit.bundle import bundle_files
 from glmkit.config import GLMConfig
 from glmkit.display import show_live
@@ -167,6 +168,16 @@ class LM:
             answer.finish()
             results[index] = answer.completion()
         return results
+
+    def agent(
+        self, messages: str | Sequence[Mapping[str, Any]], tools: Sequence[Any], max_turns: int = 8, **settings: Any
+    ) -> Iterator[AgentStep]:
+        """Answer with tools: yields a step for each turn of the model and what its calls gave, until it needs none.
+
+        Typed functions are called; `run(name, arguments)` serves tools that are schemas. `settings` as for `chat`, of
+        which a `tool_choice` that demands a call holds in every turn. See `glmkit.agent.run_agent`.
+        """
+        return run_agent(self.chat, messages, tools, max_turns=max_turns, **settings)
 
     def complete(
         self,
