@@ -46,8 +46,9 @@ class Attention(nnx.Module):
         slots: Int[Array, "B T"],
         segment_ids: Int[Array, "B T"],
         cache: LayerCache | None,
+        table: Int[Array, "B N"] | None,
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """Without a cache, tokens see earlier ones of their segment; with one, all that it holds up to them."""
+        """Without a cache, tokens see earlier ones of their segment; with one, all that their row holds up to them."""
         q = self._project(x, self.q, self.q_bias, self.q_norm)
         k = self._project(x, self.k, self.k_bias, self.k_norm)
         v = self._project(x, self.v, self.v_bias, None)
@@ -55,7 +56,7 @@ class Attention(nnx.Module):
         if cache is None:
             heads = _attend(q, k, v, segment_ids)
         else:
-            heads, cache = _attend_cached(q, k, v, slots, cache)
+            heads, cache = _attend_cached(q, k, v, slots, cache, table)
         return project(heads, self.o), cache
 
     def _project(self, x, matrix, bias, norm) -> Array:
@@ -70,20 +71,24 @@ def _attend(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
     return jax.shard_map(attention, mesh=mesh_of(q), in_specs=specs, out_specs=_QUERIES)(q, k, v, segment_ids)
 
 
-def _attend_cached(q: Array, k: Array, v: Array, slots: Array, cache: LayerCache) -> tuple[Array, LayerCache]:
+def _attend_cached(
+    q: Array, k: Array, v: Array, slots: Array, cache: LayerCache, table: Array
+) -> tuple[Array, LayerCache]:
     @functools.partial(
         jax.shard_map,
         mesh=mesh_of(q),
-        in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS, _CACHE, _CACHE),
+        in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS, _CACHE, _CACHE, _TOKENS),
         out_specs=(_QUERIES, _CACHE, _CACHE),
     )
-    def local(q, k, v, slots, cache_k, cache_v):
-        rows = jnp.arange(q.shape[0])[:, None]
-        # Padding has slot -1: sent past the end, where the write is dropped.
-        target = jnp.where(slots < 0, cache_k.shape[2], slots)
-        cache_k = cache_k.at[rows, :, target].set(k.astype(cache_k.dtype), mode="drop")
-        cache_v = cache_v.at[rows, :, target].set(v.astype(cache_v.dtype), mode="drop")
-        return attention_blocked(q, cache_k, cache_v, slots), cache_k, cache_v
+    def local(q, k, v, slots, cache_k, cache_v, table):
+        size = cache_k.shape[2]
+        # Padding, whose slot is -1, and what is beyond a row's pages go past the last page, where a write is dropped.
+        held = (slots >= 0) & (slots < table.shape[1] * size)
+        page = jnp.take_along_axis(table, jnp.where(held, slots, 0) // size, axis=1)
+        page, place = jnp.where(held, page, cache_k.shape[0]), slots % size
+        cache_k = cache_k.at[page, :, place].set(k.astype(cache_k.dtype), mode="drop")
+        cache_v = cache_v.at[page, :, place].set(v.astype(cache_v.dtype), mode="drop")
+        return attention_blocked(q, cache_k, cache_v, table, slots), cache_k, cache_v
 
-    heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v)
+    heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v, table)
     return heads, LayerCache(cache_k, cache_v)

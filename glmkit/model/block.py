@@ -18,7 +18,8 @@ class Context(NamedTuple):
     """What every layer needs to know about the tokens, computed once per forward pass."""
 
     rope: Rope
-    slots: Int[Array, "B T"]  # where each token goes in the cache; -1 for padding
+    slots: Int[Array, "B T"]  # where each token goes in its row of the cache; -1 for padding
+    table: Int[Array, "B N"] | None  # the pages of each row of the cache, if there is one
     segment_ids: Int[Array, "B T"]  # negative for padding
     valid: Bool[Array, "B T"]
     starts: Int[Array, "B T"] | None  # where each token's segment begins, if the sequence loss is asked for
@@ -39,7 +40,9 @@ class Block(nnx.Module):
         self, x: Float[Array, "B T D"], context: Context, cache: LayerCache | None
     ) -> tuple[Float[Array, "B T D"], LayerCache | None, Load | None]:
         """The residual stream after this layer, the layer's cache, and the load of its experts (None when dense)."""
-        heads, cache = self.attention(self.attention_norm(x), context.rope, context.slots, context.segment_ids, cache)
+        heads, cache = self.attention(
+            self.attention_norm(x), context.rope, context.slots, context.segment_ids, cache, context.table
+        )
         x = x + heads
         normed = self.mlp_norm(x)
         if isinstance(self.mlp, MLP):

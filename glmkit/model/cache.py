@@ -1,6 +1,7 @@
-"""The KV cache: preallocated keys and values for every layer, a plain pytree that is passed in and returned.
+"""The KV cache: pages of keys and values for every layer, a plain pytree that is passed in and returned.
 
-Holds where tokens go and how far each row is filled; `attention.py` writes and reads it.
+Holds where tokens go and how far each row is filled; `attention.py` writes and reads it. Who owns which page is decided
+elsewhere: rows may share pages that neither writes to any more.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jaxtyping import Array, DTypeLike, Int
 
 from glmkit.config import GLMConfig
-from glmkit.model.ops.attention.blocked import BLOCK
+from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.sharding import partition_spec
 
 LAYER_AXES = ("batch", "kv_heads", None, None)
@@ -24,16 +25,21 @@ LAYER_AXES = ("batch", "kv_heads", None, None)
 class LayerCache:
     """Keys and values of one layer, or of a stack of layers with one more leading axis."""
 
-    k: jax.Array  # [*layers, B, KV, S, C]
+    k: jax.Array  # [*layers, P, KV, PAGE, C]
     v: jax.Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """One `LayerCache` per block of the model, and how many tokens each row holds."""
+    """One `LayerCache` per block of the model, and for each row its pages and how many tokens it holds.
+
+    `table` numbers the pages of a row in the order of its tokens. Where the mesh splits rows, each part has its own
+    pages, numbered from 0.
+    """
 
     layers: tuple[LayerCache, ...]
+    table: jax.Array  # [B, N], int32
     length: jax.Array  # [B], int32
 
     @classmethod
@@ -50,8 +56,8 @@ class KVCache:
 
         `layer_counts` is `GLM.layer_counts`: the depth of each stack, None for a block held by itself.
         """
-        size = -(-capacity // BLOCK) * BLOCK
-        shape = (rows, config.num_key_value_heads, size, config.head_dim)
+        per_row = -(-capacity // PAGE)
+        shape = (rows * per_row, config.num_key_value_heads, PAGE, config.head_dim)
 
         def layer(count: int | None) -> LayerCache:
             lead = () if count is None else (count,)
@@ -60,17 +66,22 @@ class KVCache:
             return LayerCache(one, one)
 
         by_row = NamedSharding(mesh, partition_spec(("batch",)))
+        table = jax.ShapeDtypeStruct((rows, per_row), jnp.int32, sharding=by_row)
         length = jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row)
-        return cls(tuple(layer(count) for count in layer_counts), length)
+        return cls(tuple(layer(count) for count in layer_counts), table, length)
 
     def allocated(self) -> Self:
-        """An empty cache of these shapes and shardings."""
-        return _zeros(self, on_host=jax.default_backend() == "cpu")
+        """An empty cache of these shapes and shardings, in which each row has its own pages."""
+        empty = _zeros(self, on_host=jax.default_backend() == "cpu")
+        rows, per_row = self.table.shape
+        local = np.arange(rows) % (rows // self.table.sharding.mesh.shape["data"])
+        table = (local[:, None] * per_row + np.arange(per_row)).astype(np.int32)
+        return dataclasses.replace(empty, table=jax.device_put(table, self.table.sharding, may_alias=False))
 
     @property
     def capacity(self) -> int:
         """Tokens a row can hold."""
-        return self.layers[0].k.shape[-2]
+        return self.table.shape[1] * PAGE
 
     def slots(self, valid: Array) -> Int[Array, "B T"]:
         """Where each new token goes, counting only the valid ones of its row; -1 for padding."""

@@ -140,7 +140,7 @@ class GLM(nnx.Module):
         x = self._embed(self.embed, tokens)
         x, layers, load = self._run_blocks(x, context, cache, remat)
         if cache is not None:
-            cache = KVCache(layers, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
+            cache = KVCache(layers, cache.table, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
         return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, *load)
 
     @jax.jit
@@ -171,7 +171,7 @@ class GLM(nnx.Module):
         hidden = constrain(hidden, "batch", None, None, like=self.embed[...])
         x, layer, load = self.mtp(embedded, hidden, context, layer)
         if cache is not None:
-            cache = KVCache((layer,), cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
+            cache = KVCache((layer,), cache.table, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
         return Output(handed_out(x), cache, *jax.tree.map(lambda leaf: leaf[None], load))
 
     @jax.jit
@@ -258,7 +258,7 @@ class GLM(nnx.Module):
             positions = jnp.maximum(slots, 0)
         c, positions = self.config, jax.sharding.reshard(positions, tokens_like)
         rope = rope_angles(positions, c.rotary_dim, c.head_dim, c.rope_theta)
-        return Context(rope, slots, segment_ids, valid, starts)
+        return Context(rope, slots, None if cache is None else cache.table, segment_ids, valid, starts)
 
     def _embed(self, table: nnx.Param, tokens: Ids) -> Float[Array, "B T D"]:
         like = self.embed[...]

@@ -19,7 +19,7 @@ from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Buffer, KVCache
 from glmkit.model.adapter import LoRAParam
 from glmkit.model.cache import LAYER_AXES
-from glmkit.model.ops.attention.blocked import BLOCK
+from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.model.params import map_variables
 from glmkit.sharding import partition_spec
 
@@ -148,8 +148,8 @@ def _fits(plan: Plan, free: int, prefix: str, more_devices: bool) -> Iterator[st
 
 def _longest(plan: Plan, free: int) -> int:
     """The largest `max_len` up to the plan's that fits, in whole blocks of the cache; 0 if not even one block does."""
-    per_block = cache_bytes_per_device(plan.model, BLOCK, mesh=plan.mesh)
-    return min(max(free - plan.weights, 0) // per_block * BLOCK, plan.max_len)
+    per_page = cache_bytes_per_device(plan.model, PAGE, mesh=plan.mesh)
+    return min(max(free - plan.weights, 0) // per_page * PAGE, plan.max_len)
 
 
 def _wider(plan: Plan, free: int) -> Plan | None:

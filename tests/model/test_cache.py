@@ -12,7 +12,8 @@ from glmkit.model.cache import KVCache, LayerCache, _zeros
 def test_zeros_of_the_host_are_those_of_a_program():
     sharding = NamedSharding(gk.mesh(), PartitionSpec())
     one = jax.ShapeDtypeStruct((2, 1, 128, 4), jnp.bfloat16, sharding=sharding)
-    abstract = KVCache((LayerCache(one, one),) * 2, jax.ShapeDtypeStruct((2,), jnp.int32, sharding=sharding))
+    table, length = (jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding) for shape in ((2, 3), (2,)))
+    abstract = KVCache((LayerCache(one, one),) * 2, table, length)
 
     by_host, by_program = _zeros(abstract, on_host=True), _zeros(abstract, on_host=False)
 
@@ -20,4 +21,4 @@ def test_zeros_of_the_host_are_those_of_a_program():
         assert host.dtype == program.dtype == asked.dtype
         assert host.sharding == program.sharding == asked.sharding
         np.testing.assert_array_equal(host, program)
-    assert len({leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(by_host)}) == 5  # steps consume each
+    assert len({leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(by_host)}) == 6  # steps consume each

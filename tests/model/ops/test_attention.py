@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glmkit.model.ops.attention import attention_blocked, attention_reference, attention_tiled
+from glmkit.model.ops.attention.blocked import PAGE
 
 # A running softmax sums up to 700 weighted values around 1 in another order, in float32.
 TOLERANCE = 1e-5
@@ -23,12 +24,24 @@ def case(steps, starts):
     return (*(jnp.asarray(x, jnp.float32) for x in (q, k, v)), jnp.asarray(slots, jnp.int32))
 
 
+def paged(*caches):
+    """Rows of a cache as pages in an order of their own, others between, and the table that tells which is where."""
+    rows, per_row = caches[0].shape[0], CAPACITY // PAGE
+    places = np.random.default_rng(4).permutation(rows * per_row + 3)[: rows * per_row]
+    pools = []
+    for cache in caches:
+        pages = cache.reshape(rows, cache.shape[1], per_row, PAGE, -1).swapaxes(1, 2)
+        pool = jnp.full((rows * per_row + 3, *pages.shape[2:]), 7.0)
+        pools.append(pool.at[places].set(pages.reshape(-1, *pages.shape[2:])))
+    return *pools, jnp.asarray(places.reshape(rows, per_row), jnp.int32)
+
+
 @pytest.mark.parametrize("steps", [1, 5, 128, 300])
 def test_a_query_sees_the_cache_up_to_its_slot_and_padding_gives_zeros(steps):
     q, k, v, slots = case(steps, [0, 200, 400, -1])
     visible = jnp.arange(CAPACITY) <= slots[..., None]
     expected = attention_reference(q, k.swapaxes(1, 2), v.swapaxes(1, 2), visible)
-    result = jax.jit(attention_blocked)(q, k, v, slots)
+    result = jax.jit(attention_blocked)(q, *paged(k, v), slots)
     np.testing.assert_allclose(result[:3], expected[:3], atol=TOLERANCE)
     assert not np.asarray(result[3]).any()
 
@@ -36,7 +49,8 @@ def test_a_query_sees_the_cache_up_to_its_slot_and_padding_gives_zeros(steps):
 def test_what_lies_past_a_querys_slot_does_not_matter():
     q, k, v, slots = case(300, [0, 10])
     stale = (x.at[:, :, 320:].set(1e6) for x in (k, v))
-    np.testing.assert_array_equal(attention_blocked(q, *stale, slots), attention_blocked(q, k, v, slots))
+    right = attention_blocked(q, *paged(k, v), slots)
+    np.testing.assert_array_equal(attention_blocked(q, *paged(*stale), slots), right)
 
 
 def packed(steps):
