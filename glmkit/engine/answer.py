@@ -11,11 +11,16 @@ from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tokenizer, Tool
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts of one request; `reasoning_tokens` are among the completion tokens."""
+    """Token counts of one request.
+
+    `reasoning_tokens` are among the completion tokens, `cached_tokens`, which an earlier request had computed, among
+    those of the prompt.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -110,7 +115,7 @@ class Answer:
             reasoning=parsed.reasoning or "",
             tool_calls=tuple(parsed.tool_calls),
             finish_reason=reason,
-            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens),
+            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens, request.cached_tokens),
             seed=request.sampling.seed,
             prompt=self._prompt,
             tokens=tuple(request.tokens),

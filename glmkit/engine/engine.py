@@ -1,6 +1,6 @@
-"""The engine: turns requests into tokens with one compiled step, over a preallocated cache."""
+"""The engine: turns requests into tokens with one compiled step, over pages that requests share and leave behind."""
 
-import dataclasses
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -9,13 +9,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
+from glmkit.engine.pool import Pool
+from glmkit.engine.prefix import OutOfPages
 from glmkit.engine.programs import Programs
 from glmkit.engine.request import Request
 from glmkit.engine.sampling import Sampling, SamplingBatch, sample
 from glmkit.errors import RequestError
 from glmkit.model import GLM, KVCache
+from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.sharding import mesh_of, partition_spec
 
+_AHEAD = 64  # tokens of an answer that there is room for from the start
+_IDLE = Sampling(temperature=0.0)  # of rows without a request
 PREFILL_CHUNKS = (32, 128, 512, 1024)  # token counts a prefill step is compiled for
 MAX_ROWS = 32
 
@@ -23,17 +28,19 @@ MAX_ROWS = 32
 class Engine:
     """Generates for batches of requests. Not thread-safe: one owner drives it.
 
-    A step is compiled once per row count and chunk length, never per prompt or length of context. The cache of a row
-    count is kept between calls.
+    A step is compiled once per row count, chunk length and size of the pool of pages, never per prompt or length of
+    context. What a request left in its pages is there for the next that begins alike; `kv_memory` is how many bytes of
+    each device the pages may take, by default half of what is free.
     """
 
-    def __init__(self, model: GLM, max_len: int):
+    def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None):
         if max_len < 1:
             raise RequestError(f"max_len is {max_len}; expected at least 1 token")
         self.max_len = max_len
         self._model = model
-        self._caches: dict[int, KVCache] = {}
+        self._pool = Pool(model, max_len, kv_memory)
         self._compiled_for: object = None
+        self._leaves: list[weakref.ref] = []
         self._weights()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
@@ -44,13 +51,17 @@ class Engine:
         """
         for request in requests:
             self.check_fits(request)
-        for first in range(0, len(requests), MAX_ROWS):
-            for row, token in self._generate_wave(requests[first : first + MAX_ROWS]):
-                yield first + row, token
+        numbers = {id(request): number for number, request in enumerate(requests)}
+        waiting = list(requests)
+        while waiting:
+            running, waiting = waiting[:MAX_ROWS], waiting[MAX_ROWS:]
+            for request, token in self._generate_wave(running):
+                yield numbers[id(request)], token
+            waiting = [request for request in running if request.finish_reason is None] + waiting
 
     def release(self) -> None:
-        """Give the memory of the caches back; they are allocated again when needed."""
-        self._caches.clear()
+        """Give the memory of the pages back; they are allocated again when needed."""
+        self._pool.release()
 
     @property
     def compiled_steps(self) -> int:
@@ -68,34 +79,37 @@ class Engine:
                 f"{prompt + wanted - self.max_len}; shorten the prompt, lower max_tokens, or load with a larger max_len"
             )
 
-    def _generate_wave(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
-        rows = self._row_count(len(requests))
-        idle = Request((), Sampling(temperature=0.0), 0, frozenset(), finish_reason="stop")
-        batch = [*requests, *[idle] * (rows - len(requests))]
-        wave = self._wave(batch)
+    def _generate_wave(self, requests: Sequence[Request]) -> Iterator[tuple[Request, int]]:
+        """Run requests until each has ended, or has to wait for pages that the others have."""
+        wave = self._wave(requests)
         try:
-            drawn = _prefill(wave, batch)
+            drawn = wave.prefill()
             while True:
-                fed = np.zeros((rows, 1), np.int32)
-                live = np.full((rows, 1), -1, np.int32)
+                fed, live = wave.empty_step(1)
                 for row, request in enumerate(requests):
-                    if request.finish_reason is None:
+                    if wave.runs(row):
                         token = request.accept(*drawn[row])
                         if token is not None:
                             fed[row] = token
-                            yield row, token
-                        live[row] = 0 if request.finish_reason is None else -1
+                            yield request, token
+                        if request.finish_reason is None:
+                            live[row] = 0
+                        else:
+                            wave.leave(row)
                 if (live < 0).all():
                     return
-                drawn = wave.step(batch, fed, live)
+                drawn = wave.step(fed, live)
         finally:
-            # A step that was interrupted has consumed the cache it was given; the next call then makes a new one.
-            if not wave.cache.length.is_deleted():
-                self._caches[rows] = wave.cache
+            wave.end()
 
     def _weights(self) -> list[jax.Array]:
         """The model's arrays as they are now: whoever edits the model in place is heard at the next request."""
         leaves, structure = jax.tree.flatten(self._model)
+        if len(leaves) != len(self._leaves) or any(
+            r() is not leaf for r, leaf in zip(self._leaves, leaves, strict=True)
+        ):
+            self._pool.forget()
+            self._leaves = [weakref.ref(leaf) for leaf in leaves]
         compiled_for = structure, [(leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves]
         if compiled_for != self._compiled_for:
 
@@ -106,40 +120,36 @@ class Engine:
                 return _forward(jax.tree.unflatten(structure, leaves), cache, tokens, segment_ids, seen)
 
             # Flattening the model once outside costs less than having every call walk its modules.
+            self._pool.forget()
             self._compiled_for = compiled_for
             self._steps = Programs(jax.jit(step, donate_argnums=1), self._model)
             self._forwards = Programs(jax.jit(forward, donate_argnums=1), self._model)
             self._draws = Programs(jax.jit(_draw), self._model)
         return leaves
 
-    def _wave(self, batch: Sequence[Request]) -> "_Wave":
-        """What a batch needs to run: the programs, the cache and the settings."""
-        by_row = NamedSharding(self._mesh, partition_spec(("batch",)))
-        settings = SamplingBatch.of([request.sampling for request in batch])
-        seen = None
-        if any(request.sampling.repetition_penalty != 1 for request in batch):
-            seen = np.zeros((len(batch), self._model.config.vocab_size), bool)
-        settings, seen = jax.device_put((settings, seen), by_row)
-        leaves, cache = self._weights(), self._take_cache(len(batch))
-        longest = max(len(request.prompt) for request in batch)
-        sizes = {*_chunks(longest), 1} if any(request.max_tokens > 1 for request in batch) else {*_chunks(longest)}
-        ids = {size: np.zeros((len(batch), size), np.int32) for size in sizes}
-        shape = len(batch), seen is None
-        if all(request.grammar is None for request in batch):
-            steps = self._steps.prepared(
-                {(size, *shape): (leaves, cache, ids[size], ids[size], settings, seen) for size in sizes}
-            )
-            return _Wave({size: program for (size, *_), program in steps.items()}, leaves, cache, settings, seen)
-        forwards = self._forwards.prepared(
-            {(size, *shape): (leaves, cache, ids[size], ids[size], seen) for size in sizes}
-        )
-        masks = np.full((len(batch), -(-self._model.config.vocab_size // 32)), -1, np.int32)
-        logits = np.zeros((len(batch), self._model.config.vocab_size), np.float32)
-        call = jax.device_put(logits, by_row), settings, cache.length, seen, masks
-        return _Wave(
-            {size: program for (size, *_), program in forwards.items()}, leaves, cache, settings, seen,
-            draw=self._draws.prepared({shape: call})[shape], masks=masks,
-        )  # fmt: skip
+    def _wave(self, requests: Sequence[Request]) -> "_Wave":
+        """What a batch needs to run: the programs, its pages and the settings."""
+        rows = self._row_count(len(requests))
+        settings = SamplingBatch.of([request.sampling for request in requests] + [_IDLE] * (rows - len(requests)))
+        leaves = self._weights()
+        lengths = [min(len(r.prompt) + len(r.tokens) + _AHEAD, self.max_len) for r in requests]
+        parts = self._mesh.shape["data"]
+        self._pool.prepare(max(sum(-(-n // PAGE) for n in lengths[part::parts]) for part in range(parts)))
+        return _Wave(self, requests, rows, leaves, jax.device_put(settings, self._by_row))
+
+    def _programs(self, wave: "_Wave", size: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled | None]:
+        """What runs a wave's step of so many tokens: one program, or two where masks come between."""
+        ids = np.zeros((wave.rows, size), np.int32)
+        call = (wave.leaves, wave.cache, ids, ids)
+        name = wave.rows, size, wave.cache.layers[0].k.shape, wave.seen is None
+        if wave.masks is None:
+            call = (*call, wave.settings, wave.seen)
+            return self._steps.prepared({name: call})[name], None
+        logits = jax.device_put(np.zeros((wave.rows, self._model.config.vocab_size), np.float32), self._by_row)
+        draw = wave.rows, wave.seen is None
+        drawing = {draw: (logits, wave.settings, wave.cache.length, wave.seen, wave.masks)}
+        forward = self._forwards.prepared({name: (*call, wave.seen)})[name]
+        return forward, self._draws.prepared(drawing)[draw]
 
     def _row_count(self, requests: int) -> int:
         """The next power of two that the mesh's data axis divides."""
@@ -147,69 +157,142 @@ class Engine:
         rows = 1 << (requests - 1).bit_length()
         return -(-rows // data) * data
 
-    def _take_cache(self, rows: int) -> KVCache:
-        """The cache for this row count, emptied. It is the caller's until it puts it back: steps consume it."""
-        cache = self._caches.pop(rows, None)
-        if cache is None:
-            return self._model.empty_cache(rows, self.max_len)
-        return cache.emptied()
-
     @property
     def _mesh(self) -> Mesh:
         return self._model.embed[...].sharding.mesh
 
+    @property
+    def _by_row(self) -> NamedSharding:
+        return NamedSharding(self._mesh, partition_spec(("batch",)))
 
-@dataclasses.dataclass
+
 class _Wave:
-    """A batch on its way: each step appends tokens to its rows, consumes its cache and puts the new one in its place.
+    """A batch on its way: each step appends tokens to its rows, in pages that they take as they need them.
 
     `seen` tells the tokens each row holds, kept only if a row has a repetition penalty. With `masks`, of the rows'
     grammars, a step is two programs, so that masks are made while the model runs.
     """
 
-    programs: dict[int, jax.stages.Compiled]  # by the number of tokens a step takes
-    leaves: list[jax.Array]
-    cache: KVCache
-    settings: SamplingBatch
-    seen: Bool[Array, "B V"] | None
-    draw: jax.stages.Compiled | None = None
-    masks: Int[np.ndarray, "B W"] | None = None
+    def __init__(
+        self, engine: Engine, requests: Sequence[Request], rows: int, leaves: list[jax.Array], settings: SamplingBatch
+    ):
+        self.rows, self.leaves, self.settings = rows, leaves, settings
+        self._engine, self._pool, self._requests = engine, engine._pool, requests
+        vocab_size, by_row = engine._model.config.vocab_size, engine._by_row
+        self._leases = {row: self._pool.lease(row, rows, _fed(request)) for row, request in enumerate(requests)}
+        self._held = np.zeros(rows, np.int32)
+        self._table = np.zeros((rows, -(-engine.max_len // PAGE)), np.int32)
+        seen = np.zeros((rows, vocab_size), bool)
+        for row, (_, lease) in self._leases.items():
+            self._held[row] = len(lease.pages) * PAGE
+            self._table[row, : len(lease.pages)] = lease.pages
+            seen[row, list(_fed(requests[row])[: self._held[row]])] = True
+            requests[row].cached_tokens = max(requests[row].cached_tokens, int(self._held[row]))
+        penalised = any(request.sampling.repetition_penalty != 1 for request in requests)
+        self.seen = jax.device_put(seen, by_row) if penalised else None
+        self._length = jax.device_put(self._held.copy(), by_row)
+        self._placed: jax.Array | None = None
+        self._trees = self._pool.trees
+        self._ready: dict[tuple[int, int], tuple[jax.stages.Compiled, jax.stages.Compiled | None]] = {}
+        words = -(-vocab_size // 32)
+        masked = any(request.grammar is not None for request in requests)
+        self.masks = np.full((rows, words), -1, np.int32) if masked else None
 
-    def step(
-        self, batch: Sequence[Request], tokens: Int[np.ndarray, "B T"], segment_ids: Int[np.ndarray, "B T"]
-    ) -> list[tuple[int, float]]:
+    @property
+    def cache(self) -> KVCache:
+        if self._placed is None:
+            self._placed = jax.device_put(self._table.copy(), self._engine._by_row)
+        return KVCache(self._pool.layers, self._placed, self._length)
+
+    def empty_step(self, size: int) -> tuple[Int[np.ndarray, "B T"], Int[np.ndarray, "B T"]]:
+        """Tokens and segments of a step that appends nothing to any row."""
+        return np.zeros((self.rows, size), np.int32), np.full((self.rows, size), -1, np.int32)
+
+    def runs(self, row: int) -> bool:
+        return row in self._leases and self._requests[row].finish_reason is None
+
+    def prefill(self) -> list[tuple[int, float]]:
+        """Run what is not yet known of every prompt in chunks; what a row draws first comes from its last chunk."""
+        drawn = [(0, 0.0)] * self.rows
+        waiting = {row: _fed(request)[self._held[row] :] for row, request in enumerate(self._requests)}
+        start = 0
+        for size in _chunks(max(map(len, waiting.values()))):
+            tokens, segments = self.empty_step(size)
+            for row, ids in waiting.items():
+                if self.runs(row):
+                    piece = ids[start : start + size]
+                    tokens[row, : len(piece)] = piece
+                    segments[row, : len(piece)] = 0
+            results = self.step(tokens, segments)
+            for row, ids in waiting.items():
+                if start < len(ids) <= start + size:
+                    drawn[row] = results[row]
+            start += size
+        return drawn
+
+    def step(self, tokens: Int[np.ndarray, "B T"], segment_ids: Int[np.ndarray, "B T"]) -> list[tuple[int, float]]:
         """Each row's next token and its log-probability."""
-        program = self.programs[tokens.shape[1]]
-        if self.draw is None:
-            drawn, logprobs, self.cache, self.seen = program(
+        if self._pool.trees is not self._trees:
+            raise RequestError("the engine gave its memory back while this answer was on its way; ask again")
+        self._take_pages(segment_ids)
+        program, draw = self._program(tokens.shape[1])
+        if draw is None:
+            drawn, logprobs, cache, self.seen = program(
                 self.leaves, self.cache, tokens, segment_ids, self.settings, self.seen
             )
+            self._have(cache, segment_ids)
         else:
-            logits, self.cache, self.seen = program(self.leaves, self.cache, tokens, segment_ids, self.seen)
-            for row, request in enumerate(batch):
-                if request.grammar is not None and request.finish_reason is None:
+            logits, cache, self.seen = program(self.leaves, self.cache, tokens, segment_ids, self.seen)
+            self._have(cache, segment_ids)
+            for row, request in enumerate(self._requests):
+                if request.grammar is not None and self.runs(row):
                     request.grammar.fill(self.masks[row])
-            drawn, logprobs = self.draw(logits, self.settings, self.cache.length, self.seen, self.masks)
+            drawn, logprobs = draw(logits, self.settings, cache.length, self.seen, self.masks)
         return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True))
 
+    def _program(self, size: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled | None]:
+        name = size, self._pool.count
+        if name not in self._ready:
+            self._ready[name] = self._engine._programs(self, size)
+        return self._ready[name]
 
-def _prefill(wave: _Wave, batch: Sequence[Request]) -> list[tuple[int, float]]:
-    """Run every prompt through the model in chunks; what each row draws first comes from its last chunk."""
-    drawn = [(0, 0.0)] * len(batch)
-    start = 0
-    for size in _chunks(max(len(request.prompt) for request in batch)):
-        tokens = np.zeros((len(batch), size), np.int32)
-        segments = np.full((len(batch), size), -1, np.int32)
-        for row, request in enumerate(batch):
-            piece = request.prompt[start : start + size]
-            tokens[row, : len(piece)] = piece
-            segments[row, : len(piece)] = 0
-        results = wave.step(batch, tokens, segments)
-        for row, request in enumerate(batch):
-            if start < len(request.prompt) <= start + size:
-                drawn[row] = results[row]
-        start += size
-    return drawn
+    def leave(self, row: int) -> None:
+        """A row is done, or has to wait: its full pages stay known, the others are free."""
+        tree, lease = self._leases.pop(row)
+        tree.end(lease, _fed(self._requests[row])[: self._held[row]])
+
+    def end(self) -> None:
+        """All rows leave, whatever they were doing. A step that was interrupted has consumed the pages' memory."""
+        if self._pool.lost:
+            self._pool.release()
+            self._leases.clear()
+        for row in list(self._leases):
+            self.leave(row)
+
+    def _have(self, cache: KVCache, segment_ids: Int[np.ndarray, "B T"]) -> None:
+        self._pool.layers, self._placed, self._length = cache.layers, cache.table, cache.length
+        self._held += (segment_ids >= 0).sum(1, dtype=np.int32)
+
+    def _take_pages(self, segment_ids: Int[np.ndarray, "B T"]) -> None:
+        """Pages for a step's tokens. Where there are none left, the last of the rows waits, and its pages are free."""
+        for row in list(self._leases):
+            wanted = -(-(int(self._held[row]) + int((segment_ids[row] >= 0).sum())) // PAGE)
+            while row in self._leases and len(self._leases[row][1].pages) < wanted:
+                tree, lease = self._leases[row]
+                try:
+                    page = self._pool.extend(tree, lease)
+                except OutOfPages:
+                    last = max(other for other, (its, _) in self._leases.items() if its is tree)
+                    segment_ids[last] = -1
+                    self.leave(last)
+                    continue
+                self._table[row, len(lease.pages) - 1] = page
+                self._placed = None
+
+
+def _fed(request: Request) -> tuple[int, ...]:
+    """What a request's row is to hold before its next token."""
+    return (*request.prompt, *request.tokens)
 
 
 def _chunks(length: int) -> list[int]:
