@@ -39,8 +39,9 @@ _LOGPROB_CHUNK = 256  # positions whose logits are held at once
 class LM:
     """A language model to chat with: configuration, network, tokenizer, engine.
 
-    `max_len` is the context it allocates for, by default the model's own; `about` the files that say what the model is
-    (README.md, LICENSE), which `save` writes again. Not thread-safe.
+    `max_len` is the longest context, by default the model's own, `kv_memory` the bytes of each device that keys and
+    values may take, by default half of what is free; `about` the files that say what the model is (README.md,
+    LICENSE), which `save` writes again. Not thread-safe.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class LM:
         *,
         generation: GenerationConfig | None = None,
         max_len: int | None = None,
+        kv_memory: int | None = None,
         name: str = "glm",
         about: Mapping[str, bytes] | None = None,
     ):
@@ -63,7 +65,7 @@ class LM:
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
-        self._engine: Engine | None = Engine(model, model.config.context(max_len))
+        self._engine: Engine | None = Engine(model, model.config.context(max_len), kv_memory)
         self._streaming = weakref.WeakSet[Generator]()  # what generates for streams, and holds weights and cache
         self._model: GLM | None = model  # the last, since what has it is closed when it goes
 

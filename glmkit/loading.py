@@ -42,6 +42,7 @@ def load(
     mesh: Mesh | None = None,
     dtype: DTypeLike | None = None,
     max_len: int | None = None,
+    kv_memory: int | None = None,
     layers: slice | None = None,
     adapter: str | os.PathLike[str] | None = None,
     fsdp: bool = False,
@@ -52,11 +53,11 @@ def load(
 ) -> LM:
     """Load a bundled name ("nano"), a released model's name, a folder in the released or the Orbax layout, or a Hub id.
 
-    `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the context to allocate for, to the
-    model's own. `layers` keeps only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in
-    PEFT's layout, put beside the weights and not merged into them. Before a byte is read, what is needed per device is
-    compared with what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another
-    (or GLMKIT_COMPILATION_CACHE=0 is set).
+    `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the longest context, to the model's own;
+    `kv_memory`, the bytes of each device that keys and values may take, to half of what is free. `layers` keeps only
+    these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in PEFT's layout, put beside the weights
+    and not merged into them. Before a byte is read, what is needed per device is compared with what is free. Compiled
+    programs are kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0 is set).
     Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
     """
     _keep_compiled_programs()
@@ -82,7 +83,9 @@ def load(
         model = load_adapter(model, adapter, check_finite=check_finite)
     generation = GenerationConfig.from_hf(folder, model.config)
     about = companions(folder, ABOUT)
-    return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about)
+    return LM(
+        model, tokenizer, generation=generation, max_len=max_len, kv_memory=kv_memory, name=os.fspath(name), about=about
+    )
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
