@@ -1,8 +1,8 @@
 """What it costs to hold an answer to a schema, at GLM-4.5's vocabulary: `python benchmarks/structure.py`.
 
 Random bounded schemas, a vocabulary of 151,552 made-up tokens, and answers of tokens drawn at random from those that
-may come: the time to make the vocabulary known, to compile a schema, to make a mask and to go on by a token, and how many
-of the answers ended within `--tokens` tokens; those that did are validated. The last line is a JSON object.
+may come: the time to make the vocabulary known, to compile a schema, to make a mask and to go on by a token, and how
+many of the answers ended within `--tokens` tokens; those that did are validated. The last line is a JSON object.
 """
 
 import argparse
