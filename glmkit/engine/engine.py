@@ -1,7 +1,7 @@
 """The engine: turns requests into tokens with one compiled step, over pages that requests share and leave behind."""
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from glmkit.model import GLM, KVCache
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.sharding import mesh_of, partition_spec
 
+_Program = jax.stages.Compiled
 _AHEAD = 64  # tokens of an answer that there is room for from the start
 _IDLE = Sampling(temperature=0.0)  # of rows without a request
 PREFILL_CHUNKS = (32, 128, 512, 1024)  # token counts a prefill step is compiled for
@@ -137,19 +138,20 @@ class Engine:
         self._pool.prepare(max(sum(-(-n // PAGE) for n in lengths[part::parts]) for part in range(parts)))
         return _Wave(self, requests, rows, leaves, jax.device_put(settings, self._by_row))
 
-    def _programs(self, wave: "_Wave", size: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled | None]:
-        """What runs a wave's step of so many tokens: one program, or two where masks come between."""
-        ids = np.zeros((wave.rows, size), np.int32)
-        call = (wave.leaves, wave.cache, ids, ids)
-        name = wave.rows, size, wave.cache.layers[0].k.shape, wave.seen is None
-        if wave.masks is None:
-            call = (*call, wave.settings, wave.seen)
-            return self._steps.prepared({name: call})[name], None
+    def _programs(self, wave: "_Wave", sizes: Iterable[int]) -> "dict[int, tuple[_Program, _Program | None]]":
+        """What runs a wave's steps of so many tokens: one program each, or two where masks come between."""
+        cache, name = wave.cache, (wave.rows, wave.cache.layers[0].k.shape, wave.seen is None)
+        calls = {}
+        for size in sizes:
+            ids = np.zeros((wave.rows, size), np.int32)
+            settings = () if wave.masked else (wave.settings,)
+            calls[size, *name] = (wave.leaves, cache, ids, ids, *settings, wave.seen)
+        if not wave.masked:
+            return {size: (program, None) for (size, *_), program in self._steps.prepared(calls).items()}
         logits = jax.device_put(np.zeros((wave.rows, self._model.config.vocab_size), np.float32), self._by_row)
-        draw = wave.rows, wave.seen is None
-        drawing = {draw: (logits, wave.settings, wave.cache.length, wave.seen, wave.masks)}
-        forward = self._forwards.prepared({name: (*call, wave.seen)})[name]
-        return forward, self._draws.prepared(drawing)[draw]
+        drawing = {name: (logits, wave.settings, cache.length, wave.seen, wave.masks)}
+        draw = self._draws.prepared(drawing)[name]
+        return {size: (program, draw) for (size, *_), program in self._forwards.prepared(calls).items()}
 
     def _row_count(self, requests: int) -> int:
         """The next power of two that the mesh's data axis divides."""
@@ -182,21 +184,26 @@ class _Wave:
         self._leases = {row: self._pool.lease(row, rows, _fed(request)) for row, request in enumerate(requests)}
         self._held = np.zeros(rows, np.int32)
         self._table = np.zeros((rows, -(-engine.max_len // PAGE)), np.int32)
-        seen = np.zeros((rows, vocab_size), bool)
         for row, (_, lease) in self._leases.items():
             self._held[row] = len(lease.pages) * PAGE
             self._table[row, : len(lease.pages)] = lease.pages
-            seen[row, list(_fed(requests[row])[: self._held[row]])] = True
             requests[row].cached_tokens = max(requests[row].cached_tokens, int(self._held[row]))
-        penalised = any(request.sampling.repetition_penalty != 1 for request in requests)
-        self.seen = jax.device_put(seen, by_row) if penalised else None
+        self.seen = None
+        if any(request.sampling.repetition_penalty != 1 for request in requests):
+            seen = np.zeros((rows, vocab_size), bool)
+            for row, request in enumerate(requests):
+                seen[row, list(_fed(request)[: self._held[row]])] = True
+            self.seen = jax.device_put(seen, by_row)
         self._length = jax.device_put(self._held.copy(), by_row)
         self._placed: jax.Array | None = None
         self._trees = self._pool.trees
-        self._ready: dict[tuple[int, int], tuple[jax.stages.Compiled, jax.stages.Compiled | None]] = {}
-        words = -(-vocab_size // 32)
-        masked = any(request.grammar is not None for request in requests)
-        self.masks = np.full((rows, words), -1, np.int32) if masked else None
+        self._waiting = {row: _fed(request)[self._held[row] :] for row, request in enumerate(requests)}
+        self._sizes = {*_chunks(max(map(len, self._waiting.values())))}
+        self._sizes |= {1} if any(request.max_tokens > 1 for request in requests) else set()
+        self._ready: dict[int, tuple[_Program, _Program | None]] = {}
+        self._ready_for = 0  # pages
+        self.masked = any(request.grammar is not None for request in requests)
+        self.masks = np.full((rows, -(-vocab_size // 32)), -1, np.int32)
 
     @property
     def cache(self) -> KVCache:
@@ -214,17 +221,16 @@ class _Wave:
     def prefill(self) -> list[tuple[int, float]]:
         """Run what is not yet known of every prompt in chunks; what a row draws first comes from its last chunk."""
         drawn = [(0, 0.0)] * self.rows
-        waiting = {row: _fed(request)[self._held[row] :] for row, request in enumerate(self._requests)}
         start = 0
-        for size in _chunks(max(map(len, waiting.values()))):
+        for size in _chunks(max(map(len, self._waiting.values()))):
             tokens, segments = self.empty_step(size)
-            for row, ids in waiting.items():
+            for row, ids in self._waiting.items():
                 if self.runs(row):
                     piece = ids[start : start + size]
                     tokens[row, : len(piece)] = piece
                     segments[row, : len(piece)] = 0
             results = self.step(tokens, segments)
-            for row, ids in waiting.items():
+            for row, ids in self._waiting.items():
                 if start < len(ids) <= start + size:
                     drawn[row] = results[row]
             start += size
@@ -250,11 +256,10 @@ class _Wave:
             drawn, logprobs = draw(logits, self.settings, cache.length, self.seen, self.masks)
         return list(zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True))
 
-    def _program(self, size: int) -> tuple[jax.stages.Compiled, jax.stages.Compiled | None]:
-        name = size, self._pool.count
-        if name not in self._ready:
-            self._ready[name] = self._engine._programs(self, size)
-        return self._ready[name]
+    def _program(self, size: int) -> "tuple[_Program, _Program | None]":
+        if self._ready_for != self._pool.count:
+            self._ready, self._ready_for = self._engine._programs(self, self._sizes), self._pool.count
+        return self._ready[size]
 
     def leave(self, row: int) -> None:
         """A row is done, or has to wait: its full pages stay known, the others are free."""
