@@ -44,11 +44,11 @@ def lm() -> LM:
 
 @pytest.mark.parametrize("thinking", ["disabled", "forced"])
 def test_an_answer_by_a_schema_is_valid_at_any_temperature(lm, thinking):
-    settings = {"response_format": FORMAT, "thinking": thinking, "max_tokens": 300, "progress": False}
+    settings = {"response_format": FORMAT, "thinking": thinking, "max_tokens": 300, "seed": 0, "progress": False}
     if thinking == "forced":
         settings["budget"] = 5
     answers = [
-        *lm.chat_batch(["hi"] * 6, temperature=2.0, **settings),
+        *lm.chat_batch([f"hi {number}" for number in range(6)], temperature=2.0, **settings),
         *lm.chat_batch(["hi"], temperature=0.0, repetition_penalty=1.3, **settings),
         *lm.chat_batch(["hi"], temperature=1.0, top_k=3, top_p=0.5, **settings),
     ]
@@ -60,10 +60,9 @@ def test_an_answer_by_a_schema_is_valid_at_any_temperature(lm, thinking):
 
 
 def test_a_required_call_is_of_the_declared_function(lm):
-    answers = lm.chat_batch(
-        ["hi"] * 6, tools=[get_weather], tool_choice="required", thinking="disabled", temperature=1.5, max_tokens=500,
-        progress=False,
-    )  # fmt: skip
+    settings = {"tool_choice": "required", "thinking": "disabled", "temperature": 1.5, "max_tokens": 500, "seed": 0}
+    asked = [f"hi {number}" for number in range(6)]
+    answers = lm.chat_batch(asked, tools=[get_weather], progress=False, **settings)
     called = [answer for answer in answers if answer.finish_reason == "tool_calls"]
     assert len(called) >= 3
     for answer in called:

@@ -78,7 +78,7 @@ def small(tokenizer, monkeypatch):
     monkeypatch.setattr(pipeline, "build_tokenizer", lambda *_: tokenizer)
     monkeypatch.setattr(pipeline, "nano_config", tiny_config)
     monkeypatch.setattr(pipeline, "evaluate", lambda lm, long: {"hard": Result(0.5, 4)})
-    monkeypatch.setattr(pipeline, "model_card", lambda config, recipe, results, about, mixture: f"{about}")
+    monkeypatch.setattr(pipeline, "model_card", lambda config, recipe, results, about, **_: f"{about}")
     monkeypatch.setattr(data, "MEASURED", 4)
     monkeypatch.setattr(routing_history, "TASKS", 8)
 
