@@ -57,7 +57,7 @@ def measured(model: GLM, tokenizer: Tokenizer, per_family: int) -> dict[str, dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare two ways to balance glm-nano's experts.")
-    parser.add_argument("--tokens", type=int, default=1_500_000, help="of each run (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=800_000, help="of each run (default: %(default)s)")
     parser.add_argument("--per-family", type=int, default=24, help="conversations measured (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="file for the result")
     args = parser.parse_args()

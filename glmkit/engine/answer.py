@@ -115,7 +115,7 @@ class Answer:
             reasoning=parsed.reasoning or "",
             tool_calls=tuple(parsed.tool_calls),
             finish_reason=reason,
-            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens, request.cached_tokens),
+            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens, request.cached_tokens or 0),
             seed=request.sampling.seed,
             prompt=self._prompt,
             tokens=tuple(request.tokens),

@@ -133,9 +133,9 @@ class Engine:
         rows = self._row_count(len(requests))
         settings = SamplingBatch.of([request.sampling for request in requests] + [_IDLE] * (rows - len(requests)))
         leaves = self._weights()
-        lengths = [min(len(r.prompt) + len(r.tokens) + _AHEAD, self.max_len) for r in requests]
-        parts = self._mesh.shape["data"]
-        self._pool.prepare(max(sum(-(-n // PAGE) for n in lengths[part::parts]) for part in range(parts)))
+        pages = [-(-min(len(_fed(request)) + _AHEAD, self.max_len) // PAGE) for request in requests]
+        each = rows // self._mesh.shape["data"]  # rows of a part, one after the other
+        self._pool.prepare(max(sum(pages[first : first + each]) for first in range(0, rows, each)))
         return _Wave(self, requests, rows, leaves, jax.device_put(settings, self._by_row))
 
     def _programs(self, wave: "_Wave", sizes: Iterable[int]) -> "dict[int, tuple[_Program, _Program | None]]":
@@ -187,7 +187,8 @@ class _Wave:
         for row, (_, lease) in self._leases.items():
             self._held[row] = len(lease.pages) * PAGE
             self._table[row, : len(lease.pages)] = lease.pages
-            requests[row].cached_tokens = max(requests[row].cached_tokens, int(self._held[row]))
+            if requests[row].cached_tokens is None:  # not one that waited for pages and finds its own
+                requests[row].cached_tokens = int(self._held[row])
         self.seen = None
         if any(request.sampling.repetition_penalty != 1 for request in requests):
             seen = np.zeros((rows, vocab_size), bool)

@@ -27,7 +27,8 @@ class Pool:
     """
 
     def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None):
-        self._model, self._parts = model, self._mesh_of(model).shape["data"]
+        self._model, self._mesh = model, model.embed[...].sharding.mesh
+        self._parts = self._mesh.shape["data"]
         self._max_len, self._kv_memory = max_len, kv_memory
         self.layers: tuple[LayerCache, ...] | None = None
         self.trees: tuple[PrefixTree, ...] = ()
@@ -37,7 +38,7 @@ class Pool:
         """Pages that there may be, for each part: at least those of one request of the longest context."""
         memory = self._kv_memory
         if memory is None:
-            memory = free_bytes(self._mesh_of(self._model).devices.flat[0]) // 2
+            memory = free_bytes(self._mesh.devices.flat[0]) // 2
         return max(memory // cache_bytes_per_device(self._model, PAGE), -(-self._max_len // PAGE))
 
     @property
@@ -86,14 +87,10 @@ class Pool:
         self.layers, self.trees = None, ()
 
     def _grow(self, count: int) -> None:
-        longer = functools.partial(_longer, more=count - self.count, mesh=self._mesh_of(self._model))
+        longer = functools.partial(_longer, more=count - self.count, mesh=self._mesh)
         self.layers = jax.tree.map(longer, self.layers)
         for tree in self.trees:
             tree.grow(count)
-
-    @staticmethod
-    def _mesh_of(model: GLM) -> Mesh:
-        return model.embed[...].sharding.mesh
 
 
 @functools.partial(jax.jit, static_argnames=("more", "mesh"))

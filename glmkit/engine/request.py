@@ -42,7 +42,7 @@ class Request:
     forced: list[bool] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     error: RequestError | None = None
-    cached_tokens: int = 0  # of the prompt, whose keys and values were there already
+    cached_tokens: int | None = None  # of the prompt, whose keys and values were there when it was first run
     _queue: deque[int] = field(default_factory=deque)
     _thought: int = 0
 

@@ -42,7 +42,8 @@ def engine() -> Engine:
 
 
 def test_a_conversation_that_goes_on_computes_what_is_new(engine):
-    first, (said,) = ask(LONG), run(engine, ask(LONG))
+    first = ask(LONG)
+    (said,) = run(engine, first)
     longer = ask([*LONG, *said, 7, 8, 9])
     assert run(engine, longer) == fresh(ask(longer.prompt))
     assert longer.cached_tokens == 2 * PAGE
@@ -88,6 +89,7 @@ def test_requests_wait_for_pages_and_lose_nothing():
     engine = Engine(model(), max_len=600, kv_memory=6 * page)
     requests = [ask(prompt, tokens=12) for prompt in prompts]
     assert run(engine, *requests) == [fresh(ask(prompt, tokens=12))[0] for prompt in prompts]
+    assert [request.cached_tokens for request in requests] == [0] * 5  # what they find again is their own
     assert engine._pool.count == 6
     assert nothing_is_lost(engine)
 
