@@ -75,8 +75,8 @@ def filter_list(question, items):
 
 def count_list(question, items):
     rest = question.replace(joined(items), "")
-    for item in set(items):
-        if re.search(rf"(?<![a-z\d]){item}(?![a-z\d])", rest):
+    for item in sorted(set(items)):
+        if re.search(rf"(?<![A-Za-z\d]){item}(?![A-Za-z\d])", rest):
             return str(items.count(item))
     return str(len(items))
 
