@@ -5,11 +5,9 @@ Orbax itself is imported when first used: it takes a second, which whoever only 
 
 import gc
 import json
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +26,12 @@ from glmkit.model.mtp import MTPTables
 from glmkit.model.params import is_variable
 from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.exportable import require_exportable
+from glmkit.weights.unheard import failed_tasks_unheard
 
 MANIFEST = "glmkit.json"
 _ARRAYS = "arrays"  # the folder that Orbax writes
 _VERSION = 2
+_PATIENCE = 10  # seconds for a thread of Orbax whose save has failed
 
 
 @dataclass(frozen=True)
@@ -155,15 +155,16 @@ def save(
 
 def _write(folder: Path, arrays: Mapping[str, jax.Array]) -> str | None:
     """Write the arrays, or say why that failed: of Orbax's error, which keeps its failed tasks alive, only the text."""
-    reason = None
-    with _tasks_unheard():
-        try:
-            with _checkpointer() as checkpointer:
-                checkpointer.save(folder, arrays)
-        except ValueError as error:  # tensorstore's for a disk that fills
-            reason = str(error)
-        if reason is not None:
-            gc.collect()  # now, while nobody hears the tasks complain of it
+    before = set(threading.enumerate())
+    try:
+        with failed_tasks_unheard(), _checkpointer() as checkpointer:
+            checkpointer.save(folder, arrays)
+        return None
+    except ValueError as error:  # tensorstore's for a disk that fills
+        reason = str(error)
+    for thread in set(threading.enumerate()) - before:  # which go on writing after one of them has failed
+        threading.Thread.join(thread, _PATIENCE)  # Orbax's own `join` raises what the thread raised
+    gc.collect()
     return reason
 
 
@@ -172,26 +173,6 @@ def _require_utf8(path: str | os.PathLike[str]) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise CheckpointError(f"{str(path)!r} is not UTF-8, all that Orbax writes to; choose another name") from error
-
-
-@contextmanager
-def _tasks_unheard() -> Iterator[None]:
-    """When a save fails, Orbax's other tasks complain one by one on stderr, at the latest when they are collected."""
-    hear, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
-
-    def hear_others(unraisable) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hear(unraisable)
-
-    sys.unraisablehook, levels = hear_others, [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hear
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
 
 
 def restore(
