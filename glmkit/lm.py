@@ -6,9 +6,8 @@ import os
 import secrets
 import sys
 import warnings
-import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from queue import SimpleQueue
 from typing import Any, Self
 
 import jax
@@ -19,9 +18,10 @@ from tqdm.auto import tqdm
 
 from glmkit.agent import AgentStep, run_agent
 from glmkit.bundle import bundle_files
+from glmkit.checks import check_integer
 from glmkit.config import GLMConfig
 from glmkit.display import show_live
-from glmkit.engine import Engine, Request
+from glmkit.engine import Engine, Request, Ticket
 from glmkit.engine.answer import Answer, ChatStream, Completion
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
@@ -34,6 +34,7 @@ from glmkit.weights import save_hf
 __all__ = ["LM"]
 
 _LOGPROB_CHUNK = 256  # positions whose logits are held at once
+_STREAMED_AHEAD = 16  # tokens that a stream computes before they are read
 
 
 class LM:
@@ -41,7 +42,8 @@ class LM:
 
     `max_len` is the longest context, by default the model's own, `kv_memory` the bytes of each device that keys and
     values may take, by default half of what is free; `about` the files that say what the model is (README.md,
-    LICENSE), which `save` writes again. Not thread-safe.
+    LICENSE), which `save` writes again. With `reproducible=True` a request gives the same bits whatever else is
+    asked, see `Engine`. Any thread may ask, and what is asked at the same time runs together.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LM:
         generation: GenerationConfig | None = None,
         max_len: int | None = None,
         kv_memory: int | None = None,
+        reproducible: bool = False,
         name: str = "glm",
         about: Mapping[str, bytes] | None = None,
     ):
@@ -65,8 +68,7 @@ class LM:
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
-        self._engine: Engine | None = Engine(model, model.config.context(max_len), kv_memory)
-        self._streaming = weakref.WeakSet[Generator]()  # what generates for streams, and holds weights and cache
+        self._engine: Engine | None = Engine(model, model.config.context(max_len), kv_memory, reproducible=reproducible)
         self._model: GLM | None = model  # the last, since what has it is closed when it goes
 
     @property
@@ -105,8 +107,9 @@ class LM:
         thinking: Any = "enabled",
         budget: int | None = None,
         stop: str | Sequence[str] = (),
+        n: int = 1,
         **sampling: Any,
-    ) -> Completion | ChatStream:
+    ) -> Completion | ChatStream | list[Completion]:
         """Answer a conversation: a string is one user turn, a list is OpenAI-shaped messages.
 
         `thinking` is "enabled" (the model decides), "disabled" or "forced"; `budget` closes a thought after so many
@@ -115,13 +118,19 @@ class LM:
         `{"type": "function", "function": {"name": ...}}`. With `response_format` the answer is JSON:
         `{"type": "json_object"}`, or `{"type": "json_schema", "json_schema": {"schema": ...}}` for what a schema
         validates. `sampling` takes `max_tokens`, `temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty` and
-        `seed` (None draws one; it is in the result), by default the checkpoint's own. `stream=True` returns a
-        `ChatStream` of deltas; `show=True` prints them as they come. Raises `RequestError` or `TemplateError` before
-        anything is computed.
+        `seed` (None draws one; it is in the result), by default the checkpoint's own, and `top_logprobs`, how many of
+        the likeliest tokens are told at each place. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
+        them as they come; `n` above 1 returns a list of answers, which share the prompt's computation and have seeds
+        that follow one another. Interrupted, an answer is what came so far, with `finish_reason` "interrupted". Raises
+        `RequestError` or `TemplateError` before anything is computed.
         """
         refuse_unknown(sampling, (*TURN, *SAMPLING))
         turn = {"tools": tools, "tool_choice": tool_choice, "response_format": response_format}
         turn |= {"thinking": thinking, "budget": budget, "stop": stop}
+        if check_integer("n", n, 1) > 1:
+            if stream or show:
+                raise RequestError(f"n is {n}: only one answer can be streamed or shown as it comes")
+            return self._samples(messages, n, **turn, **sampling)
         request, answer = self._turns.chat(messages, **turn, **sampling)
         return self._deliver(request, answer, stream=stream, show=show)
 
@@ -159,16 +168,9 @@ class LM:
                 running.append((index, request, answer))
             except GLMKitError as error:
                 results[index] = Completion(finish_reason="error", error=error)
-        with tqdm(total=len(running), desc="answers", disable=not progress, delay=1, leave=False) as bar:
-            previous = -1
-            for row, token in self.engine.generate([request for _, request, _ in running]):
-                running[row][2].feed(token)
-                if row <= previous:  # a new step has begun
-                    bar.update(sum(r.finish_reason is not None for _, r, _ in running) - bar.n)
-                previous = row
-        for index, _, answer in running:
-            answer.finish()
-            results[index] = answer.completion()
+        answered = self._serve([(request, answer) for _, request, answer in running], progress)
+        for (index, *_), completion in zip(running, answered, strict=True):
+            results[index] = completion
         return results
 
     def agent(
@@ -235,10 +237,7 @@ class LM:
     def close(self) -> None:
         """Give the memory back. What else refers to the model keeps it alive; a stream that is not over ends."""
         if self._engine is not None:
-            for generation in list(self._streaming):
-                with suppress(ValueError):  # the one that is running now, which will find this LM closed
-                    generation.close()
-            self._engine.release()
+            self._engine.close()
         self._model = self._engine = None
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
         _trim_heap()
@@ -279,22 +278,68 @@ class LM:
 
     def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
         self.engine.check_fits(request)
+        if not stream and not show:
+            (completion,) = self._serve([(request, answer)])
+            if completion.error is not None:
+                raise completion.error
+            return completion
         chat = ChatStream(self._deltas(request, answer), answer)
         if stream:
             return chat
-        if show:
-            show_live(chat)
+        show_live(chat)
         return chat.completion
 
+    def _samples(self, messages: Any, n: int, seed: int | None = None, **settings: Any) -> list[Completion]:
+        """Answers to one prompt, each of a seed of its own."""
+        first = secrets.randbits(32) if seed is None else seed
+        asked = [self._turns.chat(messages, seed=(first + number) % 2**32, **settings) for number in range(n)]
+        self.engine.check_fits(asked[0][0])
+        answered = self._serve(asked)
+        for completion in answered:
+            if completion.error is not None:
+                raise completion.error
+        return answered
+
+    def _serve(self, asked: Sequence[tuple[Request, Answer]], progress: bool = False) -> list[Completion]:
+        """Answer requests that run together. Interrupted, each is what came of it so far."""
+        engine = self.engine
+        with tqdm(total=len(asked), desc="answers", disable=not progress, delay=1, leave=False) as bar:
+            tickets = [engine.submit(request, answer.feed) for request, answer in asked]
+            try:
+                for ticket in tickets:
+                    ticket.wait()
+                    bar.update(sum(ticket.is_over for ticket in tickets) - bar.n)
+            except KeyboardInterrupt:
+                for ticket in tickets:
+                    ticket.cancel("interrupted")
+        for _, answer in asked:
+            answer.finish()
+        return [answer.completion() for _, answer in asked]
+
     def _deltas(self, request: Request, answer: Answer) -> Iterator[Delta]:
-        generation = self.engine.generate([request])
-        self._streaming.add(generation)
-        for _, token in generation:
-            yield from answer.feed(token)
+        """Deltas as they come. Interrupted while it waits for one, the stream ends with what came so far."""
+        arrived: SimpleQueue[list[Delta] | None] = SimpleQueue()
+        reader = self.engine.reader(_STREAMED_AHEAD)
+        ticket = self.engine.submit(
+            request, lambda token: arrived.put(answer.feed(token)), ended=lambda: arrived.put(None), reader=reader
+        )
+        try:
+            while (deltas := _next(arrived, ticket)) is not None:
+                reader.take()
+                yield from deltas
+        finally:
+            ticket.cancel("interrupted")
         if request.error is not None:
             raise request.error
-        self._open(self._engine)  # closed between two deltas, which ends the generation
         yield from answer.finish()
+
+
+def _next(arrived: "SimpleQueue[list[Delta] | None]", ticket: Ticket) -> list[Delta] | None:
+    try:
+        return arrived.get()
+    except KeyboardInterrupt:
+        ticket.cancel("interrupted")
+        return None
 
 
 def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:

@@ -43,6 +43,7 @@ def load(
     dtype: DTypeLike | None = None,
     max_len: int | None = None,
     kv_memory: int | None = None,
+    reproducible: bool = False,
     layers: slice | None = None,
     adapter: str | os.PathLike[str] | None = None,
     fsdp: bool = False,
@@ -54,7 +55,8 @@ def load(
     """Load a bundled name ("nano"), a released model's name, a folder in the released or the Orbax layout, or a Hub id.
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the longest context, to the model's own;
-    `kv_memory`, the bytes of each device that keys and values may take, to half of what is free. `layers` keeps only
+    `kv_memory`, the bytes of each device that keys and values may take, to half of what is free. With `reproducible` a
+    request gives the same bits alone, among others and after a cache hit, at the cost of speed. `layers` keeps only
     these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in PEFT's layout, put beside the weights
     and not merged into them. Before a byte is read, what is needed per device is compared with what is free. Compiled
     programs are kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0 is set).
@@ -84,7 +86,14 @@ def load(
     generation = GenerationConfig.from_hf(folder, model.config)
     about = companions(folder, ABOUT)
     return LM(
-        model, tokenizer, generation=generation, max_len=max_len, kv_memory=kv_memory, name=os.fspath(name), about=about
+        model,
+        tokenizer,
+        generation=generation,
+        max_len=max_len,
+        kv_memory=kv_memory,
+        reproducible=reproducible,
+        name=os.fspath(name),
+        about=about,
     )
 
 

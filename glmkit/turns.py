@@ -17,7 +17,8 @@ from glmkit.text.template import thinking_mode
 __all__ = ["SAMPLING", "TURN", "Turns", "checked_record", "refuse_unknown", "stop_strings"]
 
 TURN = ("tools", "tool_choice", "response_format", "thinking", "budget", "stop")
-SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "stop_ids")
+SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "top_logprobs",
+            "stop_ids")  # fmt: skip
 _THOUGHTS: Mapping[str, Thought] = {"enabled": "free", "forced": "open", "disabled": "over"}
 
 
@@ -75,6 +76,7 @@ class Turns:
         min_p: float = 0.0,
         repetition_penalty: float | None = None,
         seed: int | None = None,
+        top_logprobs: int = 0,
         stop_ids: Sequence[int] = (),
     ) -> Request:
         """The request for what follows a text or token ids; what is left out is the checkpoint's own."""
@@ -91,6 +93,7 @@ class Turns:
             if repetition_penalty is None
             else repetition_penalty,
             seed=secrets.randbits(32) if seed is None else seed,
+            top_logprobs=top_logprobs,
         )  # fmt: skip
         return Request(
             prompt=ids,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from glmkit.engine.request import FinishReason, Request
+from glmkit.engine.request import FinishReason, Request, TokenLogprob
 from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tokenizer, ToolCall, assemble
 
 
@@ -32,6 +32,7 @@ class Completion:
     """What came of one request. `prompt` is the text the model saw; `tokens` and `logprobs` what it answered with.
 
     `forced` marks the tokens that a thinking budget dictated, whose log-probabilities are NaN: they were not drawn.
+    `top_logprobs` has, where they were asked for, the likeliest tokens at each place and their log-probabilities.
     `seed` reproduces it. `message` is the assistant turn to append to the conversation. In a batch a request that
     could not be served has `finish_reason` "error" and the exception in `error`.
     """
@@ -46,6 +47,7 @@ class Completion:
     tokens: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
     forced: tuple[bool, ...] = field(default=(), repr=False)
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...] = field(default=(), repr=False)
     message: dict[str, Any] = field(default_factory=dict, repr=False)
     error: Exception | None = None
 
@@ -121,6 +123,7 @@ class Answer:
             tokens=tuple(request.tokens),
             logprobs=tuple(request.logprobs),
             forced=tuple(request.forced),
+            top_logprobs=tuple(request.top),
             message=parsed.message,
             error=request.error,
         )

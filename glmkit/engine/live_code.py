@@ -13,7 +13,17 @@ from typing import Any
 
 _OWN = "glmkit"
 # Libraries that a program depends on by their version alone, as long as what glmkit uses of them is their own.
-_VERSIONED = sys.stdlib_module_names | {"flax", "jax", "jaxlib", "jaxtyping", "ml_dtypes", "nanobind", "numpy"}
+_VERSIONED = sys.stdlib_module_names | {
+    "flax",
+    "jax",
+    "jaxlib",
+    "jaxtyping",
+    "ml_dtypes",
+    "nanobind",
+    "numpy",
+    "safetensors",
+    "tqdm",
+}
 _VERSIONED -= {"unittest"}  # a mock stands for anything
 _PLAIN = (bool, bytes, complex, float, int, str, type(None), type(...))
 # Where a callable object keeps the function it calls: a decorator's, a method's, a property's, a partial's.

@@ -1,13 +1,14 @@
-"""Who owns which page of the cache, and which pages hold what: a tree of token prefixes, whose edges are full pages.
+"""Who owns which page of the cache, and which pages hold what: trees of token prefixes, whose edges are full pages.
 
-Pages of a request that ended stay in the tree, and the next request that begins alike has them for nothing. When pages
-run out, the leaf that was used longest ago goes; what a running request reads never does. Plain Python: no arrays.
+What a request computed stays known, and the next request that begins alike has it for nothing, while the first still
+runs and after it. When pages run out, the leaf that was used longest ago goes; what a running request reads never does.
+Plain Python: no arrays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Lease", "OutOfPages", "PrefixTree"]
+__all__ = ["Lease", "Node", "OutOfPages", "PrefixTree"]
 
 
 class OutOfPages(Exception):
@@ -15,42 +16,48 @@ class OutOfPages(Exception):
 
 
 @dataclass(eq=False)
-class _Node:
+class Node:
     """A full page: its tokens come after those of its parents."""
 
     tokens: tuple[int, ...]
     page: int
-    parent: "_Node | None"
-    children: dict[tuple[int, ...], "_Node"] = field(default_factory=dict)
+    parent: "Node | None"
+    children: dict[tuple[int, ...], "Node"] = field(default_factory=dict)
     leases: int = 0  # that read it
     used: int = 0  # when it was last part of a lease
-
-    @property
-    def idle(self) -> bool:
-        return not self.leases and not self.children
 
 
 @dataclass(eq=False)
 class Lease:
     """The pages of one request in the order of its tokens: first those that it shares, then those that it writes."""
 
-    root: _Node  # of the tree as it was when the lease began
-    shared: list[_Node]
+    scope: Hashable
+    root: Node  # of the scope as it was when the lease began
+    shared: list[Node]
     own: list[int] = field(default_factory=list)
+    version: int = 0  # of its pages
 
     @property
     def pages(self) -> list[int]:
         return [*(node.page for node in self.shared), *self.own]
 
+    def __len__(self) -> int:
+        return len(self.shared) + len(self.own)
+
 
 class PrefixTree:
-    """Pages `0 .. count - 1` of `page_size` tokens each."""
+    """Pages `0 .. count - 1` of `page_size` tokens each.
+
+    Each scope has a tree: equal tokens share pages only where whatever else shaped their keys and values is equal too.
+    """
 
     def __init__(self, count: int, page_size: int):
         self.page_size, self.count = page_size, count
         self._free = list(range(count - 1, -1, -1))  # the last is taken first
-        self._root = _Node((), -1, None)
+        self._roots: dict[Hashable, Node] = {}
         self._clock = 0
+        self._known = 0  # pages in a tree
+        self._idle = 0  # of these, which no lease reads
 
     @property
     def free(self) -> int:
@@ -59,36 +66,77 @@ class PrefixTree:
 
     @property
     def cached(self) -> int:
-        """Pages in the tree."""
-        return sum(1 for _ in self._nodes())
+        """Pages in the trees."""
+        return self._known
 
-    def lease(self, prompt: Sequence[int]) -> Lease:
+    @property
+    def available(self) -> int:
+        """Pages that a request may have: those that are free, and those that can be made so."""
+        return len(self._free) + self._idle
+
+    def known(self, prompt: Sequence[int], scope: Hashable = None) -> int:
+        """How many full pages of a prompt a lease would share."""
+        return len(self._path(prompt, scope))
+
+    def lease(self, prompt: Sequence[int], scope: Hashable = None) -> Lease:
         """The longest known beginning of a prompt, in full pages; its last token is always left to be computed."""
-        shared: list[_Node] = []
-        node, self._clock = self._root, self._clock + 1
-        for start in range(0, len(prompt) - self.page_size, self.page_size):
-            node = node.children.get(tuple(prompt[start : start + self.page_size]))
-            if node is None:
-                break
-            node.leases, node.used = node.leases + 1, self._clock
-            shared.append(node)
-        return Lease(self._root, shared)
+        self._clock += 1
+        lease = Lease(scope, self._roots.setdefault(scope, Node((), -1, None)), self._path(prompt, scope))
+        for node in lease.shared:
+            self._read(node)
+        return lease
 
     def extend(self, lease: Lease) -> int:
         """One more page for a request to write. Raises `OutOfPages` when none is free and none can be made so."""
         if not self._free:
             self._evict()
         lease.own.append(self._free.pop())
+        lease.version += 1
         return lease.own[-1]
 
-    def end(self, lease: Lease, tokens: Sequence[int] = ()) -> None:
-        """Give a lease up. `tokens` are those whose keys and values its pages hold; full pages of them stay known."""
+    def publish(self, lease: Lease, tokens: Sequence[int]) -> bool:
+        """Let others share the first of a lease's own pages, which holds these tokens; not what was forgotten.
+
+        Where another has computed the same, the lease shares that page instead and its own is free.
+        """
+        assert len(tokens) == self.page_size
+        if not self._is_current(lease):
+            return False
+        page, piece = lease.own.pop(0), tuple(tokens)
+        parent = lease.shared[-1] if lease.shared else lease.root
+        node = parent.children.get(piece)
+        if node is None:
+            node = parent.children[piece] = Node(piece, page, parent)
+            self._known, self._idle = self._known + 1, self._idle + 1
+        else:
+            self._free.append(page)
+        self._read(node)
+        lease.shared.append(node)
+        lease.version += 1
+        return True
+
+    def adopt(self, parent: Node | None, tokens: Sequence[int], scope: Hashable = None) -> Node:
+        """A page that comes from elsewhere, below `parent`. Raises `OutOfPages`."""
+        parent = parent or self._roots.setdefault(scope, Node((), -1, None))
+        piece = tuple(tokens)
+        if piece in parent.children:
+            return parent.children[piece]
+        if not self._free:
+            raise OutOfPages
+        node = parent.children[piece] = Node(piece, self._free.pop(), parent, used=self._clock)
+        self._known, self._idle = self._known + 1, self._idle + 1
+        return node
+
+    def end(self, lease: Lease) -> None:
+        """Give a lease up: what it published stays known, its own pages are free."""
+        current = self._is_current(lease)
         for node in lease.shared:
             node.leases -= 1
-        if lease.root is self._root:
-            self._keep(lease, tokens)
-        else:  # what it holds was forgotten meanwhile
-            self._free += [*lease.own, *(node.page for node in lease.shared if not node.leases)]
+            if not node.leases and current:
+                self._idle += 1
+            elif not node.leases:  # what it holds was forgotten meanwhile
+                self._free.append(node.page)
+        self._free += lease.own
         lease.shared, lease.own = [], []
 
     def grow(self, count: int) -> None:
@@ -98,38 +146,40 @@ class PrefixTree:
 
     def clear(self) -> None:
         """Forget what pages hold, those of running requests excepted, which will not be known later either."""
-        for node in list(self._nodes()):
-            if not node.leases:
-                self._free.append(node.page)
-        self._root = _Node((), -1, None)
+        self._free += [node.page for node in self.nodes() if not node.leases]
+        self._roots, self._known, self._idle = {}, 0, 0
 
-    def _keep(self, lease: Lease, tokens: Sequence[int]) -> None:
-        """Hang the full pages of a lease below those that it shared; the others are free."""
-        node = lease.shared[-1] if lease.shared else self._root
-        start = len(lease.shared) * self.page_size
-        for page in lease.own:
-            piece = tuple(tokens[start : start + self.page_size])
-            start += self.page_size
-            known = node.children.get(piece)
-            if len(piece) < self.page_size or known is not None:  # begun, never written, or here already
-                self._free.append(page)
-            else:
-                known = node.children[piece] = _Node(piece, page, node, used=self._clock)
-            node = known or node
-
-    def _evict(self) -> None:
-        """Free the page of the leaf that was used longest ago."""
-        idle = [node for node in self._nodes() if node.idle]
-        if not idle:
-            raise OutOfPages
-        oldest = min(idle, key=lambda node: node.used)
-        assert oldest.parent is not None
-        del oldest.parent.children[oldest.tokens]
-        self._free.append(oldest.page)
-
-    def _nodes(self) -> Iterator[_Node]:
-        waiting = [*self._root.children.values()]
+    def nodes(self, *scopes: Hashable) -> Iterator[Node]:
+        """The known pages of these scopes, by default of all, parents before their children."""
+        roots = [self._roots[scope] for scope in scopes or self._roots if scope in self._roots]
+        waiting = [child for root in roots for child in root.children.values()]
         while waiting:
             node = waiting.pop()
             waiting += node.children.values()
             yield node
+
+    def _path(self, prompt: Sequence[int], scope: Hashable) -> list[Node]:
+        path, node = [], self._roots.get(scope)
+        for start in range(0, len(prompt) - self.page_size, self.page_size):
+            node = node and node.children.get(tuple(prompt[start : start + self.page_size]))
+            if node is None:
+                break
+            path.append(node)
+        return path
+
+    def _read(self, node: Node) -> None:
+        self._idle -= not node.leases
+        node.leases, node.used = node.leases + 1, self._clock
+
+    def _is_current(self, lease: Lease) -> bool:
+        return self._roots.get(lease.scope) is lease.root
+
+    def _evict(self) -> None:
+        """Free the page of the leaf that was used longest ago."""
+        leaves = (node for node in self.nodes() if not node.leases and not node.children)
+        oldest = min(leaves, key=lambda node: node.used, default=None)
+        if oldest is None:
+            raise OutOfPages
+        del oldest.parent.children[oldest.tokens]
+        self._free.append(oldest.page)
+        self._known, self._idle = self._known - 1, self._idle - 1

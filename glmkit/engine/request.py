@@ -3,13 +3,13 @@
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from glmkit.engine.sampling import Sampling
 from glmkit.errors import RequestError
 from glmkit.text.grammar import TurnMatcher
 
-FinishReason = Literal["stop", "length", "tool_calls", "error"]
+FinishReason = Literal["stop", "length", "tool_calls", "interrupted", "error"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,20 @@ class ThinkingBudget:
     call: int  # the id of <tool_call>, which ends a thought too
 
 
+class TokenLogprob(NamedTuple):
+    """A token that could have come, and its raw log-probability."""
+
+    token: int
+    logprob: float
+
+
 @dataclass
 class Request:
     """A prompt, its settings, and the tokens generated so far.
 
-    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `grammar`
-    follows the answer and says what may come next; where it gives up, the request ends with `error`.
+    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `top` holds
+    the likeliest tokens at each place, where the sampling asks for them. `grammar` follows the answer and says what may
+    come next; where it gives up, the request ends with `error`.
     """
 
     prompt: tuple[int, ...]
@@ -40,8 +48,9 @@ class Request:
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
+    top: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    error: RequestError | None = None
+    error: Exception | None = None
     cached_tokens: int | None = None  # of the prompt, whose keys and values were there when it was first run
     _queue: deque[int] = field(default_factory=deque)
     _thought: int = 0
@@ -49,8 +58,21 @@ class Request:
     def __post_init__(self):
         self._close_spent_thought()
 
-    def accept(self, token: int, logprob: float) -> int | None:
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the answer."""
+        return len(self.prompt) + len(self.tokens)
+
+    def piece(self, start: int, stop: int) -> tuple[int, ...]:
+        """Tokens of the prompt and the answer from `start` to before `stop`."""
+        of_prompt = len(self.prompt)
+        return (*self.prompt[start:stop], *self.tokens[max(0, start - of_prompt) : max(0, stop - of_prompt)])
+
+    def accept(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> int | None:
         """Take the sampled token, or what the budget dictates instead. Returns it; None when it ends the request."""
+        if math.isnan(logprob):
+            self.fail(RequestError("the model gave NaN for this request: its weights, or what it computes, overflow"))
+            return None
         forced = bool(self._queue)
         if forced:
             token = self._queue.popleft()
@@ -62,12 +84,20 @@ class Request:
         self.tokens.append(token)
         self.logprobs.append(math.nan if forced else logprob)
         self.forced.append(forced)
+        if self.sampling.top_logprobs:
+            self.top.append(top[: self.sampling.top_logprobs])
         if self.budget is not None and not forced:
             self._watch_thought(self.budget, token)
             self._close_spent_thought()
         if len(self.tokens) >= self.max_tokens:
             self.finish("length")
         return token
+
+    def fail(self, error: Exception) -> None:
+        """End the request with an error, unless it has ended."""
+        if self.finish_reason is None:
+            self.error = error
+            self.finish("error")
 
     def finish(self, reason: FinishReason) -> None:
         """End the request; the engine spends no further step on it. What was said before a length counts more."""
@@ -79,8 +109,7 @@ class Request:
             if self.grammar is not None:
                 self.grammar.take(token)
         except RequestError as error:
-            self.error = error
-            self.finish("error")
+            self.fail(error)
         return self.error is None
 
     def _watch_thought(self, budget: ThinkingBudget, token: int) -> None:

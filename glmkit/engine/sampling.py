@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from glmkit.checks import is_integer, is_number
 from glmkit.errors import RequestError
 
+MOST_TOP = 20  # likeliest tokens that a request may ask for
 NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that arithmetic on it stays finite
 
 
@@ -19,6 +20,7 @@ NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that ar
 class Sampling:
     """How one request is sampled. `temperature=0` is greedy; `top_k=0`, `top_p=1`, `min_p=0` switch a filter off.
 
+    `top_logprobs` is how many of the likeliest tokens are told beside each that is drawn.
     Raises `RequestError` naming the setting that is out of range.
     """
 
@@ -28,6 +30,7 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int = 0
+    top_logprobs: int = 0
 
     def __post_init__(self):
         checks: dict[str, tuple[Callable[[Any], bool], Callable[[Any], bool], str]] = {
@@ -37,6 +40,7 @@ class Sampling:
             "min_p": (is_number, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
             "repetition_penalty": (is_number, lambda x: 1e-6 <= x <= 1e6, "a number from 1e-6 to 1e6 (1: none)"),
             "seed": (is_integer, lambda x: 0 <= x < 2**32, "an integer of 32 bits, 0 to 4294967295"),
+            "top_logprobs": (is_integer, lambda x: 0 <= x <= MOST_TOP, f"an integer of 0 to {MOST_TOP}"),
         }
         for name, (kind, holds, expected) in checks.items():
             value = getattr(self, name)
@@ -55,12 +59,14 @@ class SamplingBatch:
     min_p: jax.Array
     repetition_penalty: jax.Array
     seed: jax.Array  # [B], uint32
+    top_logprobs: jax.Array | None = None  # [B], int32; None where no row asks
 
     @classmethod
-    def of(cls, rows: Sequence[Sampling]) -> "SamplingBatch":
-        """The settings of `rows`, in their order, on the host."""
-        column = {f.name: [getattr(row, f.name) for row in rows] for f in dataclasses.fields(Sampling)}
-        dtypes = {"top_k": np.int32, "seed": np.uint32}
+    def of(cls, rows: Sequence[Sampling], top: bool = False) -> "SamplingBatch":
+        """The settings of `rows`, in their order, on the host; `top` says whether any asks for likeliest tokens."""
+        names = [f.name for f in dataclasses.fields(Sampling) if top or f.name != "top_logprobs"]
+        column = {name: [getattr(row, name) for row in rows] for name in names}
+        dtypes = {"top_k": np.int32, "seed": np.uint32, "top_logprobs": np.int32}
         return cls(**{name: np.array(v, dtypes.get(name, np.float32)) for name, v in column.items()})
 
 

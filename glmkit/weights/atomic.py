@@ -1,4 +1,4 @@
-"""Writing a folder all or nothing: it appears under its name when it is whole and on the disk, or not at all."""
+"""Writing all or nothing: a folder or a file appears under its name when it is whole and on the disk, or not at all."""
 
 from __future__ import annotations
 
@@ -34,21 +34,50 @@ def atomic_folder(path: str | os.PathLike[str], *, nbytes: int = 0, overwrite: b
     final = _absolute(path)
     refuse_existing(final, overwrite)
     partial = final.with_name(f".{final.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.partial")
+    with _told_of_full_disks(final, nbytes):
+        try:
+            partial.mkdir()
+            yield partial
+            _sync(partial)
+            refuse_existing(final, overwrite)
+            _take_name(partial, final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], *, nbytes: int = 0) -> Iterator[Path]:
+    """A name to write a file under, which takes the name `path`, in place of what has it, when the block ends.
+
+    Otherwise as `atomic_folder`. Raises CheckpointError if `path` is no name a file can have, or a folder's, or if the
+    disk is, or becomes, too full.
+    """
+    final = _absolute(path)
+    if final.is_dir():
+        raise CheckpointError(f"{final} is a folder; expected the name of a file")
+    partial = final.with_name(f".{final.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.partial")
+    with _told_of_full_disks(final, nbytes):
+        try:
+            yield partial
+            _sync_one(partial)
+            partial.replace(final)
+            _sync_one(final.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told_of_full_disks(final: Path, nbytes: int) -> Iterator[None]:
+    """Make the folder around `final`; raise CheckpointError if its disk has no room for so many bytes, now or later."""
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _require_room(final, nbytes)
-        partial.mkdir()
-        yield partial
-        _sync(partial)
-        refuse_existing(final, overwrite)
-        _take_name(partial, final)
+        yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
         needed = f" ({nbytes:,} bytes are needed)" if nbytes else ""
         raise CheckpointError(f"{final} was not written{needed}: {error.strerror}; nothing is left behind") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
@@ -57,7 +86,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
         with suppress(FileNotFoundError, NotADirectoryError):
             final.lstat()  # told here and not once all is written: a name too long for the file system
     except (TypeError, ValueError, OSError, RuntimeError) as error:  # the last: a link to itself, no such user
-        raise CheckpointError(f"{path!r} cannot be the name of a folder: {error}") from error
+        raise CheckpointError(f"{path!r} cannot be the name of a file or a folder: {error}") from error
     return final
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
-from glmkit.engine.engine import _Wave
 from glmkit.errors import RequestError
 from glmkit.model import GLM
 from tiny import CONFIG, model
@@ -107,24 +106,6 @@ def test_abandoning_a_generation_leaves_the_engine_healthy(engine):
     assert run(engine, ask(prompt))[0].tokens == expected
 
 
-def test_an_interrupt_in_the_middle_of_prefill_leaves_the_engine_healthy(engine, monkeypatch):
-    (prompt,) = prompts(530)  # two chunks
-    expected = run(engine, ask(prompt))[0].tokens
-    step, calls = _Wave.step, []
-
-    def interrupted(wave, *arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return step(wave, *arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(_Wave, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(engine, ask(prompt))
-    assert run(engine, ask(prompt))[0].tokens == expected
-
-
 def test_an_edit_of_the_model_in_place_is_heard_at_the_next_request():
     network = jax.tree.map(lambda leaf: leaf, model())  # its own modules around the same arrays
     engine, (prompt,) = Engine(network, max_len=64), prompts(5)
@@ -174,7 +155,7 @@ def test_what_was_said_counts_more_than_the_length_reached_with_it():
 
 
 def test_more_requests_than_rows_are_served_in_turn(engine, monkeypatch):
-    monkeypatch.setattr("glmkit.engine.engine.MAX_ROWS", 2)
+    monkeypatch.setattr("glmkit.engine.scheduler.MAX_ROWS", 2)
     several = prompts(3, 4, 5)
     assert [r.tokens for r in run(engine, *map(ask, several))] == [run(engine, ask(p))[0].tokens for p in several]
 

@@ -96,7 +96,8 @@ def test_requests_wait_for_pages_and_lose_nothing():
 
 def test_memory_grows_while_requests_run(monkeypatch):
     monkeypatch.setattr("glmkit.engine.pool._FEWEST", 1)
-    monkeypatch.setattr("glmkit.engine.engine._AHEAD", 1)
+    monkeypatch.setattr("glmkit.engine.scheduler._AHEAD", 0)
+    monkeypatch.setattr("glmkit.engine.pool._SPARE", 1)
     engine = Engine(model(), max_len=600)
     (prompt,) = [LONG[:250]]
     assert run(engine, ask(prompt, tokens=20)) == fresh(ask(prompt, tokens=20))
@@ -113,11 +114,13 @@ def test_two_generations_take_turns_over_the_same_pages(engine):
 
 
 def test_memory_given_back_ends_what_is_running_and_the_engine_goes_on(engine):
-    stream = engine.generate([ask(LONG, tokens=8)])
+    request = ask(LONG, tokens=8)
+    stream = engine.generate([request])
     next(stream)
     engine.release()
+    assert len(list(stream)) < 7
     with pytest.raises(RequestError, match="gave its memory back"):
-        list(stream)
+        raise request.error
     assert run(engine, ask(LONG)) == fresh(ask(LONG))
 
 

@@ -52,13 +52,17 @@ def _one_block(
 ) -> Float[Array, "B KV Q C"]:
     wide = jnp.promote_types(q.dtype, jnp.float32)
     last, size = slots[:, None, :, None], k.shape[2]
+    furthest = slots.max(-1)[:, None, None, None]
 
     def step(i, carry):
         highest, total, out = carry
         page = jax.lax.dynamic_index_in_dim(table, i, axis=1, keepdims=False)
         keys, values = k[page], v[page]
         scores = jnp.einsum("bkqc,bksc->bkqs", q, keys, preferred_element_type=wide)
-        scores = jnp.where(i * size + jnp.arange(size) <= last, scores, MASKED)
+        place = i * size + jnp.arange(size)
+        scores = jnp.where(place <= last, scores, MASKED)
+        # What a page holds beyond its row may be anything, and NaN is NaN with any weight.
+        values = jnp.where(place[:, None] <= furthest, values, 0)
         # The first page holds a key for every query that sees any, so this is never the mask's value for one of them.
         new_highest = jnp.maximum(highest, scores.max(-1, keepdims=True))
         weights = jnp.exp(scores - new_highest)

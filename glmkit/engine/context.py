@@ -1,0 +1,145 @@
+"""The context cache as its users see it: how much it holds, and prefixes put on the disk and back."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from glmkit.engine.pool import Pool
+from glmkit.errors import CheckpointError, RequestError
+from glmkit.model import GLM
+from glmkit.model.ops.attention.blocked import PAGE
+from glmkit.weights.atomic import atomic_file
+
+__all__ = ["ContextCache"]
+
+_FORMAT = "glmkit-context-1"
+
+
+class ContextCache:
+    """What an engine's pages hold of earlier prompts and answers: full pages of 256 tokens, whose keys and values a
+    request that begins alike has for nothing."""
+
+    def __init__(self, model: GLM, pool: Pool, ask: Callable[[Callable[[], Any]], Any]):
+        self._model, self._pool, self._ask = model, pool, ask
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are known."""
+        return PAGE * self._ask(lambda: sum(tree.cached for tree in self._pool.trees))
+
+    def clear(self) -> None:
+        """Know nothing any more; requests that run are not disturbed."""
+        self._ask(self._pool.forget)
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write all that is known to one file, whole or not at all. Returns how many tokens it holds.
+
+        Raises `CheckpointError` for a path that cannot be written to and for a full disk.
+        """
+        return self._ask(partial(self._save, path))
+
+    def load(self, path: str | os.PathLike[str]) -> int:
+        """Know what `save` wrote, beside what is known already. Returns how many tokens the file holds.
+
+        Raises `CheckpointError` for a file that `save` did not write or that was damaged since, or of a model with
+        another configuration, other weights or another dtype of the cache, and `RequestError` where the memory of keys
+        and values has no room for it, saying how many tokens fit.
+        """
+        return self._ask(partial(self._load, path))
+
+    def _save(self, path: str | os.PathLike[str]) -> int:
+        tokens, parents, contents = [], [], []
+        for part, tree in enumerate(self._pool.trees):
+            nodes = list(tree.nodes(None))
+            numbers = {id(node): len(tokens) + number for number, node in enumerate(nodes)}
+            tokens += [node.tokens for node in nodes]
+            parents += [numbers.get(id(node.parent), -1) for node in nodes]
+            if nodes:
+                contents.append(self._pool.read(part, [node.page for node in nodes]))
+        arrays = {
+            "tokens": np.asarray(tokens, np.int32).reshape(-1, PAGE),
+            "parents": np.asarray(parents, np.int32),
+        }
+        for number, of_parts in enumerate(zip(*contents, strict=True)):
+            arrays[f"pages.{number}"] = np.concatenate(of_parts, axis=of_parts[0].ndim - 4)
+        arrays = {name: _as_bits(array) for name, array in arrays.items()}
+        with atomic_file(path, nbytes=sum(array.nbytes for array in arrays.values())) as partial_path:
+            save_file(arrays, partial_path, metadata=self._identity())
+        return len(tokens) * PAGE
+
+    def _load(self, path: str | os.PathLike[str]) -> int:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                self._check_identity(path, file.metadata() or {})
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is no context that `save` wrote: {error}") from error
+        tokens, parents = arrays.pop("tokens"), arrays.pop("parents")
+        self._pool.prepare(len(tokens))
+        tree = max(self._pool.trees, key=lambda tree: tree.free)
+        part = self._pool.trees.index(tree)
+        if len(tokens) > tree.free:
+            raise RequestError(
+                f"{path} holds {len(tokens) * PAGE} tokens, and the memory of keys and values has room for "
+                f"{tree.free * PAGE} more; clear the cache, or load the model with a larger kv_memory"
+            )
+        nodes = []
+        for piece, parent in zip(tokens.tolist(), parents.tolist(), strict=True):
+            nodes.append(tree.adopt(None if parent < 0 else nodes[parent], piece))
+        if nodes:
+            leaves = jax.tree.leaves(self._pool.layers)
+            contents = [arrays[f"pages.{number}"].view(leaf.dtype) for number, leaf in enumerate(leaves)]
+            self._pool.write(part, [node.page for node in nodes], contents)
+        return len(tokens) * PAGE
+
+    def _identity(self) -> dict[str, str]:
+        """What a file has to agree with to be of use to this model."""
+        leaves = jax.tree.leaves(self._pool.layers or self._model.empty_cache(self._pool.parts, PAGE).layers)
+        shapes = [[*leaf.shape[: leaf.ndim - 4], *leaf.shape[leaf.ndim - 3 :], str(leaf.dtype)] for leaf in leaves]
+        return {
+            "format": _FORMAT,
+            "configuration": json.dumps(self._model.config.to_hf(), sort_keys=True),
+            "pages": json.dumps(shapes),
+            "weights": _fingerprint(self._model),
+        }
+
+    def _check_identity(self, path: str | os.PathLike[str], found: dict[str, str]) -> None:
+        if found.get("format") != _FORMAT:
+            raise CheckpointError(f"{path} is no context that `save` wrote")
+        for name, own in self._identity().items():
+            if found.get(name) != own:
+                what = "a cache of other shapes or another dtype" if name == "pages" else f"other {name}"
+                raise CheckpointError(f"{path} was written by a model with {what}; its keys and values are of no use")
+
+
+def _as_bits(array: np.ndarray) -> np.ndarray:
+    """The same bytes in a dtype of NumPy's own: bfloat16 is not."""
+    own = array.dtype.kind in "iuf"
+    return np.ascontiguousarray(array) if own else np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _fingerprint(model: GLM) -> str:
+    """SHA-256, in hexadecimal, of a checksum of every array; exact, so that it is the same on every mesh."""
+    sums = [(str(leaf.dtype), leaf.shape, int(_checksum(leaf))) for leaf in jax.tree.leaves(model)]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()
+
+
+@jax.jit
+def _checksum(x: jax.Array) -> jax.Array:
+    """The sum over all elements, modulo 2**32, of their bits times a number that depends on their place."""
+    if x.dtype.itemsize == 8:
+        x = x.astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
+    place = jnp.zeros((), jnp.uint32)
+    for axis, size in enumerate(x.shape):
+        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+    return jnp.sum((bits + jnp.uint32(1)) * (place * jnp.uint32(2654435761) | jnp.uint32(1)), dtype=jnp.uint32)

@@ -1,0 +1,345 @@
+"""Which requests run together, and what each step computes of them.
+
+A round is at most two steps: one takes the next chunk of a prompt or of several, one the next token of every answer on
+its way. Requests join and leave between steps. One that finds no page left waits, and what it had computed is known.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from glmkit.engine.pool import Pool, pages_for
+from glmkit.engine.prefix import OutOfPages
+from glmkit.engine.steps import Drawn, Kind, Rows, Steps
+from glmkit.engine.ticket import Ticket
+from glmkit.errors import RequestError
+from glmkit.model.ops.attention.blocked import PAGE
+
+__all__ = ["MAX_ROWS", "REPRODUCIBLE", "Ladder", "Scheduler"]
+
+MAX_ROWS = 32
+_AHEAD = 64  # tokens of an answer that there is room for when it begins
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The shapes that steps are compiled for.
+
+    Where it is `reproducible` there is one row count and one chunk, which begins at the same places of every prompt,
+    and an answer that is computed again goes by the programs that computed it first: a request has the same bits
+    whatever else runs, and whatever is known of it.
+    """
+
+    chunks: tuple[int, ...] = (32, 128, 512, 1024)  # tokens of each row of a prefill step
+    prefill: int = 2048  # tokens of all its rows
+    reproducible: bool = False
+
+    def rows(self, count: int, size: int) -> int:
+        """The rows of a step of `size` tokens each that `count` requests want."""
+        if self.reproducible:
+            return MAX_ROWS if size == 1 else 1
+        return min(1 << max(0, count - 1).bit_length(), self.most_rows(size))
+
+    def most_rows(self, size: int) -> int:
+        return MAX_ROWS if size == 1 else max(1, min(MAX_ROWS, self.prefill // size))
+
+    def chunk(self, length: int) -> int:
+        """The chunk that `length` tokens are begun with: the largest that they fill by two thirds."""
+        return max((chunk for chunk in self.chunks if 3 * length >= 2 * chunk), default=self.chunks[0])
+
+    def plan(self, length: int) -> Iterator[int]:
+        """The chunks that `length` tokens are taken in."""
+        while length > 1:
+            yield self.chunk(length)
+            length -= self.chunk(length)
+
+
+REPRODUCIBLE = Ladder(chunks=(PAGE,), prefill=PAGE, reproducible=True)
+
+
+@dataclass
+class _Seated:
+    """The rows of a step and the requests in them."""
+
+    rows: Rows
+    places: dict[int, Ticket]
+    shown: dict[int, int] = field(default_factory=dict)  # the version of a lease whose pages are in the table
+
+    def load(self) -> None:
+        """Write what the requests' next tokens are, and where they go."""
+        rows, size = self.rows, self.rows.kind.size
+        for row, ticket in self.places.items():
+            piece = ticket.request.piece(ticket.held, ticket.held + size)
+            rows.tokens[row, : len(piece)] = piece
+            rows.segment_ids[row] = -1
+            rows.segment_ids[row, : len(piece)] = 0
+            rows.length[row] = ticket.held
+            if self.shown.get(row) != ticket.lease.version:
+                pages = ticket.lease.pages
+                rows.table[row, : len(pages)] = pages
+                self.shown[row] = ticket.lease.version
+            if ticket.seen is not None:
+                ticket.seen[list(piece)] = True
+                rows.seen[row] = ticket.seen
+
+    def fill_masks(self) -> None:
+        for row, ticket in self.places.items():
+            draws = ticket.held + self.rows.kind.size >= ticket.request.length
+            if draws and ticket.request.grammar is not None and not ticket.is_over:
+                ticket.request.grammar.fill(self.rows.masks[row])
+
+
+class Scheduler:
+    """Runs requests over the pages of a pool. One thread calls its methods."""
+
+    def __init__(self, steps: Steps, pool: Pool, max_len: int, vocab_size: int, ladder: Ladder):
+        self._steps, self._pool, self._max_len, self._vocab_size = steps, pool, max_len, vocab_size
+        self._ladder = ladder
+        self.waiting: deque[Ticket] = deque()
+        self.running: list[Ticket] = []  # in the order in which they began
+        self._answering: _Seated | None = None  # the last step of answers: mostly the next is of the same
+        self._may_admit = True  # whether anything has changed since nobody could
+
+    def add(self, ticket: Ticket) -> None:
+        self.waiting.append(ticket)
+        self._may_admit = True
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether a round would do anything: not where all that run are ahead of their readers."""
+        if any(ticket.is_over for ticket in (*self.running, *self.waiting)):
+            return True
+        wait = self.waiting if self._may_admit else ()
+        return any(not ticket.is_paused for ticket in (*self.running, *wait))
+
+    def round(self) -> None:
+        """One chunk of prompts and one token of answers."""
+        self._dismiss()
+        self._admit()
+        awake = [ticket for ticket in self.running if not ticket.is_paused]
+        prompts = [ticket for ticket in awake if self._unread(ticket) > 1]
+        if prompts:
+            size = self._ladder.chunk(self._unread(prompts[0]))
+            alike = [ticket for ticket in prompts if self._ladder.chunk(self._unread(ticket)) == size]
+            self._run(alike[: self._pool.parts * self._ladder.most_rows(size)], size)
+        answers = [ticket for ticket in self.running if self._unread(ticket) <= 1 and not ticket.is_paused]
+        self._run([ticket for ticket in answers if not ticket.is_over], 1)
+        self._dismiss()
+
+    def fail(self, error: Exception) -> None:
+        """End all that run with an error; who waits goes on."""
+        for ticket in self.running:
+            ticket.request.fail(error)
+        self._answering = None
+        if self._pool.lost:
+            self._pool.release()
+            for ticket in self.running:
+                ticket.lease = None
+        self._dismiss()
+
+    def kinds(self, rows: Sequence[int], masked: Sequence[bool]) -> list[Kind]:
+        """The steps of so many rows that the ladder has, for warming up."""
+        parts, masks = self._pool.parts, (True,) if self._ladder.reproducible else masked
+        found = {
+            Kind(parts * self._ladder.rows(count, size), size, mask)
+            for size in (1, *self._ladder.chunks)
+            for count in rows
+            for mask in masks
+        }
+        return sorted(found)
+
+    def _unread(self, ticket: Ticket) -> int:
+        """Tokens to be computed in chunks. With one left, a request is at its answer."""
+        request = ticket.request
+        return (len(request.prompt) if self._ladder.reproducible else request.length) - ticket.held
+
+    # Who runs.
+
+    def _dismiss(self) -> None:
+        for ticket in [ticket for ticket in (*self.running, *self.waiting) if ticket.is_over]:
+            (self.running if ticket in self.running else self.waiting).remove(ticket)
+            self._leave(ticket)
+            ticket.close()
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Give the pages up; what they hold stays known."""
+        if ticket.lease is not None:
+            self._pool.trees[ticket.part].end(ticket.lease)
+            ticket.lease, ticket.held = None, 0
+        self._answering, self._may_admit = None, True
+
+    def _admit(self) -> None:
+        """Let those begin that came first, as far as there are rows and pages.
+
+        What runs keeps the weights that it began with: after a change of them, others begin when it has ended.
+        """
+        if not self.waiting or not self._may_admit:
+            return
+        self._may_admit = False
+        if not self.running:
+            if self._steps.renew():
+                self._pool.forget()
+        elif not self._steps.is_current():
+            self._end_sleepers()
+            return
+        chosen = self._next()
+        self._pool.prepare(-(-sum(self._pages(ticket) for ticket in chosen) // self._pool.parts))
+        begun = [ticket for ticket in chosen if self._begin(ticket)]
+        if begun:
+            self._prepare(begun)
+        elif all(ticket.is_paused for ticket in self.running):
+            for ticket in reversed(self.running):
+                self._set_aside(ticket)
+
+    def _next(self) -> list[Ticket]:
+        """Those whose turn it is, without any whose prompt begins as one that is being computed: it will be known."""
+        chosen: list[Ticket] = []
+        reading = [ticket for ticket in self.running if self._unread(ticket) > 1]
+        for ticket in self.waiting:
+            if len(self.running) + len(chosen) >= MAX_ROWS * self._pool.parts:
+                break
+            if ticket.is_paused:
+                continue
+            prompt = ticket.request.prompt
+            common = max((_common_pages(other.request.prompt, prompt) for other in reading), default=0)
+            if not common or common <= max((tree.known(prompt) for tree in self._pool.trees), default=0):
+                chosen.append(ticket)
+                reading.append(ticket)
+        return chosen
+
+    def _begin(self, ticket: Ticket) -> bool:
+        """Give a request a part of the pool and what is known of it there; not where pages are short."""
+        request, trees = ticket.request, self._pool.trees
+        load = [sum(other.part == part for other in self.running) for part in range(len(trees))]
+        fed = request.piece(0, len(request.prompt) if self._ladder.reproducible else request.length)
+        open_ = [part for part in range(len(trees)) if load[part] < MAX_ROWS]
+        part = max(open_, key=lambda part: (trees[part].known(fed), -load[part]))
+        lease = trees[part].lease(fed)
+        if not self._pool.has_room(part, self._pages(ticket) - len(lease)):
+            trees[part].end(lease)
+            return False
+        self.waiting.remove(ticket)
+        self.running.append(ticket)
+        ticket.part, ticket.lease, ticket.held = part, lease, len(lease) * PAGE
+        if request.cached_tokens is None:  # not one that waited for pages and finds its own
+            request.cached_tokens = ticket.held
+        if request.sampling.repetition_penalty != 1:
+            ticket.seen = np.zeros(self._vocab_size, bool)
+            ticket.seen[list(request.piece(0, ticket.held))] = True
+        return True
+
+    def _set_aside(self, ticket: Ticket) -> None:
+        """Have a request wait once more, without pages."""
+        self._leave(ticket)
+        self.running.remove(ticket)
+        self.waiting.appendleft(ticket)
+
+    def _end_sleepers(self) -> None:
+        """Where nobody reads the answers that run, those with new weights need not wait for them."""
+        if all(ticket.is_paused for ticket in self.running):
+            for ticket in self.running:
+                ticket.request.fail(RequestError("the model was changed while nobody read this answer; ask again"))
+
+    def _pages(self, ticket: Ticket) -> int:
+        return pages_for(min(ticket.request.length + _AHEAD, self._max_len))
+
+    # What they run.
+
+    def _prepare(self, begun: Sequence[Ticket]) -> None:
+        """Programs for the chunks of prompts that begin and for the answers, compiled side by side."""
+        plans = [list(self._ladder.plan(self._unread(ticket))) for ticket in begun]
+        kinds = [
+            self._kind([ticket for ticket, plan in zip(begun, plans, strict=True) if size in plan], size)
+            for size in sorted(set().union(*plans))
+        ]
+        if any(ticket.request.max_tokens > 1 for ticket in begun) or not all(plans):
+            kinds.append(self._kind(self.running, 1))
+        self._steps.prepare(kinds, self._pool)
+
+    def _kind(self, tickets: Sequence[Ticket], size: int) -> Kind:
+        """What a step of these needs; rather one of more rows that is there than one that has to be compiled."""
+        parts, requests = self._pool.parts, [ticket.request for ticket in tickets]
+        most = max(sum(ticket.part == part for ticket in tickets) for part in range(parts))
+        kind = Kind(
+            parts * self._ladder.rows(most, size),
+            size,
+            masked=self._ladder.reproducible or any(request.grammar is not None for request in requests),
+            penalised=any(request.sampling.repetition_penalty != 1 for request in requests),
+            top=any(request.sampling.top_logprobs for request in requests),
+        )
+        wider = (kind._replace(rows=kind.rows * times) for times in (1, 2, 4))
+        return next((kind for kind in wider if self._steps.is_ready(kind, self._pool)), kind)
+
+    def _run(self, tickets: Sequence[Ticket], size: int) -> None:
+        """A step that takes up to `size` tokens of each request, and draws for those that it takes the last of."""
+        for ticket in tickets:
+            self._take_pages(ticket, size)
+        tickets = [ticket for ticket in tickets if ticket.lease is not None]
+        if not tickets:
+            return
+        seated = self._seat(tickets, size)
+        seated.load()
+        self._steps.prepare([seated.rows.kind], self._pool)
+        drawn = self._steps.run(seated.rows, self._pool, seated.fill_masks)
+        for row, ticket in seated.places.items():
+            self._took(ticket, min(size, ticket.request.length - ticket.held), drawn[row])
+
+    def _took(self, ticket: Ticket, count: int, drawn: Drawn) -> None:
+        """The pages hold `count` more tokens, which others may share unless the model has gone wrong."""
+        ticket.held += count
+        request = ticket.request
+        if not math.isnan(drawn.logprob):
+            was_reading = ticket.held - count < len(request.prompt)
+            self._may_admit |= self._publish(ticket) and was_reading
+        if ticket.held == request.length or math.isnan(drawn.logprob):
+            ticket.deliver(drawn)
+
+    def _publish(self, ticket: Ticket) -> bool:
+        """Let others share the full pages; whether there were any."""
+        tree, lease, published = self._pool.trees[ticket.part], ticket.lease, False
+        upto = min(ticket.held, len(ticket.request.prompt)) if self._ladder.reproducible else ticket.held
+        while (start := len(lease.shared) * PAGE) + PAGE <= upto:
+            if not tree.publish(lease, ticket.request.piece(start, start + PAGE)):
+                break
+            published = True
+        return published
+
+    def _take_pages(self, ticket: Ticket, size: int) -> None:
+        """Pages for a step. Where there are none left, the last that began waits, and its pages are free."""
+        while ticket.lease is not None:
+            if len(ticket.lease) >= pages_for(min(ticket.held + size, ticket.request.length)):
+                return
+            try:
+                self._pool.extend(ticket.part, ticket.lease)
+            except OutOfPages:
+                self._set_aside([other for other in self.running if other.part == ticket.part][-1])
+
+    def _seat(self, tickets: Sequence[Ticket], size: int) -> _Seated:
+        tickets = sorted(tickets, key=lambda ticket: ticket.part)
+        kind, last = self._kind(tickets, size), self._answering
+        if last is not None and last.rows.kind == kind and [*last.places.values()] == tickets:
+            return last
+        places = {}
+        for part in range(self._pool.parts):
+            first = part * kind.rows // self._pool.parts
+            places |= dict(enumerate((ticket for ticket in tickets if ticket.part == part), first))
+        sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
+        seated = _Seated(self._steps.rows(kind, sampling), places)
+        if size == 1:
+            self._answering = seated
+        return seated
+
+
+def _common_pages(one: Sequence[int], other: Sequence[int]) -> int:
+    """Full pages with which both prompts begin."""
+    pages = 0
+    while (end := (pages + 1) * PAGE) <= min(len(one), len(other)) and one[end - PAGE : end] == other[end - PAGE : end]:
+        pages += 1
+    return pages

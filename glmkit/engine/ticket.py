@@ -1,0 +1,103 @@
+"""A request in an engine's hands: who hears of its tokens, and which pages hold what is computed of it."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool
+
+from glmkit.engine.prefix import Lease
+from glmkit.engine.request import FinishReason, Request
+from glmkit.engine.steps import Drawn
+
+__all__ = ["Reader", "Ticket"]
+
+
+class Reader:
+    """Whoever reads the tokens of one or several requests, which run at most `ahead` tokens before it.
+
+    `wake` is called when they may go on.
+    """
+
+    def __init__(self, ahead: int, wake: Callable[[], None]):
+        self._ahead, self._wake = ahead, wake
+        self._unread, self._lock = 0, threading.Lock()
+
+    @property
+    def is_behind(self) -> bool:
+        return self._unread > self._ahead
+
+    def give(self) -> None:
+        with self._lock:
+            self._unread += 1
+
+    def take(self) -> None:
+        """A token was read."""
+        with self._lock:
+            self._unread -= 1
+            caught_up = self._unread == self._ahead
+        if caught_up:
+            self._wake()
+
+
+class Ticket:
+    """What `Engine.submit` returns. `feed` hears every token and `ended` the end, both on the engine's thread."""
+
+    def __init__(
+        self,
+        request: Request,
+        feed: Callable[[int], None] | None = None,
+        ended: Callable[[], None] | None = None,
+        reader: Reader | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ):
+        self.request, self.reader = request, reader
+        self._feed, self._ended, self._wake = feed, ended, wake
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self.part = 0  # of the pool
+        self.lease: Lease | None = None
+        self.held = 0  # tokens whose keys and values are in the pages of the lease
+        self.seen: Bool[np.ndarray, " V"] | None = None  # tokens that a repetition penalty counts
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end, so many seconds at most; whether it has come. An interrupt is heard while waiting."""
+        return self._over.wait(timeout)
+
+    def cancel(self, reason: FinishReason = "interrupted") -> None:
+        """End the request, if it has not ended: from here on nothing is fed. Any thread may ask for it."""
+        with self._lock:
+            if self.request.finish_reason is None:
+                self.request.finish(reason)
+        self._wake()
+
+    @property
+    def is_over(self) -> bool:
+        return self.request.finish_reason is not None
+
+    @property
+    def is_paused(self) -> bool:
+        return self.reader is not None and self.reader.is_behind
+
+    def deliver(self, drawn: Drawn) -> None:
+        """Take what was drawn, and pass it on. An error of whoever hears it ends the request."""
+        with self._lock:
+            if self.is_over:
+                return
+            token = self.request.accept(*drawn)
+            if token is None:
+                return
+            if self.reader is not None:
+                self.reader.give()
+            try:
+                if self._feed is not None:
+                    self._feed(token)
+            except Exception as error:
+                self.request.finish_reason = None  # whatever the token ended
+                self.request.fail(error)
+
+    def close(self) -> None:
+        """The engine has done with it."""
+        self._over.set()
+        if self._ended is not None:
+            self._ended()
