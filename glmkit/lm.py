@@ -23,6 +23,7 @@ from glmkit.config import GLMConfig
 from glmkit.display import show_live
 from glmkit.engine import Engine, Request, Ticket
 from glmkit.engine.answer import Answer, ChatStream, Completion
+from glmkit.engine.compute import DraftHidden
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
@@ -41,9 +42,10 @@ class LM:
     """A language model to chat with: configuration, network, tokenizer, engine.
 
     `max_len` is the longest context, by default the model's own, `kv_memory` the bytes of each device that keys and
-    values may take, by default half of what is free; `about` the files that say what the model is (README.md,
-    LICENSE), which `save` writes again. With `reproducible=True` a request gives the same bits whatever else is
-    asked, see `Engine`. Any thread may ask, and what is asked at the same time runs together.
+    values may take, by default half of what is free; `about` the files that say what the model is (README.md, LICENSE),
+    which `save` writes again. With `reproducible=True` a request gives the same bits whatever else is asked;
+    `speculative_tokens` of each step are drafted and verified in the next; see `Engine`. Any thread may ask, and what
+    is asked at the same time runs together.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class LM:
         max_len: int | None = None,
         kv_memory: int | None = None,
         reproducible: bool = False,
+        speculative_tokens: int = 0,
+        draft_hidden: DraftHidden = "normed",
         name: str = "glm",
         about: Mapping[str, bytes] | None = None,
     ):
@@ -68,7 +72,14 @@ class LM:
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
-        self._engine: Engine | None = Engine(model, model.config.context(max_len), kv_memory, reproducible=reproducible)
+        self._engine: Engine | None = Engine(
+            model,
+            model.config.context(max_len),
+            kv_memory,
+            reproducible=reproducible,
+            speculative_tokens=speculative_tokens,
+            draft_hidden=draft_hidden,
+        )
         self._model: GLM | None = model  # the last, since what has it is closed when it goes
 
     @property

@@ -11,6 +11,7 @@ from jaxtyping import DTypeLike
 
 from glmkit.bundle import ABOUT, companions
 from glmkit.checks import file_exists
+from glmkit.engine.compute import DraftHidden
 from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -44,6 +45,8 @@ def load(
     max_len: int | None = None,
     kv_memory: int | None = None,
     reproducible: bool = False,
+    speculative_tokens: int = 0,
+    draft_hidden: DraftHidden = "normed",
     layers: slice | None = None,
     adapter: str | os.PathLike[str] | None = None,
     fsdp: bool = False,
@@ -56,11 +59,13 @@ def load(
 
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the longest context, to the model's own;
     `kv_memory`, the bytes of each device that keys and values may take, to half of what is free. With `reproducible` a
-    request gives the same bits alone, among others and after a cache hit, at the cost of speed. `layers` keeps only
-    these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in PEFT's layout, put beside the weights
-    and not merged into them. Before a byte is read, what is needed per device is compared with what is free. Compiled
-    programs are kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0 is set).
-    Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or `MemoryPlanError`, each naming the cause.
+    request gives the same bits alone, among others and after a cache hit, at the cost of speed; `speculative_tokens`,
+    up to 4, are drafted by the multi-token-prediction layer and verified together, which changes no answer, only how
+    long it takes. `layers` keeps only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in
+    PEFT's layout, put beside the weights and not merged into them. Before a byte is read, what is needed per device is
+    compared with what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another
+    (or GLMKIT_COMPILATION_CACHE=0 is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or
+    `MemoryPlanError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
@@ -92,6 +97,8 @@ def load(
         max_len=max_len,
         kv_memory=kv_memory,
         reproducible=reproducible,
+        speculative_tokens=speculative_tokens,
+        draft_hidden=draft_hidden,
         name=os.fspath(name),
         about=about,
     )

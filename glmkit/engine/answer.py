@@ -14,13 +14,15 @@ class Usage:
     """Token counts of one request.
 
     `reasoning_tokens` are among the completion tokens, `cached_tokens`, which an earlier request had computed, among
-    those of the prompt.
+    those of the prompt. Of `drafted_tokens`, which the prediction layer proposed, `accepted_tokens` proved right.
     """
 
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -117,7 +119,14 @@ class Answer:
             reasoning=parsed.reasoning or "",
             tool_calls=tuple(parsed.tool_calls),
             finish_reason=reason,
-            usage=Usage(len(request.prompt), len(request.tokens), self._reasoning_tokens, request.cached_tokens or 0),
+            usage=Usage(
+                len(request.prompt),
+                len(request.tokens),
+                self._reasoning_tokens,
+                request.cached_tokens or 0,
+                request.drafted,
+                request.accepted,
+            ),
             seed=request.sampling.seed,
             prompt=self._prompt,
             tokens=tuple(request.tokens),

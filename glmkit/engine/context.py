@@ -103,12 +103,10 @@ class ContextCache:
 
     def _identity(self) -> dict[str, str]:
         """What a file has to agree with to be of use to this model."""
-        leaves = jax.tree.leaves(self._pool.layers or self._model.empty_cache(self._pool.parts, PAGE).layers)
-        shapes = [[*leaf.shape[: leaf.ndim - 4], *leaf.shape[leaf.ndim - 3 :], str(leaf.dtype)] for leaf in leaves]
         return {
             "format": _FORMAT,
             "configuration": json.dumps(self._model.config.to_hf(), sort_keys=True),
-            "pages": json.dumps(shapes),
+            "pages": json.dumps(self._pool.page_shapes),
             "weights": _fingerprint(self._model),
         }
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from tqdm.auto import tqdm
 
+from glmkit.checks import is_integer
+from glmkit.engine.compute import DraftHidden, Drafting
 from glmkit.engine.context import ContextCache
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.request import Request
@@ -23,6 +25,7 @@ from glmkit.model import GLM
 
 __all__ = ["Engine"]
 
+_MOST_DRAFTS = 4
 _PATIENCE = 1.0  # seconds that the thread waits for more work before it ends
 _Result = TypeVar("_Result")
 
@@ -32,18 +35,33 @@ class Engine:
 
     `kv_memory` is how many bytes of each device the pages may take, by default half of what is free. With
     `reproducible=True` a request's tokens and log-probabilities have the same bits alone, among others and after a
-    cache hit; every step then has the cost of `MAX_ROWS` rows. All computing is done on a thread of the engine's own,
-    which a `with` block of JAX's settings around a caller does not reach.
+    cache hit; every step then has the cost of `MAX_ROWS` rows. With `speculative_tokens` so many tokens are drafted by
+    the multi-token-prediction layer and verified in the next step: what is drawn stays the same, in fewer steps;
+    `draft_hidden` is the hidden state that the layer reads, see `compute.Drafting`. All computing is done on a thread
+    of the engine's own, which a `with` block of JAX's settings around a caller does not reach.
     """
 
-    def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None, *, reproducible: bool = False):
+    def __init__(
+        self,
+        model: GLM,
+        max_len: int,
+        kv_memory: int | None = None,
+        *,
+        reproducible: bool = False,
+        speculative_tokens: int = 0,
+        draft_hidden: DraftHidden = "normed",
+    ):
         if max_len < 1:
             raise RequestError(f"max_len is {max_len}; expected at least 1 token")
         self.max_len = max_len
-        self._pool = Pool(model, max_len, kv_memory)
-        self._steps = Steps(model, max_len)
+        drafting = _drafting(model, speculative_tokens, draft_hidden, reproducible)
+        most = max_len + 2 * drafting.tokens  # tokens of a row, with drafts beyond its end
+        self._pool = Pool(model, most, kv_memory, mtp=drafting.tokens > 0)
+        self._steps = Steps(model, most, drafting)
         ladder = REPRODUCIBLE if reproducible else Ladder()
-        self._scheduler = Scheduler(self._steps, self._pool, max_len, model.config.vocab_size, ladder)
+        self._scheduler = Scheduler(
+            self._steps, self._pool, most, model.config.vocab_size, ladder, drafts=drafting.tokens
+        )
         self.cache = ContextCache(model, self._pool, lambda job: self._ask(partial(self._on_current_weights, job)))
         self._inbox: deque[Ticket] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -247,6 +265,19 @@ class Engine:
         self._steps.rest()
         self._pool.release()
         self._ending = False
+
+
+def _drafting(model: GLM, tokens: int, hidden: DraftHidden, reproducible: bool) -> Drafting:
+    """Raises `RequestError` for what cannot be drafted."""
+    if not is_integer(tokens) or not 0 <= tokens <= _MOST_DRAFTS:
+        raise RequestError(f"speculative_tokens is {tokens!r}; expected an integer of 0 to {_MOST_DRAFTS}")
+    if hidden not in get_args(DraftHidden):
+        raise RequestError(f"draft_hidden is {hidden!r}; expected one of {', '.join(get_args(DraftHidden))}")
+    if tokens and model.mtp is None:
+        raise RequestError(f"speculative_tokens is {tokens}, but this model has no multi-token-prediction layer")
+    if tokens and reproducible:
+        raise RequestError("speculative_tokens and reproducible exclude each other: a verified token has other bits")
+    return Drafting(tokens, hidden)
 
 
 def _close_at_exit(known: weakref.ref[Engine]) -> None:

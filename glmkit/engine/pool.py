@@ -33,8 +33,8 @@ class Pool:
     what others left behind, of which the oldest goes first. Steps consume `layers` and put the new ones in their place.
     """
 
-    def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None):
-        self._model, self._mesh = model, model.embed[...].sharding.mesh
+    def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None, *, mtp: bool = False):
+        self._model, self._mesh, self._mtp = model, model.embed[...].sharding.mesh, mtp
         self._max_len, self._kv_memory = max_len, kv_memory
         self.parts = self._mesh.shape["data"]
         self.layers: tuple[LayerCache, ...] | None = None
@@ -46,7 +46,7 @@ class Pool:
         memory = self._kv_memory
         if memory is None:
             memory = free_bytes(self._mesh.devices.flat[0]) // 2
-        return max(memory // cache_bytes_per_device(self._model, PAGE), pages_for(self._max_len))
+        return max(memory // cache_bytes_per_device(self._model, PAGE, mtp=self._mtp), pages_for(self._max_len))
 
     @property
     def count(self) -> int:
@@ -75,7 +75,7 @@ class Pool:
         in_use = max((tree.count - tree.available for tree in self.trees), default=0)
         wanted = min(self.most, max(_FEWEST, _SPARE << max(0, in_use + pages - 1).bit_length()))
         if self.layers is None:
-            self.layers = self._model.empty_cache(self.parts, wanted * PAGE).layers
+            self.layers = self._empty(wanted)
             self.trees = tuple(PrefixTree(wanted, PAGE) for _ in range(self.parts))
         elif wanted > self.count:
             self._grow(wanted)
@@ -119,6 +119,15 @@ class Pool:
             room = [(0, ids.shape[1] - len(pages) if place == axis else 0) for place in range(leaf.ndim)]
             written.append(_write(leaf, jnp.asarray(np.pad(content, room), leaf.dtype), ids=ids, mesh=self._mesh))
         self.layers = jax.tree.unflatten(structure, written)
+
+    def _empty(self, pages: int) -> tuple[LayerCache, ...]:
+        return self._model.empty_cache(self.parts, pages * PAGE, mtp=self._mtp).layers
+
+    @property
+    def page_shapes(self) -> list[list[int | str]]:
+        """For each array of `layers` the shape of its pages and its dtype."""
+        leaves = jax.tree.leaves(self._empty(1) if self.layers is None else self.layers)
+        return [[*leaf.shape[: leaf.ndim - 4], *leaf.shape[leaf.ndim - 3 :], str(leaf.dtype)] for leaf in leaves]
 
     def _ids(self, part: int, pages: Sequence[int]) -> np.ndarray:
         """`[parts, N]`: the pages of their part; elsewhere, and up to a power of two, a number beyond the last."""

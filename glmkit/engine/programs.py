@@ -41,14 +41,15 @@ _KEPT_DAYS = 30
 class Programs:
     """The compiled variants of a function that runs a model; its arguments hold the model's leaves, in some order.
 
+    `closed_over` says what else the function does what it does by, besides its code and its arguments.
     Programs are read from and written to `resources.program_cache_dir()`. Those of a model with modules from elsewhere,
     or of a glmkit with functions replaced, are not: what such code does cannot be told by a digest of glmkit.
     """
 
-    def __init__(self, function: jax.stages.Wrapped, model: nnx.Module):
+    def __init__(self, function: jax.stages.Wrapped, model: nnx.Module, closed_over: str = ""):
         leaves, structure = jax.tree.flatten(model)
         self._function = function
-        self._computes = f"{function.__module__}.{function.__qualname__} {structure}"
+        self._computes = f"{function.__module__}.{function.__qualname__} {closed_over} {structure}"
         self._modules = {type(module) for _, module in nnx.iter_modules(model)}
         self._mesh: Mesh = leaves[0].sharding.mesh
         self._ready: dict[Hashable, jax.stages.Compiled] = {}

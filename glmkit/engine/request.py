@@ -52,6 +52,8 @@ class Request:
     finish_reason: FinishReason | None = None
     error: Exception | None = None
     cached_tokens: int | None = None  # of the prompt, whose keys and values were there when it was first run
+    drafted: int = 0  # tokens of the answer that were drafted and verified
+    accepted: int = 0  # of these, which proved right
     _queue: deque[int] = field(default_factory=deque)
     _thought: int = 0
 

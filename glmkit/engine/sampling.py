@@ -90,7 +90,12 @@ def sampling_logits(
     greedy = settings.temperature == 0
     scaled = logits / jnp.where(greedy, 1, settings.temperature)[:, None]
     top_k = jnp.where(greedy, 1, jnp.where(settings.top_k == 0, logits.shape[1], settings.top_k))
-    return jnp.where(_kept(scaled, top_k, settings.top_p, settings.min_p), scaled, NEVER)
+    filtered = (top_k < logits.shape[1]) | (settings.top_p < 1) | (settings.min_p > 0)
+    return jax.lax.cond(  # the filters sort, which takes longer than all else
+        filtered.any(),
+        lambda: jnp.where(_kept(scaled, top_k, settings.top_p, settings.min_p), scaled, NEVER),
+        lambda: scaled,
+    )
 
 
 def _kept(logits: Array, top_k: Array, top_p: Array, min_p: Array) -> Bool[Array, "B V"]:
@@ -122,14 +127,30 @@ def sample(
         logits = jnp.where(allowed(mask, logits.shape[1]), logits, NEVER)
 
     def draw() -> Int[Array, " B"]:
-        def noise(seed, position):
-            return jax.random.gumbel(jax.random.fold_in(jax.random.key(seed), position), logits.shape[1:])
-
-        choice = sampling_logits(logits, settings, seen) + jax.vmap(noise)(settings.seed, positions)
-        return jnp.argmax(choice, axis=-1)
+        return jnp.argmax(sampling_logits(logits, settings, seen) + _noise(settings, positions, logits), axis=-1)
 
     def best() -> Int[Array, " B"]:
         return jnp.argmax(logits, axis=-1)
 
     plain = jnp.all((settings.temperature == 0) & (settings.repetition_penalty == 1))
     return jax.lax.cond(plain, best, draw).astype(jnp.int32)
+
+
+def sample_draft(logits: Float[Array, "B V"], settings: SamplingBatch, positions: Int[Array, " B"]) -> Int[Array, " B"]:
+    """A guess at what `sample` will draw from like logits: by the same noise, and without its filters."""
+    scaled = logits / jnp.where(settings.temperature == 0, 1, settings.temperature)[:, None]
+    noise = jax.lax.cond(
+        (settings.temperature == 0).all(),
+        lambda: jnp.zeros_like(logits),
+        lambda: jnp.where(settings.temperature[:, None] == 0, 0, _noise(settings, positions, logits)),
+    )
+    return jnp.argmax(scaled + noise, axis=-1).astype(jnp.int32)
+
+
+def _noise(settings: SamplingBatch, positions: Int[Array, " B"], logits: Float[Array, "B V"]) -> Float[Array, "B V"]:
+    """Gumbel noise, of which the largest sum with the logits is a draw from their distribution."""
+
+    def of_row(seed, position):
+        return jax.random.gumbel(jax.random.fold_in(jax.random.key(seed), position), logits.shape[1:])
+
+    return jax.vmap(of_row)(settings.seed, positions)

@@ -13,7 +13,7 @@ import numpy as np
 
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.prefix import OutOfPages
-from glmkit.engine.steps import Drawn, Kind, Rows, Steps
+from glmkit.engine.steps import Kind, Outcome, Rows, Steps
 from glmkit.engine.ticket import Ticket
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
@@ -40,11 +40,11 @@ class Ladder:
     def rows(self, count: int, size: int) -> int:
         """The rows of a step of `size` tokens each that `count` requests want."""
         if self.reproducible:
-            return MAX_ROWS if size == 1 else 1
+            return MAX_ROWS if size not in self.chunks else 1
         return min(1 << max(0, count - 1).bit_length(), self.most_rows(size))
 
     def most_rows(self, size: int) -> int:
-        return MAX_ROWS if size == 1 else max(1, min(MAX_ROWS, self.prefill // size))
+        return max(1, min(MAX_ROWS, self.prefill // size))
 
     def chunk(self, length: int) -> int:
         """The chunk that `length` tokens are begun with: the largest that they fill by two thirds."""
@@ -67,37 +67,51 @@ class _Seated:
     rows: Rows
     places: dict[int, Ticket]
     shown: dict[int, int] = field(default_factory=dict)  # the version of a lease whose pages are in the table
+    fed: dict[int, tuple[int, ...]] = field(default_factory=dict)  # what each appends now
 
     def load(self) -> None:
         """Write what the requests' next tokens are, and where they go."""
         rows, size = self.rows, self.rows.kind.size
         for row, ticket in self.places.items():
-            piece = ticket.request.piece(ticket.held, ticket.held + size)
+            piece = self.fed[row] = ticket.fed(size)
             rows.tokens[row, : len(piece)] = piece
             rows.segment_ids[row] = -1
             rows.segment_ids[row, : len(piece)] = 0
             rows.length[row] = ticket.held
+            if rows.following is not None:
+                after = ticket.held + len(piece)
+                rows.following[row] = next(iter(ticket.request.piece(after, after + 1)), -1)
             if self.shown.get(row) != ticket.lease.version:
                 pages = ticket.lease.pages
                 rows.table[row, : len(pages)] = pages
                 self.shown[row] = ticket.lease.version
             if ticket.seen is not None:
-                ticket.seen[list(piece)] = True
+                ticket.seen[list(ticket.request.piece(ticket.held, ticket.held + size))] = True
                 rows.seen[row] = ticket.seen
 
     def fill_masks(self) -> None:
+        """What may come at each place, as the grammars go on if the drafts before it are right."""
         for row, ticket in self.places.items():
-            draws = ticket.held + self.rows.kind.size >= ticket.request.length
-            if draws and ticket.request.grammar is not None and not ticket.is_over:
-                ticket.request.grammar.fill(self.rows.masks[row])
+            grammar, draws = ticket.request.grammar, ticket.held + len(self.fed[row]) >= ticket.request.length
+            if grammar is None or not draws or ticket.is_over:
+                continue
+            grammar.fill(self.rows.masks[row, 0])
+            drafts = self.fed[row][ticket.request.length - ticket.held :]
+            ahead = grammar.copy() if drafts else grammar
+            for place, draft in enumerate(drafts, 1):
+                try:
+                    ahead.take(draft)
+                except RequestError:  # it will not be drawn, and what is drawn after it is not looked at
+                    break
+                ahead.fill(self.rows.masks[row, place])
 
 
 class Scheduler:
     """Runs requests over the pages of a pool. One thread calls its methods."""
 
-    def __init__(self, steps: Steps, pool: Pool, max_len: int, vocab_size: int, ladder: Ladder):
+    def __init__(self, steps: Steps, pool: Pool, max_len: int, vocab_size: int, ladder: Ladder, drafts: int = 0):
         self._steps, self._pool, self._max_len, self._vocab_size = steps, pool, max_len, vocab_size
-        self._ladder = ladder
+        self._ladder, self._drafts = ladder, drafts
         self.waiting: deque[Ticket] = deque()
         self.running: list[Ticket] = []  # in the order in which they began
         self._answering: _Seated | None = None  # the last step of answers: mostly the next is of the same
@@ -130,7 +144,7 @@ class Scheduler:
             alike = [ticket for ticket in prompts if self._ladder.chunk(self._unread(ticket)) == size]
             self._run(alike[: self._pool.parts * self._ladder.most_rows(size)], size)
         answers = [ticket for ticket in self.running if self._unread(ticket) <= 1 and not ticket.is_paused]
-        self._run([ticket for ticket in answers if not ticket.is_over], 1)
+        self._run([ticket for ticket in answers if not ticket.is_over], 1 + self._drafts)
         self._dismiss()
 
     def fail(self, error: Exception) -> None:
@@ -149,7 +163,7 @@ class Scheduler:
         parts, masks = self._pool.parts, (True,) if self._ladder.reproducible else masked
         found = {
             Kind(parts * self._ladder.rows(count, size), size, mask)
-            for size in (1, *self._ladder.chunks)
+            for size in (1 + self._drafts, *self._ladder.chunks)
             for count in rows
             for mask in masks
         }
@@ -172,7 +186,7 @@ class Scheduler:
         """Give the pages up; what they hold stays known."""
         if ticket.lease is not None:
             self._pool.trees[ticket.part].end(ticket.lease)
-            ticket.lease, ticket.held = None, 0
+            ticket.lease, ticket.held, ticket.drafts = None, 0, ()
         self._answering, self._may_admit = None, True
 
     def _admit(self) -> None:
@@ -260,7 +274,7 @@ class Scheduler:
             for size in sorted(set().union(*plans))
         ]
         if any(ticket.request.max_tokens > 1 for ticket in begun) or not all(plans):
-            kinds.append(self._kind(self.running, 1))
+            kinds.append(self._kind(self.running, 1 + self._drafts))
         self._steps.prepare(kinds, self._pool)
 
     def _kind(self, tickets: Sequence[Ticket], size: int) -> Kind:
@@ -287,19 +301,31 @@ class Scheduler:
         seated = self._seat(tickets, size)
         seated.load()
         self._steps.prepare([seated.rows.kind], self._pool)
-        drawn = self._steps.run(seated.rows, self._pool, seated.fill_masks)
+        outcomes = self._steps.run(seated.rows, self._pool, seated.fill_masks)
         for row, ticket in seated.places.items():
-            self._took(ticket, min(size, ticket.request.length - ticket.held), drawn[row])
+            self._took(ticket, seated.fed[row], outcomes[row])
 
-    def _took(self, ticket: Ticket, count: int, drawn: Drawn) -> None:
-        """The pages hold `count` more tokens, which others may share unless the model has gone wrong."""
-        ticket.held += count
-        request = ticket.request
-        if not math.isnan(drawn.logprob):
-            was_reading = ticket.held - count < len(request.prompt)
+    def _took(self, ticket: Ticket, fed: Sequence[int], outcome: Outcome) -> None:
+        """The pages hold what was fed, and others may share them, unless the model has gone wrong; so do drafts, as
+        far as they are what was drawn."""
+        request, was_reading = ticket.request, ticket.held < len(ticket.request.prompt)
+        certain, ticket.drafts = min(len(fed), request.length - ticket.held), ()
+        drafts = fed[certain:]
+        ticket.held += certain
+        request.drafted += len(drafts)
+        if ticket.held == request.length or math.isnan(outcome.drawn[0].logprob):
+            for drawn, draft in zip(outcome.drawn, (*drafts, None), strict=False):
+                ticket.deliver(drawn)
+                if ticket.is_over or request.tokens[-1] != drawn.token:  # a budget may have dictated another
+                    break
+                if draft != drawn.token:
+                    ticket.drafts = outcome.drafts
+                    break
+                ticket.held, request.accepted = ticket.held + 1, request.accepted + 1
+                if ticket.seen is not None:
+                    ticket.seen[draft] = True
+        if request.error is None:
             self._may_admit |= self._publish(ticket) and was_reading
-        if ticket.held == request.length or math.isnan(drawn.logprob):
-            ticket.deliver(drawn)
 
     def _publish(self, ticket: Ticket) -> bool:
         """Let others share the full pages; whether there were any."""
@@ -314,7 +340,8 @@ class Scheduler:
     def _take_pages(self, ticket: Ticket, size: int) -> None:
         """Pages for a step. Where there are none left, the last that began waits, and its pages are free."""
         while ticket.lease is not None:
-            if len(ticket.lease) >= pages_for(min(ticket.held + size, ticket.request.length)):
+            # Drafts are fed beyond what is certain, and as many are made after them.
+            if len(ticket.lease) >= pages_for(min(ticket.held + size, ticket.request.length) + 2 * self._drafts):
                 return
             try:
                 self._pool.extend(ticket.part, ticket.lease)
@@ -332,7 +359,7 @@ class Scheduler:
             places |= dict(enumerate((ticket for ticket in tickets if ticket.part == part), first))
         sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
         seated = _Seated(self._steps.rows(kind, sampling), places)
-        if size == 1:
+        if size == 1 + self._drafts:
             self._answering = seated
         return seated
 

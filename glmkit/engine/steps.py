@@ -6,22 +6,23 @@ All that a step knows of its rows is on the host and passed in each time; the pa
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Int
 
+from glmkit.engine.compute import Drafting, Found, Given, draw_step, forward_step, whole_step
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.programs import Programs
 from glmkit.engine.request import TokenLogprob
-from glmkit.engine.sampling import MOST_TOP, Sampling, SamplingBatch, sample
-from glmkit.model import GLM, KVCache, LayerCache
-from glmkit.sharding import mesh_of, partition_spec
+from glmkit.engine.sampling import Sampling, SamplingBatch
+from glmkit.model import GLM
+from glmkit.sharding import partition_spec
 
-__all__ = ["Drawn", "Kind", "Rows", "Steps"]
+__all__ = ["Drawn", "Kind", "Outcome", "Rows", "Steps"]
 
 _IDLE = Sampling(temperature=0.0)  # of rows without a request
 
@@ -48,6 +49,13 @@ class Drawn(NamedTuple):
     top: tuple[TokenLogprob, ...] = ()
 
 
+class Outcome(NamedTuple):
+    """What came of a row: what it drew at each place, and what it may go on with after all that proves right."""
+
+    drawn: list[Drawn]
+    drafts: tuple[int, ...]
+
+
 @dataclass
 class Rows:
     """What a step is given of its rows; a row with no valid segment appends nothing and draws nothing of meaning."""
@@ -58,15 +66,20 @@ class Rows:
     segment_ids: Int[np.ndarray, "B T"]
     length: Int[np.ndarray, " B"]  # tokens that a row holds before the step
     table: Int[np.ndarray, "B N"]
+    following: Int[np.ndarray, " B"] | None
     seen: Bool[np.ndarray, "B V"] | None
-    masks: Int[np.ndarray, "B W"] = field(repr=False)
+    masks: Int[np.ndarray, "B R W"] | None = field(repr=False)
+
+    @property
+    def given(self) -> Given:
+        return Given(self.table, self.length, self.tokens, self.segment_ids, self.following)
 
 
 class Steps:
     """The programs of one model and its arrays; whoever edits the model in place is heard at the next `renew`."""
 
-    def __init__(self, model: GLM, max_len: int):
-        self._model, self._width = model, pages_for(max_len)
+    def __init__(self, model: GLM, max_len: int, drafting: Drafting):
+        self._model, self._width, self._drafting = model, pages_for(max_len), drafting
         self._known: list[weakref.ref] = []
         self._compiled_for: object = None
         self._leaves: list[jax.Array] | None = None
@@ -77,7 +90,7 @@ class Steps:
     @property
     def count(self) -> int:
         """How many programs have been made."""
-        return self._steps.count + self._forwards.count + self._draws.count
+        return self._wholes.count + self._forwards.count + self._draws.count
 
     def is_current(self) -> bool:
         """Whether the model's arrays are those that were last renewed, and its structure too."""
@@ -109,8 +122,9 @@ class Steps:
             segment_ids=np.full((kind.rows, kind.size), -1, np.int32),
             length=np.zeros(kind.rows, np.int32),
             table=np.zeros((kind.rows, self._width), np.int32),
+            following=np.full(kind.rows, -1, np.int32) if self._drafting.tokens else None,
             seen=np.zeros((kind.rows, vocab_size), bool) if kind.penalised else None,
-            masks=np.full((kind.rows, -(-vocab_size // 32)), -1, np.int32),
+            masks=np.full((kind.rows, self._places(kind), -(-vocab_size // 32)), -1, np.int32) if kind.masked else None,
         )
 
     def is_ready(self, kind: Kind, pool: Pool) -> bool:
@@ -121,67 +135,77 @@ class Steps:
         missing = [kind for kind in dict.fromkeys(kinds) if not self.is_ready(kind, pool)]
         if not missing:
             return
-        fused, forwards, draws = {}, {}, {}
+        wholes, forwards, draws = {}, {}, {}
         for kind in missing:
             rows = self.rows(kind, [None] * kind.rows)
-            name = (kind, pool.count)
-            if not kind.masked:
-                fused[name] = self._step_arguments(rows, pool)
-            else:
-                logits = jax.device_put(np.zeros((kind.rows, self._model.config.vocab_size), np.float32), self._by_row)
-                forwards[name[0]._replace(penalised=False, top=False), pool.count] = self._arguments(rows, pool)
-                draws[kind._replace(size=0)] = self._draw_arguments(rows, logits)
-        steps = self._steps.prepared(fused)
-        drawing, forwarding = self._draws.prepared(draws), self._forwards.prepared(forwards)
-        for kind in missing:
-            program = steps.get((kind, pool.count)), None
             if kind.masked:
-                plain = kind._replace(penalised=False, top=False)
-                program = forwarding[plain, pool.count], drawing[kind._replace(size=0)]
+                forwards[_forward_name(kind, pool)] = self._arguments(rows, pool)
+                draws[kind, self._draw_pages(pool)] = self._draw_arguments(rows, pool, *self._abstract_forward(kind))
+            else:
+                wholes[kind, pool.count] = (*self._arguments(rows, pool), rows.settings, rows.seen)
+        made = self._wholes.prepared(wholes), self._forwards.prepared(forwards), self._draws.prepared(draws)
+        for kind in missing:
+            program = made[0].get((kind, pool.count)), None
+            if kind.masked:
+                program = made[1][_forward_name(kind, pool)], made[2][kind, self._draw_pages(pool)]
             self._ready[kind, pool.count] = program
 
-    def run(self, rows: Rows, pool: Pool, fill: Callable[[], None]) -> list[Drawn]:
+    def run(self, rows: Rows, pool: Pool, fill: Callable[[], None]) -> list[Outcome]:
         """Append the rows' tokens and draw. `fill` writes the masks, while the model runs."""
         program, draw = self._ready[rows.kind, pool.count]
         if draw is None:
-            (drawn, logprobs, top), pool.layers = program(*self._step_arguments(rows, pool))
+            found, pool.layers = program(*self._arguments(rows, pool), rows.settings, rows.seen)
         else:
-            logits, pool.layers = program(*self._arguments(rows, pool))
+            logits, hidden, pool.layers = program(*self._arguments(rows, pool))
             fill()
-            drawn, logprobs, top = draw(*self._draw_arguments(rows, logits))
-        found = zip(np.asarray(drawn).tolist(), np.asarray(logprobs).tolist(), strict=True)
-        if top is None:
-            return [Drawn(*each) for each in found]
-        likeliest = zip(np.asarray(top[0]).tolist(), np.asarray(top[1]).tolist(), strict=True)
-        return [
-            Drawn(*each, tuple(map(TokenLogprob, tokens, of_tokens)))
-            for each, (of_tokens, tokens) in zip(found, likeliest, strict=True)
-        ]
+            found, layers = draw(*self._draw_arguments(rows, pool, logits, hidden))
+            pool.layers = pool.layers if layers is None else layers
+        return _outcomes(found)
+
+    def _places(self, kind: Kind) -> int:
+        """How many tokens a row may draw."""
+        return kind.size if kind.size == 1 + self._drafting.tokens else 1
 
     def _arguments(self, rows: Rows, pool: Pool) -> tuple[Any, ...]:
-        return self._leaves, pool.layers, rows.table, rows.length, rows.tokens, rows.segment_ids
+        return self._leaves, pool.layers, rows.given
 
-    def _step_arguments(self, rows: Rows, pool: Pool) -> tuple[Any, ...]:
-        return *self._arguments(rows, pool), rows.settings, rows.seen
+    def _draw_arguments(self, rows: Rows, pool: Pool, logits: Any, hidden: Any) -> tuple[Any, ...]:
+        with_model = (self._leaves, pool.layers) if self._drafting.tokens else (None, None)
+        return *with_model, rows.given, logits, hidden, rows.settings, rows.seen, rows.masks
 
-    def _draw_arguments(self, rows: Rows, logits: jax.Array) -> tuple[Any, ...]:
-        positions = rows.length + (rows.segment_ids >= 0).sum(1, dtype=np.int32)
-        return logits, rows.settings, positions, rows.seen, rows.masks
+    def _draw_pages(self, pool: Pool) -> int:
+        """The size of the pool, where drawing depends on it."""
+        return pool.count if self._drafting.tokens else 0
+
+    def _abstract_forward(self, kind: Kind) -> tuple[jax.Array, jax.Array | None]:
+        """Stand-ins for logits and hidden states."""
+        config = self._model.config
+        logits = np.zeros((kind.rows, self._places(kind), config.vocab_size), np.float32)
+        hidden = np.zeros((kind.rows, kind.size, config.hidden_size), self._model.embed[...].dtype)
+        placed = partial(jax.device_put, device=self._by_row)
+        return placed(logits), placed(hidden) if self._drafting.tokens else None
 
     def _make_programs(self, structure: Any) -> None:
         """Flattening the model once outside costs less than having every call walk its modules."""
+        drafting = self._drafting
 
-        def step(leaves, layers, table, length, tokens, segment_ids, settings, seen):
-            model = jax.tree.unflatten(structure, leaves)
-            return _step(model, layers, table, length, tokens, segment_ids, settings, seen)
+        def model_of(leaves) -> GLM | None:
+            return None if leaves is None else jax.tree.unflatten(structure, leaves)
 
-        def forward(leaves, layers, table, length, tokens, segment_ids):
-            return _forward(jax.tree.unflatten(structure, leaves), layers, table, length, tokens, segment_ids)
+        def whole(leaves, layers, given, settings, seen):
+            return whole_step(drafting, model_of(leaves), layers, given, settings, seen)
+
+        def forward(leaves, layers, given):
+            return forward_step(drafting, model_of(leaves), layers, given)
+
+        def draw(leaves, layers, *rest):
+            return draw_step(drafting, model_of(leaves), layers, *rest)
 
         self._ready.clear()
-        self._steps = Programs(jax.jit(step, donate_argnums=1), self._model)
-        self._forwards = Programs(jax.jit(forward, donate_argnums=1), self._model)
-        self._draws = Programs(jax.jit(_draw), self._model)
+        named = f"{drafting}"
+        self._wholes = Programs(jax.jit(whole, donate_argnums=1), self._model, named)
+        self._forwards = Programs(jax.jit(forward, donate_argnums=1), self._model, named)
+        self._draws = Programs(jax.jit(draw, donate_argnums=1), self._model, named)
 
     def _has(self, leaves: list[jax.Array]) -> bool:
         return len(leaves) == len(self._known) and all(
@@ -201,59 +225,21 @@ def _kinds(leaves: list[jax.Array], structure: Any) -> object:
     return structure, [(leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves]
 
 
-def _step(
-    model: GLM,
-    layers: tuple[LayerCache, ...],
-    table: Int[Array, "B N"],
-    length: Int[Array, " B"],
-    tokens: Int[Array, "B T"],
-    segment_ids: Int[Array, "B T"],
-    settings: SamplingBatch,
-    seen: Bool[Array, "B V"] | None,
-) -> tuple[tuple, tuple[LayerCache, ...]]:
-    """Append tokens to their rows and draw the next one of each: what `_draw` gives, and the pages."""
-    logits, layers = _forward(model, layers, table, length, tokens, segment_ids)
-    positions = length + (segment_ids >= 0).sum(axis=1, dtype=jnp.int32)
-    return _draw(logits, settings, positions, seen, None), layers
+def _forward_name(kind: Kind, pool: Pool) -> tuple[int, int, int]:
+    return kind.rows, kind.size, pool.count
 
 
-def _forward(
-    model: GLM,
-    layers: tuple[LayerCache, ...],
-    table: Int[Array, "B N"],
-    length: Int[Array, " B"],
-    tokens: Int[Array, "B T"],
-    segment_ids: Int[Array, "B T"],
-) -> tuple[Float[Array, "B V"], tuple[LayerCache, ...]]:
-    """Append tokens to their rows: the logits after the last of each, and the pages."""
-    table, length, tokens, segment_ids = (_by_row(x, model.embed[...]) for x in (table, length, tokens, segment_ids))
-    out = model(tokens, segment_ids=segment_ids, cache=KVCache(layers, table, length))
-    last = jnp.maximum((segment_ids >= 0).sum(axis=1) - 1, 0)
-    hidden = jnp.take_along_axis(out.hidden, last[:, None, None], axis=1)
-    return _by_row(model.logits(hidden), out.hidden)[:, 0], out.cache.layers
-
-
-def _draw(
-    logits: Float[Array, "B V"],
-    settings: SamplingBatch,
-    positions: Int[Array, " B"],
-    seen: Bool[Array, "B V"] | None,
-    masks: Int[Array, "B W"] | None,
-) -> tuple[Int[Array, " B"], Float[Array, " B"], tuple[Float[Array, "B K"], Int[Array, "B K"]] | None]:
-    """The drawn token of each row and its raw log-probability; the likeliest tokens' too, and which,
-    where a row asks for them."""
-
-    def draw(logits, settings, positions, seen, masks):
-        drawn, logprobs = sample(logits, settings, positions, seen, masks), jax.nn.log_softmax(logits)
-        chosen = jnp.take_along_axis(logprobs, drawn[:, None], axis=1)[:, 0]
-        wanted = settings.top_logprobs is not None
-        return drawn, chosen, jax.lax.top_k(logprobs, min(MOST_TOP, logits.shape[1])) if wanted else None
-
-    given = jax.tree.map(lambda x: _by_row(x, logits), (logits, settings, positions, seen, masks))
-    batch = partition_spec(("batch",))
-    return jax.shard_map(draw, mesh=mesh_of(logits), in_specs=batch, out_specs=batch)(*given)
-
-
-def _by_row(x: Array, like: Array) -> Array:
-    """`x` with its rows spread as a batch is on the mesh of `like`."""
-    return jax.sharding.reshard(x, NamedSharding(mesh_of(like), partition_spec(("batch",))))
+def _outcomes(found: Found) -> list[Outcome]:
+    """What was found, row by row, on the host."""
+    tokens, logprobs = np.asarray(found.tokens).tolist(), np.asarray(found.logprobs).tolist()
+    drafts = [()] * len(tokens) if found.drafts is None else map(tuple, np.asarray(found.drafts).tolist())
+    if found.top is None:
+        drawn = [list(map(Drawn, *row)) for row in zip(tokens, logprobs, strict=True)]
+    else:
+        values, ids = (np.asarray(x).tolist() for x in found.top)
+        top = [
+            [tuple(map(TokenLogprob, *place)) for place in zip(*row, strict=True)]
+            for row in zip(ids, values, strict=True)
+        ]
+        drawn = [list(map(Drawn, *row)) for row in zip(tokens, logprobs, top, strict=True)]
+    return list(map(Outcome, drawn, drafts))

@@ -58,6 +58,7 @@ class Ticket:
         self.part = 0  # of the pool
         self.lease: Lease | None = None
         self.held = 0  # tokens whose keys and values are in the pages of the lease
+        self.drafts: tuple[int, ...] = ()  # of what comes after the last token
         self.seen: Bool[np.ndarray, " V"] | None = None  # tokens that a repetition penalty counts
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -78,6 +79,13 @@ class Ticket:
     @property
     def is_paused(self) -> bool:
         return self.reader is not None and self.reader.is_behind
+
+    def fed(self, size: int) -> tuple[int, ...]:
+        """What a step of so many tokens takes: those that are certain, and drafts as far as they may be of use."""
+        request = self.request
+        certain = request.piece(self.held, self.held + size)
+        left = request.max_tokens - len(request.tokens) - 1
+        return *certain, *self.drafts[: min(size - len(certain), left)]
 
     def deliver(self, drawn: Drawn) -> None:
         """Take what was drawn, and pass it on. An error of whoever hears it ends the request."""

@@ -179,11 +179,14 @@ class GLM(nnx.Module):
         """Logits from the states of `predict_second`, by the layer's own head or the model's."""
         return self._logits(hidden, self.head if self.mtp is None or self.mtp.head is None else self.mtp.head)
 
-    def empty_cache(self, rows: int, capacity: int) -> KVCache:
-        """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh."""
+    def empty_cache(self, rows: int, capacity: int, *, mtp: bool = False) -> KVCache:
+        """A cache for `rows` sequences of up to `capacity` tokens, in the model's dtype and on its mesh.
+
+        With `mtp` its last layer is that of multi-token prediction.
+        """
         embed = self.embed[...]
-        mesh = embed.sharding.mesh
-        return KVCache.abstract(self.config, self.layer_counts, rows, capacity, embed.dtype, mesh).allocated()
+        counts = (*self.layer_counts, None) if mtp else self.layer_counts
+        return KVCache.abstract(self.config, counts, rows, capacity, embed.dtype, embed.sharding.mesh).allocated()
 
     @property
     def num_parameters(self) -> int:

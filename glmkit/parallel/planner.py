@@ -36,18 +36,25 @@ def bytes_per_device(model: GLM, mesh: Mesh | AbstractMesh | None = None) -> int
 
 
 def cache_bytes_per_device(
-    model: GLM, max_len: int, rows: int | None = None, mesh: Mesh | AbstractMesh | None = None
+    model: GLM,
+    max_len: int,
+    rows: int | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
+    mtp: bool = False,
 ) -> int:
     """Bytes of keys and values on each device, for `rows` sequences of up to `max_len` tokens.
 
-    `rows` defaults to the fewest the mesh can hold, one for each index of its data axis.
+    With `mtp` those of the multi-token-prediction layer are among them. `rows` defaults to the fewest the mesh can
+    hold, one for each index of its data axis.
     """
     mesh = mesh or _mesh_of(model)
     rows = mesh.shape["data"] if rows is None else rows
     dtype = model.embed.get_value().dtype
     one_layer = KVCache.abstract(model.config, (None,), rows, max_len, dtype, mesh).layers
     spec = partition_spec(LAYER_AXES)
-    return len(model.layer_numbers) * sum(_shard_bytes(array, mesh, spec) for array in jax.tree.leaves(one_layer))
+    return (len(model.layer_numbers) + mtp) * sum(
+        _shard_bytes(array, mesh, spec) for array in jax.tree.leaves(one_layer)
+    )
 
 
 def _mesh_of(model: GLM) -> Mesh | AbstractMesh:

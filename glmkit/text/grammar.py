@@ -248,6 +248,10 @@ class TurnMatcher:
     def __init__(self, matcher: Any, tokens: _Thought, thought: Thought):
         self._matcher, self._tokens, self._thought = matcher, tokens, thought
 
+    def copy(self) -> TurnMatcher:
+        """One that goes its own way from here."""
+        return TurnMatcher(self._matcher.deep_copy(), self._tokens, self._thought)
+
     def fill(self, mask: Int32[np.ndarray, " W"]) -> None:
         """Write which tokens may come next: bit `i % 32` of word `i // 32` is token `i`."""
         if self._thought == "open":

@@ -1,0 +1,81 @@
+"""Contexts on the disk: what was known is known again, and never to another model."""
+
+import jax
+import numpy as np
+import pytest
+
+from glmkit.engine import Engine, Request, Sampling
+from glmkit.errors import CheckpointError, RequestError
+from glmkit.model.ops.attention.blocked import PAGE
+from tiny import model, small_model
+
+LONG = [int(token) for token in np.random.default_rng(2).integers(0, 256, 540)]
+
+
+def ask(engine: Engine, prompt=LONG) -> Request:
+    request = Request(tuple(prompt), Sampling(temperature=0.0), 4, frozenset())
+    for _ in engine.generate([request]):
+        pass
+    return request
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A file that holds two pages of one prompt and, below the first, one of another."""
+    engine, path = Engine(model(), max_len=600), tmp_path_factory.mktemp("contexts") / "known.safetensors"
+    ask(engine)
+    ask(engine, LONG[:PAGE] + LONG[:280])
+    assert engine.cache.tokens == 3 * PAGE
+    assert engine.cache.save(path) == 3 * PAGE
+    return path
+
+
+def test_a_new_engine_knows_what_was_saved(saved):
+    engine = Engine(model(), max_len=600)
+    other = ask(engine, [1, *LONG])  # has pages of its own, which stay
+    assert engine.cache.load(saved) == 3 * PAGE
+    first, second = ask(engine), ask(engine, LONG[:PAGE] + LONG[:280])
+    assert (first.cached_tokens, second.cached_tokens) == (2 * PAGE, 2 * PAGE)
+    assert first.tokens == ask(Engine(model(), max_len=600)).tokens
+    assert ask(engine, other.prompt).cached_tokens == 2 * PAGE
+    engine.cache.clear()
+    assert engine.cache.tokens == 0
+    assert ask(engine).cached_tokens == 0
+
+
+def test_loading_twice_takes_no_more_pages(saved):
+    engine = Engine(model(), max_len=600)
+    engine.cache.load(saved)
+    engine.cache.load(saved)
+    assert engine.cache.tokens == 3 * PAGE
+
+
+def test_a_context_of_another_model_is_refused(saved):
+    changed = jax.tree.map(lambda leaf: leaf, model())
+    changed.norm.scale[...] = changed.norm.scale[...] * (1 + 1e-6)
+    for other, what in ((changed, "other weights"), (small_model(), "other configuration")):
+        engine = Engine(other, max_len=600)
+        with pytest.raises(CheckpointError, match=what):
+            engine.cache.load(saved)
+        assert engine.cache.tokens == 0
+
+
+def test_what_does_not_fit_says_how_many_tokens_do(saved):
+    engine = Engine(model(), max_len=300, kv_memory=0)
+    with pytest.raises(RequestError, match=f"holds {3 * PAGE} tokens.*room for {2 * PAGE} more"):
+        engine.cache.load(saved)
+    assert len(ask(engine, LONG[:200]).tokens) == 4
+
+
+def test_other_files_are_refused_and_a_save_is_whole_or_not_there(saved, tmp_path):
+    engine = Engine(model(), max_len=600)
+    (tmp_path / "text").write_text("not a context")
+    (tmp_path / "cut").write_bytes(saved.read_bytes()[:-100])
+    for name in ("text", "cut", "missing"):
+        with pytest.raises(CheckpointError, match=f"{name} is no context"):
+            engine.cache.load(tmp_path / name)
+    with pytest.raises(CheckpointError, match="is a folder"):
+        engine.cache.save(tmp_path)
+    assert engine.cache.save(tmp_path / "empty") == 0
+    assert engine.cache.load(tmp_path / "empty") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "empty", "text"]

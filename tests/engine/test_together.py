@@ -1,0 +1,255 @@
+"""Requests that come and go while others run: each gets what it gets alone, and what goes wrong is its own."""
+
+import functools
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from glmkit.engine import Engine, Request, Sampling, engine as engine_module
+from glmkit.engine.scheduler import Ladder
+from glmkit.engine.steps import Steps
+from glmkit.errors import RequestError
+from glmkit.model.ops.attention.blocked import PAGE
+from tiny import model
+
+RNG = np.random.default_rng(1)
+LONG = [int(token) for token in RNG.integers(0, 256, 540)]
+SHORT = [5, 6, 7, 8]
+
+
+def ask(prompt, tokens: int = 6, **settings) -> Request:
+    settings.setdefault("temperature", 0.0)
+    return Request(tuple(prompt), Sampling(**settings), tokens, frozenset())
+
+
+def run(engine: Engine, *requests: Request) -> list[list[int]]:
+    for ticket in [engine.submit(request) for request in requests]:
+        assert ticket.wait(60)
+    return [request.tokens for request in requests]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(model(), max_len=600)
+
+
+@pytest.fixture
+def steps(monkeypatch) -> list[tuple[int, int]]:
+    """Rows in use and tokens of each step that is run."""
+    taken, run = [], Steps.run
+
+    def noted(self, rows, *arguments):
+        taken.append((int((rows.segment_ids[:, 0] >= 0).sum()), rows.kind.size))
+        return run(self, rows, *arguments)
+
+    monkeypatch.setattr(Steps, "run", noted)
+    return taken
+
+
+def nothing_is_lost(engine: Engine) -> bool:
+    (tree,) = engine._pool.trees
+    return tree.free + tree.cached == tree.count == tree.available
+
+
+def test_a_request_that_joins_another_gets_what_it_gets_alone(engine, steps):
+    first, second = ask(SHORT, tokens=30), ask([9, *SHORT])
+    alone = [run(engine, ask(request.prompt, tokens=request.max_tokens))[0] for request in (first, second)]
+    steps.clear()
+    joined = []
+
+    def join(token):
+        if len(first.tokens) == 10:
+            joined.append(engine.submit(second))
+
+    engine.submit(first, join).wait()
+    joined[0].wait()
+    assert [first.tokens, second.tokens] == alone
+    assert (2, 1) in steps  # they did run together
+    assert nothing_is_lost(engine)
+
+
+def test_an_answer_goes_on_between_the_chunks_of_a_long_prompt(engine, steps):
+    engine.cache.clear()
+    answer, prompt = ask(SHORT, tokens=40), ask(LONG)
+    joined = []
+
+    def join(token):
+        if len(answer.tokens) == 5:
+            joined.append(engine.submit(prompt))
+
+    engine.submit(answer, join).wait()
+    joined[0].wait()
+    chunks = [number for number, (_, size) in enumerate(steps) if size > 1][1:]  # without that of the first prompt
+    assert len(chunks) == 2
+    assert steps[chunks[0] + 1 : chunks[1]] == [(1, 1)]
+
+
+def test_callers_of_many_threads_are_served_at_once(engine):
+    prompts = [[token, *SHORT] for token in range(6)]
+    alone = [run(engine, ask(prompt))[0] for prompt in prompts]
+    requests = [ask(prompt) for prompt in prompts]
+    threads = [threading.Thread(target=run, args=(engine, request)) for request in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [request.tokens for request in requests] == alone
+
+
+def test_samples_of_one_prompt_compute_it_once(engine, steps):
+    engine.cache.clear()
+    requests = [ask(LONG, temperature=1.0, seed=seed) for seed in range(3)]
+    run(engine, *requests)
+    assert [request.cached_tokens for request in requests] == [0, 2 * PAGE, 2 * PAGE]
+    assert len({tuple(request.tokens) for request in requests}) == 3
+
+
+def test_a_cancelled_request_ends_at_once_and_leaves_its_pages(engine):
+    request, heard = ask(SHORT, tokens=500), threading.Event()
+    ticket = engine.submit(request, lambda token: heard.set())
+    heard.wait()
+    ticket.cancel()
+    said = len(request.tokens)
+    assert ticket.wait(10)
+    assert request.finish_reason == "interrupted"
+    assert len(request.tokens) == said < 500
+    assert nothing_is_lost(engine)
+
+
+def test_a_request_runs_no_further_ahead_than_its_reader_allows(engine):
+    request, reader = ask(SHORT, tokens=12), engine.reader(ahead=3)
+    arrived = threading.Semaphore(0)
+    ticket = engine.submit(request, lambda token: arrived.release(), reader=reader)
+    for _ in range(4):
+        arrived.acquire()
+    assert not ticket.wait(0.3)
+    assert len(request.tokens) == 4
+    run(engine, ask(SHORT))  # which does not wait for that reader
+    reader.take()
+    arrived.acquire()
+    assert not ticket.wait(0.3)
+    assert len(request.tokens) == 5
+    for _ in range(12):
+        reader.take()
+    assert ticket.wait(10)
+    assert len(request.tokens) == 12
+
+
+def test_nan_fails_the_request_it_comes_of_and_is_not_known_to_others():
+    network = jax.tree.map(lambda leaf: leaf, model())
+    table = np.array(network.embed[...])
+    table[200] = np.nan
+    network.embed[...] = jax.device_put(table, network.embed[...].sharding)
+    engine = Engine(network, max_len=600)
+    expected = run(engine, ask(SHORT, tokens=20))[0]
+    sick, sound = ask([200] * 300), ask(SHORT, tokens=20)
+    run(engine, sick, sound)
+    assert sick.finish_reason == "error"
+    with pytest.raises(RequestError, match="NaN"):
+        raise sick.error
+    assert sound.tokens == expected
+    assert run(engine, ask(SHORT, tokens=20)) == [expected]  # over the pages that held NaN
+    assert engine._pool.trees[0].known([200] * 300) == 0
+
+
+def test_an_error_of_who_hears_a_token_ends_that_request_alone(engine):
+    def broken(token):
+        raise ZeroDivisionError
+
+    failing, sound = ask(SHORT), ask([3, *SHORT])
+    tickets = [engine.submit(failing, broken), engine.submit(sound)]
+    for ticket in tickets:
+        ticket.wait()
+    assert isinstance(failing.error, ZeroDivisionError)
+    assert (sound.error, len(sound.tokens)) == (None, 6)
+
+
+def test_a_step_that_fails_ends_what_ran_and_the_engine_goes_on(engine, monkeypatch):
+    def fails(self, rows, pool, fill):
+        jax.tree.map(lambda leaf: leaf.delete(), pool.layers)  # as a donated buffer is after an error
+        raise MemoryError("the device is full")
+
+    expected = run(engine, ask(SHORT))
+    with monkeypatch.context() as patched:
+        patched.setattr(Steps, "run", fails)
+        request = ask(SHORT)
+        run(engine, request)
+    assert isinstance(request.error, MemoryError)
+    assert run(engine, ask(SHORT)) == expected
+    monkeypatch.setattr(Steps, "run", fails)
+    with pytest.raises(MemoryError):
+        list(engine.generate([ask(SHORT)]))
+
+
+def test_after_a_change_of_weights_requests_wait_for_those_of_the_old():
+    network = jax.tree.map(lambda leaf: leaf, model())
+    engine, original = Engine(network, max_len=600), network.norm.scale[...]
+    (old,) = run(engine, ask(SHORT, tokens=20))
+    first, second, joined = ask(SHORT, tokens=20), ask(LONG), []
+
+    def change(token):
+        if len(first.tokens) == 5:
+            network.norm.scale[...] = original[::-1]
+            joined.append(engine.submit(second))
+
+    engine.submit(first, change).wait()
+    joined[0].wait()
+    assert first.tokens == old
+    assert second.tokens == run(Engine(network, max_len=600), ask(LONG))[0]
+
+
+def test_an_answer_that_nobody_reads_does_not_hold_new_weights_up():
+    network = jax.tree.map(lambda leaf: leaf, model())
+    engine = Engine(network, max_len=600)
+    unread, heard = ask(SHORT, tokens=20), threading.Event()
+    engine.submit(unread, lambda token: heard.set(), reader=engine.reader(0))
+    heard.wait()
+    network.norm.scale[...] = network.norm.scale[...] * 2
+    run(engine, ask(SHORT))
+    with pytest.raises(RequestError, match="changed while nobody read"):
+        raise unread.error
+
+
+def test_nothing_is_compiled_after_a_warm_up(monkeypatch):
+    monkeypatch.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(32,)))
+    engine = Engine(model(), max_len=600)
+    engine.warm_up(rows=2, progress=False)
+    before = engine.compiled_steps
+    run(engine, ask(LONG, tokens=3), ask(LONG[3:60]))
+    run(engine, ask(SHORT))
+    assert engine.compiled_steps == before
+    with pytest.raises(RequestError, match="rows is 33"):
+        engine.warm_up(rows=33)
+
+
+def test_a_reproducible_engine_gives_the_same_bits_alone_among_others_and_from_its_cache():
+    def engine() -> Engine:
+        return Engine(model(), max_len=600, kv_memory=0, reproducible=True)  # three pages: requests are set aside
+
+    def bits(request: Request) -> tuple[list[int], bytes]:
+        return request.tokens, np.asarray(request.logprobs).tobytes()
+
+    settings = {"tokens": 30, "temperature": 1.0, "seed": 7}
+    alone = ask(LONG, **settings)
+    run(first := engine(), alone)
+    again = ask(LONG, **settings)
+    run(first, again)
+    assert again.cached_tokens == 2 * PAGE
+    among = ask(LONG, **settings)
+    run(engine(), ask(SHORT, tokens=100), ask(LONG[7:300], tokens=50), among, ask(LONG[1:250], tokens=40))
+    assert bits(alone) == bits(again) == bits(among)
+
+
+def test_what_runs_when_an_engine_is_closed_ends_with_an_error(engine):
+    engine = Engine(model(), max_len=600)
+    request, heard = ask(SHORT, tokens=500), threading.Event()
+    ticket = engine.submit(request, lambda token: heard.set())
+    heard.wait()
+    engine.close()
+    assert ticket.wait(0)
+    with pytest.raises(RequestError, match="closed while this answer was on its way"):
+        raise request.error
+    assert not [thread for thread in threading.enumerate() if thread is engine._thread]
+    assert len(run(engine, ask(SHORT))[0]) == 6
