@@ -52,7 +52,7 @@ class Found(NamedTuple):
     tokens: Int[Array, "B R"]
     logprobs: Float[Array, "B R"]
     top: tuple[Float[Array, "B R K"], Int[Array, "B R K"]] | None
-    drafts: Int[Array, "B D"] | None
+    drafts: Int[Array, "B A"] | None
 
 
 def whole_step(
@@ -146,7 +146,7 @@ def _draft(
     hidden: Float[Array, "B T D"],
     settings: SamplingBatch,
     drawn: Int[Array, "B R"],
-) -> tuple[Int[Array, "B D"], Pages]:
+) -> tuple[Int[Array, "B A"], Pages]:
     """Run the prediction layer over what the step has found to be so, then over its own drafts."""
     table, length, tokens, segment_ids, following = given
     place = jnp.arange(tokens.shape[1])

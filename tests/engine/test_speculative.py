@@ -9,7 +9,7 @@ from glmkit.engine.steps import Steps
 from glmkit.errors import RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model.ops.attention.blocked import PAGE
-from tiny import model, small_model, tokenizer
+from tiny import small_model, tokenizer
 
 LONG = [int(token) for token in np.random.default_rng(4).integers(0, 256, 300)]
 NETWORK = small_model(mtp=True)
@@ -128,7 +128,7 @@ def test_the_other_reading_of_the_hidden_state_changes_drafts_and_no_answer(plai
 
 def test_what_cannot_be_drafted_is_told():
     with pytest.raises(RequestError, match="no multi-token-prediction layer"):
-        Engine(model(), max_len=600, speculative_tokens=1)
+        Engine(small_model(), max_len=600, speculative_tokens=1)
     with pytest.raises(RequestError, match="speculative_tokens is 5"):
         Engine(NETWORK, max_len=600, speculative_tokens=5)
     with pytest.raises(RequestError, match="draft_hidden is 'other'"):
