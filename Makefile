@@ -9,9 +9,9 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints
 PACKAGING := pyproject.toml constraints.txt hatch_build.py
 
 # Tests and builds run on the CPU unless told otherwise, so that they give the same numbers everywhere.
-test test-browser test-mesh parity smoke: export JAX_PLATFORMS ?= cpu
+test test-browser test-mesh soak parity smoke: export JAX_PLATFORMS ?= cpu
 
-.PHONY: help demo nano test test-browser test-mesh parity smoke lint docs wheel notebooks clean chromium
+.PHONY: help demo nano test test-browser test-mesh soak parity smoke lint docs wheel notebooks clean chromium
 .NOTPARALLEL: # two pips must not meet in one environment
 .SECONDARY: # nor may make tidy an environment away
 
@@ -21,6 +21,7 @@ help:
 	@echo "make test          all tests but those below"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
 	@echo "make test-mesh     the sharded model on 8 virtual devices"
+	@echo "make soak          10,000 requests and one answer of 98,304 tokens: hours"
 	@echo "make parity        live comparison with Hugging Face transformers (PyTorch, its own environment)"
 	@echo "make smoke         a handful of quick tests; for other interpreters: PYTHON=python3.13 VENV=.venv-3.13"
 	@echo "make lint          ruff, and the direction of imports"
@@ -47,6 +48,9 @@ test-browser: $(VENV)/.installed-browser chromium
 
 test-mesh: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/mesh -m ""
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/soak.py
 
 parity: $(PARITY_VENV)/.installed
 	$(PARITY_VENV)/bin/python -m pytest tests/parity
