@@ -114,13 +114,13 @@ def train_step(
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums.next_token) & jnp.isfinite(sums.second_token)
 
-    updates, opt_state = apply_optimizer(optimizer, gradients, state.opt_state, params)
-    moved = optax.apply_updates(params, updates)
-    keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
-    model = nnx.merge(graph, keep(moved, params), rest)
+    update = functools.partial(apply_optimizer, optimizer, gradient_norm=norm)
+    # A branch, not a selection: inside it XLA updates in place, each number read and written once.
+    params, opt_state = jax.lax.cond(finite, update, lambda _, *unmoved: unmoved, gradients, params, state.opt_state)
+    model = nnx.merge(graph, params, rest)
     if objective.bias_rate:
         move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
-    new = TrainState(model, keep(opt_state, state.opt_state), state.step + 1)
+    new = TrainState(model, opt_state, state.step + 1)
     metrics = Metrics(
         loss=sums.next_token / counts.next,
         mtp_loss=sums.second_token / counts.second,

@@ -14,6 +14,7 @@ from glmkit.train.optimizer import (
     adamw,
     apply_optimizer,
     batch_warmup,
+    clip_by_gradient_norm,
     cosine,
     make_optimizer,
     muon,
@@ -50,8 +51,9 @@ def moved():
     )
     optimizer = muon(RATE, weight_decay=DECAY)
     state = jax.jit(optimizer.init)(params)
-    updates, _ = jax.jit(functools.partial(apply_optimizer, optimizer))(gradients, state, params)
-    return params, gradients, optax.apply_updates(params, updates)
+    step = jax.jit(functools.partial(apply_optimizer, optimizer))
+    after, _ = step(gradients, params, state, optax.tree.norm(gradients))
+    return params, gradients, after
 
 
 def at(tree, *path):
@@ -116,6 +118,22 @@ def test_adamw_of_bfloat16_parameters_with_master_weights_follows_float32():
         two, second = master.update(gradient, states[1], narrow)
         wide, narrow, states = optax.apply_updates(wide, one), optax.apply_updates(narrow, two), (first, second)
     np.testing.assert_array_equal(narrow["w"], wide["w"].astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+@pytest.mark.parametrize("told", [False, True])
+def test_gradients_are_clipped_by_their_global_norm(size, told):
+    rng = np.random.default_rng(0)
+    gradients = {
+        "a": jnp.asarray(size * rng.standard_normal((3, 4)), jnp.float32),
+        "b": jnp.full(5, size, jnp.bfloat16),
+    }
+    extra = {"gradient_norm": optax.tree.norm(gradients)} if told else {}
+    ours, _ = clip_by_gradient_norm(1.0).update(gradients, optax.EmptyState(), **extra)
+    theirs, _ = optax.clip_by_global_norm(1.0).update(gradients, optax.EmptyState())
+    for name, tolerance in (("a", 1e-6), ("b", 2.0**-7)):  # multiplied by a quotient, where optax divides twice
+        assert ours[name].dtype == gradients[name].dtype
+        np.testing.assert_allclose(*(np.asarray(x[name], np.float32) for x in (ours, theirs)), rtol=tolerance)
 
 
 def test_schedules():
