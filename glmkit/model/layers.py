@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from glmkit.model.adapter import project
+from glmkit.model.ops.swiglu import swiglu
 from glmkit.model.params import Init, weight
 
 
@@ -35,9 +36,7 @@ class MLP(nnx.Module):
         self.down = init.matrix(f"{prefix}.down_proj.weight", (width, embed), ("mlp", "embed"))
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        gate_up = project(x, self.gate_up)
-        hidden = jax.nn.silu(gate_up[..., 0, :]) * gate_up[..., 1, :]
-        return project(hidden, self.down)
+        return project(swiglu(project(x, self.gate_up)), self.down)
 
 
 @functools.lru_cache

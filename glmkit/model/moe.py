@@ -13,6 +13,7 @@ from glmkit.model.adapter import Adapted, apply_product
 from glmkit.model.dispatch import PairOrder, combine, dispatch
 from glmkit.model.layers import MLP
 from glmkit.model.ops.grouped_matmul import grouped_matmul
+from glmkit.model.ops.swiglu import swiglu
 from glmkit.model.params import Init, is_variable, weight
 from glmkit.sharding import mesh_of, partition_spec
 
@@ -154,7 +155,7 @@ def apply_experts(
         return grouped_matmul(x, w.reshape(experts, x.shape[1], -1), sizes)
 
     gated = apply_product(product, dispatch(x, order), gate_up)
-    hidden = jax.nn.silu(gated[:, :width]) * gated[:, width:]
+    hidden = swiglu(gated.reshape(-1, 2, width))
     return combine(apply_product(product, hidden, down), jnp.where(mine, routes.weights, 0), order)
 
 
