@@ -156,7 +156,10 @@ def _training_round(folder: Path, tokens: np.ndarray) -> Round:
     from glmkit.weights.hf import load_hf
 
     optimizer, objective = make_optimizer("adamw", 1e-4), Objective(mtp_weight=0.0, bias_rate=0.0, balance_weight=0.0)
-    state = TrainState.start(load_hf(folder, dtype=np.float32), optimizer)
+    # A copy, as `fit` makes: what a loader hands over, the first step could not update in place.
+    model = jax.tree.map(lambda leaf: leaf.copy(), load_hf(folder, dtype=np.float32))
+    state = TrainState.start(model, optimizer)
+    del model
     step = compiled_step(objective, optimizer)
     rows = tokens[None].astype(np.int32)
     batch = Batch(rows, np.ones(rows.shape, bool), np.zeros_like(rows))
