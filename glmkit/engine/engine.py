@@ -84,14 +84,14 @@ class Engine:
         `error`, say how it ended. Raises `RequestError` when its prompt and `max_tokens` do not fit the context.
         """
         self.check_fits(request)
-        ticket = Ticket(request, feed, ended, reader, self._wake)
+        ticket = Ticket(request, feed, ended, reader, _waker(self))
         self._inbox.append(ticket)
         self._wake()
         return ticket
 
     def reader(self, ahead: int) -> Reader:
         """What requests may be submitted with that are to run at most `ahead` tokens before `Reader.take` is called."""
-        return Reader(ahead, self._wake)
+        return Reader(ahead, _waker(self))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
         """Yield `(index of the request, token)` as tokens come, until every request has a `finish_reason`.
@@ -278,6 +278,17 @@ def _drafting(model: GLM, tokens: int, hidden: DraftHidden, reproducible: bool) 
     if tokens and reproducible:
         raise RequestError("speculative_tokens and reproducible exclude each other: a verified token has other bits")
     return Drafting(tokens, hidden)
+
+
+def _waker(engine: Engine) -> Callable[[], None]:
+    """`Engine._wake` for whoever may outlive the engine, and is not to keep its weights alive."""
+    known = weakref.ref(engine)
+
+    def wake() -> None:
+        if (engine := known()) is not None:
+            engine._wake()
+
+    return wake
 
 
 def _close_at_exit(known: weakref.ref[Engine]) -> None:

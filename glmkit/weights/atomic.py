@@ -52,7 +52,7 @@ def atomic_file(path: str | os.PathLike[str], *, nbytes: int = 0) -> Iterator[Pa
     Otherwise as `atomic_folder`. Raises CheckpointError if `path` is no name a file can have, or a folder's, or if the
     disk is, or becomes, too full.
     """
-    final = _absolute(path)
+    final = _absolute(path, "file")
     if final.is_dir():
         raise CheckpointError(f"{final} is a folder; expected the name of a file")
     partial = final.with_name(f".{final.name[:_NAME_KEPT]}.{secrets.token_hex(4)}.partial")
@@ -80,13 +80,13 @@ def _told_of_full_disks(final: Path, nbytes: int) -> Iterator[None]:
         raise CheckpointError(f"{final} was not written{needed}: {error.strerror}; nothing is left behind") from error
 
 
-def _absolute(path: str | os.PathLike[str]) -> Path:
+def _absolute(path: str | os.PathLike[str], kind: str = "folder") -> Path:
     try:
         final = Path(path).expanduser().resolve()
         with suppress(FileNotFoundError, NotADirectoryError):
             final.lstat()  # told here and not once all is written: a name too long for the file system
     except (TypeError, ValueError, OSError, RuntimeError) as error:  # the last: a link to itself, no such user
-        raise CheckpointError(f"{path!r} cannot be the name of a file or a folder: {error}") from error
+        raise CheckpointError(f"{path!r} cannot be the name of a {kind}: {error}") from error
     return final
 
 
