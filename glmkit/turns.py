@@ -19,6 +19,7 @@ __all__ = ["SAMPLING", "TURN", "Turns", "checked_record", "refuse_unknown", "sto
 TURN = ("tools", "tool_choice", "response_format", "thinking", "budget", "stop")
 SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "top_logprobs",
             "stop_ids")  # fmt: skip
+_MOST_STOPS = 16  # each is looked for after every token
 _THOUGHTS: Mapping[str, Thought] = {"enabled": "free", "forced": "open", "disabled": "over"}
 
 
@@ -160,4 +161,6 @@ def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     strings = [stop] if isinstance(stop, str) else [] if stop is None else stop
     if not isinstance(strings, Sequence) or any(not isinstance(s, str) or not s for s in strings):
         raise RequestError(f"stop is {stop!r}; expected a string or a list of non-empty strings")
+    if len(strings) > _MOST_STOPS:
+        raise RequestError(f"stop has {len(strings)} strings; expected at most {_MOST_STOPS}")
     return tuple(strings)

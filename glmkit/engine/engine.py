@@ -165,10 +165,10 @@ class Engine:
         """End what runs, with an error, and the thread; give the memory back. The next request begins anew."""
         with self._changed:
             self._ending, thread = True, self._thread
+            if thread is None:
+                self._end()
             self._changed.notify()
-        if thread is None:
-            self._end()
-        elif thread is not threading.current_thread():  # which ends when the step does that called this
+        if thread is not None and thread is not threading.current_thread():  # else it ends with the step that called
             thread.join()
 
     @property
@@ -208,9 +208,11 @@ class Engine:
         """Rounds for as long as there is work. Nobody but this thread touches the scheduler, the pool and the steps."""
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._ending or self._has_work(), _PATIENCE) or self._ending:
+                if not self._changed.wait_for(lambda: self._ending or self._has_work(), _PATIENCE):
                     self._thread = None
-                    break
+                    return
+            if self._ending:
+                break
             try:
                 while self._jobs:
                     self._jobs.popleft()()
@@ -220,8 +222,10 @@ class Engine:
                     self._steps.rest()
             except Exception as error:  # the device's, such as memory that is not there: the engine goes on
                 self._scheduler.fail(error)
-        if self._ending:
-            self._end()
+        self._end()
+        with self._changed:
+            self._thread = None
+        self._wake()  # for what came meanwhile
 
     def _take_in(self) -> None:
         while self._inbox:
