@@ -5,18 +5,21 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.model.adapter import project
 from glmkit.model.cache import LAYER_AXES, LayerCache
 from glmkit.model.layers import RMSNorm, Rope, rotate
-from glmkit.model.ops.attention import attention, attention_blocked
+from glmkit.model.ops.attention import attention, attention_blocked, attention_weights
+from glmkit.model.ops.vary import vary_like
 from glmkit.model.params import Init, weight
 from glmkit.sharding import mesh_of, partition_spec
 
 _TOKENS = partition_spec(("batch", None))
 _QUERIES = partition_spec(("batch", None, "kv_heads", None, None))
 _KEYS = partition_spec(("batch", None, "kv_heads", None))
+_PATTERN = partition_spec(("batch", "kv_heads", None, None, None))
+_EVERYWHERE = partition_spec(())
 _CACHE = partition_spec(LAYER_AXES)
 
 
@@ -47,8 +50,12 @@ class Attention(nnx.Module):
         segment_ids: Int[Array, "B T"],
         cache: LayerCache | None,
         table: Int[Array, "B N"] | None,
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """Without a cache, tokens see earlier ones of their segment; with one, all that their row holds up to them."""
+        wanted: Bool[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None, Float[Array, "B KV G T S"] | None]:
+        """Without a cache, tokens see earlier ones of their segment; with one, all that their row holds up to them.
+
+        If `wanted` is given, also how much each token attends to each, zeros where it is False.
+        """
         q = self._project(x, self.q, self.q_bias, self.q_norm)
         k = self._project(x, self.k, self.k_bias, self.k_norm)
         v = self._project(x, self.v, self.v_bias, None)
@@ -57,7 +64,12 @@ class Attention(nnx.Module):
             heads = _attend(q, k, v, segment_ids)
         else:
             heads, cache = _attend_cached(q, k, v, slots, cache, table)
-        return project(heads, self.o), cache
+        pattern = None
+        if wanted is not None and cache is None:
+            pattern = _pattern(wanted, q, k, segment_ids)
+        elif wanted is not None:
+            pattern = _pattern_cached(wanted, q, cache, slots, table)
+        return project(heads, self.o), cache, pattern
 
     def _project(self, x, matrix, bias, norm) -> Array:
         y = project(x, matrix)
@@ -92,3 +104,43 @@ def _attend_cached(
 
     heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v, table)
     return heads, LayerCache(cache_k, cache_v)
+
+
+def _pattern(wanted: Array, q: Array, k: Array, segment_ids: Array) -> Float[Array, "B KV G T T"]:
+    @functools.partial(
+        jax.shard_map, mesh=mesh_of(q), in_specs=(_EVERYWHERE, _QUERIES, _KEYS, _TOKENS), out_specs=_PATTERN
+    )
+    def local(wanted, q, k, segment_ids):
+        steps = jnp.arange(q.shape[1])
+        same = segment_ids[:, :, None] == segment_ids[:, None, :]
+        return _if_wanted(wanted, q, k, same & (steps[:, None] >= steps))
+
+    return local(wanted, q, k, segment_ids)
+
+
+def _pattern_cached(
+    wanted: Array, q: Array, cache: LayerCache, slots: Array, table: Array
+) -> Float[Array, "B KV G T S"]:
+    @functools.partial(
+        jax.shard_map,
+        mesh=mesh_of(q),
+        in_specs=(_EVERYWHERE, _QUERIES, _CACHE, _TOKENS, _TOKENS),
+        out_specs=_PATTERN,
+    )
+    def local(wanted, q, cache_k, slots, table):
+        pages = cache_k[table].swapaxes(2, 3)  # [B, N, PAGE, KV, C]
+        keys = pages.reshape(pages.shape[0], -1, *pages.shape[3:])
+        return _if_wanted(wanted, q, keys, jnp.arange(keys.shape[1]) <= slots[..., None])
+
+    return local(wanted, q, cache.k, slots, table)
+
+
+def _if_wanted(wanted: Array, q: Array, k: Array, visible: Array) -> Array:
+    """The weights of attention, 0 at all that is not visible; not computed where nobody keeps them."""
+    rows, steps, kv, group, _ = q.shape
+    zeros = jnp.zeros((rows, kv, group, steps, k.shape[1]), jnp.promote_types(q.dtype, jnp.float32))
+
+    def weights():
+        return jnp.where(visible[:, None, None], attention_weights(q, k, visible), 0)
+
+    return jax.lax.cond(wanted, weights, lambda: vary_like(zeros, q, k, visible))

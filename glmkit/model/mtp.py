@@ -46,5 +46,5 @@ class MTP(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], LayerCache | None, Load]:
         """The normed state that the head turns into logits of the token after next, and the block's cache and load."""
         pair = jnp.concatenate([self.embedding_norm(embedded), self.hidden_norm(hidden)], axis=-1)
-        x, cache, load = self.block(linear(pair, weight(self.project, like=pair)), context, cache)
-        return self.norm(x), cache, load
+        out = self.block(linear(pair, weight(self.project, like=pair)), context, cache)
+        return self.norm(out.x), out.cache, out.load

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, Self, get_args
 
 import jax
@@ -18,6 +18,8 @@ from glmkit.errors import ConfigError, MeshError
 from glmkit.model.adapter import adapted_places
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
+from glmkit.model.capture import Keep, Kept, Tap, collected, empty_buffers
+from glmkit.model.intervene import Interventions
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.moe import Load
 from glmkit.model.mtp import MTP, MTPTables
@@ -36,11 +38,13 @@ _WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
 class Output:
     """`hidden` after the final norm; the cache after these tokens; how many valid tokens chose each expert.
 
-    `sequence_loss`, if asked for, is each MoE layer's sum over segments of `glmkit.model.moe.sequence_loss`.
+    `kept` is what `keep` named. `sequence_loss`, if asked for, is each MoE layer's sum over segments of
+    `glmkit.model.moe.sequence_loss`.
     """
 
     hidden: jax.Array  # [B, T, D]
     cache: KVCache | None
+    kept: Kept | None
     load: jax.Array  # [moe_layer, E], float32
     sequence_loss: jax.Array | None = None  # [moe_layer], float32
 
@@ -125,10 +129,12 @@ class GLM(nnx.Module):
         positions: Ids | None = None,
         segment_ids: Ids | None = None,
         cache: KVCache | None = None,
+        interventions: Interventions | None = None,
+        keep: Keep | None = None,
         sequence_loss: bool = False,
         remat: Remat = "none",
     ) -> Output:
-        """One forward pass over `tokens`.
+        """One forward pass over `tokens`, with `interventions`, and with what `keep` names in `Output.kept`.
 
         A negative segment id is padding. Without a cache, tokens see earlier tokens of their own segment, and
         positions count from the start of the segment. With one, tokens are appended to their row (padding is not
@@ -138,10 +144,14 @@ class GLM(nnx.Module):
         """
         context = self._context(tokens, positions, segment_ids, cache, sequence_loss)
         x = self._embed(self.embed, tokens)
-        x, layers, load = self._run_blocks(x, context, cache, remat)
+        tap = self._tap(x, cache, interventions, keep)
+        x, layers, load, kept = self._run_blocks(x, context, cache, remat, tap)
         if cache is not None:
             cache = KVCache(layers, cache.table, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
-        return Output(handed_out(zero_gradient(self.norm(x), self._outside_the_loss())), cache, *load)
+        hidden = handed_out(zero_gradient(self.norm(x), self._outside_the_loss()))
+        if keep is not None and keep.logits:
+            kept = dataclasses.replace(kept, logits=self.logits(hidden))
+        return Output(hidden, cache, jax.tree.map(handed_out, kept), *load)
 
     @jax.jit
     def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -172,7 +182,7 @@ class GLM(nnx.Module):
         x, layer, load = self.mtp(embedded, hidden, context, layer)
         if cache is not None:
             cache = KVCache((layer,), cache.table, cache.length + context.valid.sum(axis=1, dtype=jnp.int32))
-        return Output(handed_out(x), cache, *jax.tree.map(lambda leaf: leaf[None], load))
+        return Output(handed_out(x), cache, None, *jax.tree.map(lambda leaf: leaf[None], load))
 
     @jax.jit
     def mtp_logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -280,26 +290,48 @@ class GLM(nnx.Module):
         table = weight(self.embed if head is None else head, like=hidden)
         return handed_out(token_logits(hidden, table, tied=head is None))
 
+    def _tap(
+        self, x: Array, cache: KVCache | None, interventions: Interventions | None, keep: Keep | None
+    ) -> Tap | None:
+        """What every block keeps and changes, before the first; None if nothing is."""
+        if interventions is None and keep is None:
+            return None
+        keys = x.shape[1] if cache is None else cache.capacity
+        buffers = None if keep is None else empty_buffers(keep, self.config, x, keys)
+        changes = None if interventions is None else interventions.placed(x)
+        zero = jnp.int32(0)
+        return Tap(zero, zero, keep, buffers, changes)
+
     def _run_blocks(
-        self, x: Array, context: Context, cache: KVCache | None, remat: Remat
-    ) -> tuple[Array, tuple[LayerCache, ...] | None, Load]:
-        """Every block in turn; the loads of the MoE layers are stacked in layer order."""
-        layers, loads = [], []
+        self, x: Array, context: Context, cache: KVCache | None, remat: Remat, tap: Tap | None
+    ) -> tuple[Array, tuple[LayerCache, ...] | None, Load, Kept | None]:
+        """Every block in turn; the loads and routes of the MoE layers are stacked in layer order."""
+        layers, loads, routes, first = [], [], [], 0
         caches = [None] * len(self.blocks) if cache is None else cache.layers
+        dense = sum(not self.config.is_moe(number) for number in self.layer_numbers)
+        carry = (x, None if tap is None else tap.buffers)
         for block, count, layer in zip(self.blocks, self.layer_counts, caches, strict=True):
+            numbers = None if tap is None else jnp.arange(first, first + (count or 1), dtype=jnp.int32)
+            run = functools.partial(_run_block, context=context, tap=tap, dense=dense)
             if count is None:
-                x, (layer, load) = _runner(remat)(x, (block, layer), context)
-                load = jax.tree.map(lambda leaf: leaf[None], load)
+                number = None if tap is None else numbers[0]
+                carry, (layer, *seen) = _runner(run, remat)(carry, (block, layer, number))
+                seen = jax.tree.map(lambda leaf: leaf[None], seen)
             else:
-                run = functools.partial(_runner(remat, scanned=True), context=context)
-                x, (layer, load) = jax.lax.scan(run, x, (block, layer))
+                carry, (layer, *seen) = jax.lax.scan(_runner(run, remat, scanned=True), carry, (block, layer, numbers))
             layers.append(layer)
-            loads += [] if load is None else [load]
+            loads += [] if seen[0] is None else [seen[0]]
+            routes += [] if seen[1] is None else [seen[1]]
+            first += count or 1
         if not loads:
             nothing = jnp.zeros((0, self.config.n_routed_experts), jnp.float32)
             loads = [Load(nothing, None if context.starts is None else nothing.sum(-1))]
-        load = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *loads)
-        return x, None if cache is None else tuple(layers), load
+        load, *routes = (
+            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *each) for each in (loads, routes) if each
+        )
+        x, buffers = carry
+        kept = None if buffers is None else collected(buffers, *routes, config=self.config)
+        return x, None if cache is None else tuple(layers), load, kept
 
 
 def token_logits(hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied: bool) -> Float[Array, "B T V"]:
@@ -309,19 +341,21 @@ def token_logits(hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied
     return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
 
 
-def _run_block(x: Array, block_and_cache: tuple[Block, LayerCache | None], context: Context):
-    block, layer = block_and_cache
-    x, layer, load = block(x, context, layer)
-    return x, (layer, load)
+def _run_block(carry, block_cache_number, context: Context, tap: Tap | None, dense: int):
+    (x, buffers), (block, layer, number) = carry, block_cache_number
+    if tap is not None:
+        tap = dataclasses.replace(tap, layer=number, moe_layer=number - dense, buffers=buffers)
+    out = block(x, context, layer, tap)
+    return (out.x, out.buffers), (out.cache, out.load, out.routes)
 
 
-def _runner(remat: Remat, scanned: bool = False):
-    """`_run_block`, computed again for a gradient if `remat` says so."""
+def _runner(run: Callable, remat: Remat, scanned: bool = False) -> Callable:
+    """`run` for one block, computed again for a gradient if `remat` says so."""
     match remat:
         case "none":
-            return _run_block
+            return run
         case "block":  # in a scan nothing could merge the second computation with the first
-            return jax.checkpoint(_run_block, prevent_cse=not scanned)
+            return jax.checkpoint(run, prevent_cse=not scanned)
     raise ConfigError(f"remat is {remat!r}; expected {' or '.join(map(repr, get_args(Remat)))}")
 
 

@@ -24,6 +24,39 @@ class States(NamedTuple):
     experts: list[np.ndarray]
 
 
+class Inside(NamedTuple):
+    """What goes on in one layer: the residual stream before attention, before the MLP and after it, `[B, T, D]`; how
+    heads attend, `[B, H, T, T]`; and of an MoE layer the router's scores `[N, E]`, the chosen experts `[N, k]`, best
+    first, their weights, and what each puts out, `[N, k, D]`."""
+
+    resid_pre: np.ndarray
+    resid_mid: np.ndarray
+    resid_post: np.ndarray
+    attention: np.ndarray
+    scores: np.ndarray | None
+    chosen: np.ndarray | None
+    weights: np.ndarray | None
+    expert_out: np.ndarray | None
+
+
+def inside(config: Config, tensors: Tensors, inputs: Inputs) -> list[Inside]:
+    """The same pass, layer by layer."""
+    x = _wide(tensors["model.embed_tokens.weight"])[inputs.tokens]
+    layers = []
+    for number in range(config["num_hidden_layers"]):
+        layer = _under(tensors, f"model.layers.{number}.")
+        attention, mlp = _under(layer, "self_attn."), _under(layer, "mlp.")
+        normed = _rms_norm(x, layer["input_layernorm.weight"], config)
+        mid = x + _attention(config, attention, normed, inputs)
+        pattern = _attention_weights(config, *_queries_and_keys(config, attention, normed, inputs), inputs)
+        rows = _rms_norm(mid, layer["post_attention_layernorm.weight"], config).reshape(-1, x.shape[-1])
+        post, _ = _block(config, layer, x, inputs)
+        routed = _routed(config, mlp, rows) if "gate.weight" in mlp else (None,) * 4
+        layers.append(Inside(x, mid, post, pattern, *routed))
+        x = post
+    return layers
+
+
 def forward(config: Config, tensors: Tensors, inputs: Inputs) -> States:
     """The decoder up to and including its last norm."""
     x = _wide(tensors["model.embed_tokens.weight"])[inputs.tokens]
@@ -66,26 +99,34 @@ def _block(c: Config, layer: Tensors, x: np.ndarray, inputs: Inputs) -> tuple[np
 
 
 def _attention(c: Config, layer: Tensors, x: np.ndarray, inputs: Inputs) -> np.ndarray:
-    heads, kv_heads, channels = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+    weights = _attention_weights(c, *_queries_and_keys(c, layer, x, inputs), inputs)
+    v = _heads(c, layer, x, "v", c["num_key_value_heads"])
+    v = np.repeat(v, c["num_attention_heads"] // c["num_key_value_heads"], axis=2)
+    mixed = np.einsum("bhqk,bkhc->bqhc", weights, v)
+    return mixed.reshape(*x.shape[:2], -1) @ _wide(layer["o_proj.weight"]).T
 
-    def project(name: str, count: int) -> np.ndarray:
-        y = x @ _wide(layer[f"{name}_proj.weight"]).T + _wide(layer.get(f"{name}_proj.bias", np.zeros(1)))
-        return y.reshape(*x.shape[:2], count, channels)
 
-    q, k, v = project("q", heads), project("k", kv_heads), project("v", kv_heads)
+def _heads(c: Config, layer: Tensors, x: np.ndarray, name: str, count: int) -> np.ndarray:
+    y = x @ _wide(layer[f"{name}_proj.weight"]).T + _wide(layer.get(f"{name}_proj.bias", np.zeros(1)))
+    return y.reshape(*x.shape[:2], count, c["head_dim"])
+
+
+def _queries_and_keys(c: Config, layer: Tensors, x: np.ndarray, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    q = _heads(c, layer, x, "q", c["num_attention_heads"])
+    k = _heads(c, layer, x, "k", c["num_key_value_heads"])
     if c["use_qk_norm"]:
         q, k = _rms_norm(q, layer["q_norm.weight"], c), _rms_norm(k, layer["k_norm.weight"], c)
-    q, k = _rotate(c, q, inputs.positions), _rotate(c, k, inputs.positions)
-    k, v = (np.repeat(y, heads // kv_heads, axis=2) for y in (k, v))
+    k = np.repeat(k, c["num_attention_heads"] // c["num_key_value_heads"], axis=2)
+    return _rotate(c, q, inputs.positions), _rotate(c, k, inputs.positions)
 
-    scores = np.einsum("bqhc,bkhc->bhqk", q, k) / np.sqrt(channels)
-    steps, segments = np.arange(x.shape[1]), inputs.segment_ids
+
+def _attention_weights(c: Config, q: np.ndarray, k: np.ndarray, inputs: Inputs) -> np.ndarray:
+    scores = np.einsum("bqhc,bkhc->bhqk", q, k) / np.sqrt(c["head_dim"])
+    steps, segments = np.arange(q.shape[1]), inputs.segment_ids
     visible = (segments[:, :, None] == segments[:, None, :]) & (steps[:, None] >= steps)
     scores = np.where(visible[:, None], scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights = weights / weights.sum(-1, keepdims=True)
-    mixed = np.einsum("bhqk,bkhc->bqhc", weights, v)
-    return mixed.reshape(*x.shape[:2], -1) @ _wide(layer["o_proj.weight"]).T
+    return weights / weights.sum(-1, keepdims=True)
 
 
 def _rotate(c: Config, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -100,7 +141,13 @@ def _rotate(c: Config, x: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _mixture(c: Config, mlp: Tensors, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Routed output `[N, D]` and chosen experts `[N, k]`; the correction bias selects and does not weigh."""
+    """Routed output `[N, D]` and chosen experts `[N, k]`."""
+    _, chosen, weights, picked = _routed(c, mlp, x)
+    return (weights[..., None] * picked).sum(1), chosen
+
+
+def _routed(c: Config, mlp: Tensors, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, chosen experts, their weights and outputs; the correction bias selects and does not weigh."""
     scores = 1 / (1 + np.exp(-(x @ _wide(mlp["gate.weight"]).T)))
     choice = scores + _wide(mlp["gate.e_score_correction_bias"])
     if c["n_group"] > 1:
@@ -114,7 +161,7 @@ def _mixture(c: Config, mlp: Tensors, x: np.ndarray) -> tuple[np.ndarray, np.nda
         weights = weights / (weights.sum(-1, keepdims=True) + 1e-20)
     every = np.stack([_swiglu(mlp, f"experts.{e}.", x) for e in range(c["n_routed_experts"])], axis=1)
     picked = np.take_along_axis(every, chosen[..., None], axis=1)
-    return c["routed_scaling_factor"] * (weights[..., None] * picked).sum(1), chosen
+    return scores, chosen, c["routed_scaling_factor"] * weights, picked
 
 
 def _swiglu(mlp: Tensors, prefix: str, x: np.ndarray) -> np.ndarray:
