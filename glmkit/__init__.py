@@ -4,12 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmkit import errors as errors, text as text, train as train
+    from glmkit import errors as errors, probe as probe, text as text, train as train
     from glmkit.config import GLMConfig as GLMConfig
     from glmkit.lm import LM as LM
     from glmkit.loading import load as load
     from glmkit.model import GLM as GLM
     from glmkit.parallel import mesh as mesh
+    from glmkit.probe import (
+        ablate as ablate,
+        add as add,
+        bias as bias,
+        force as force,
+        keep as keep,
+        patch as patch,
+        replay as replay,
+        scale_shared as scale_shared,
+    )
+    from glmkit.runs import Run as Run
     from glmkit.weights import load_hf as load_hf, restore as restore, save as save, save_hf as save_hf
 
 __version__ = "0.1.0.dev0"
@@ -20,13 +31,23 @@ _HOME: dict[str, str | None] = {
     "GLM": "glmkit.model",
     "GLMConfig": "glmkit.config",
     "LM": "glmkit.lm",
+    "Run": "glmkit.runs",
+    "ablate": "glmkit.probe",
+    "add": "glmkit.probe",
+    "bias": "glmkit.probe",
     "errors": None,
+    "force": "glmkit.probe",
+    "keep": "glmkit.probe",
     "load": "glmkit.loading",
     "load_hf": "glmkit.weights",
     "mesh": "glmkit.parallel",
+    "patch": "glmkit.probe",
+    "probe": None,
+    "replay": "glmkit.probe",
     "restore": "glmkit.weights",
     "save": "glmkit.weights",
     "save_hf": "glmkit.weights",
+    "scale_shared": "glmkit.probe",
     "text": None,
     "train": None,
 }

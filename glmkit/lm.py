@@ -7,6 +7,7 @@ import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, Self
 
@@ -27,9 +28,14 @@ from glmkit.engine.compute import DraftHidden
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
+from glmkit.runs import Run, Selection
+from glmkit.runs.plans import Plan
+from glmkit.runs.reading import read_run
+from glmkit.runs.scoring import token_logprobs
+from glmkit.runs.tokens import phases
 from glmkit.text import Delta, Tokenizer, normalize_tools, template_variant
 from glmkit.text.template import thinking_mode
-from glmkit.turns import SAMPLING, TURN, Turns, checked_record, refuse_unknown, stop_strings
+from glmkit.turns import SAMPLING, TURN, Turns, checked_ids, checked_record, refuse_unknown, stop_strings
 from glmkit.weights import save_hf
 
 __all__ = ["LM"]
@@ -71,6 +77,7 @@ class LM:
         self.about = dict(about or {})
         _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
         self._tokenizer = tokenizer
+        self._using: Plan | None = None
         self._asked: tuple[GenerationConfig, Turns] | None = None
         self._engine: Engine | None = Engine(
             model,
@@ -235,6 +242,58 @@ class LM:
         ]
         return jnp.concatenate(pieces, axis=1)
 
+    def run(
+        self,
+        x: str | Sequence[Mapping[str, Any]] | Sequence[int],
+        *,
+        keep: Selection | None = None,
+        interventions: Plan | None = None,
+        tools: Sequence[Any] | None = None,
+        thinking: Any = "enabled",
+    ) -> Run:
+        """Read `x` once, keeping what `keep` names of what goes on inside, with `interventions`.
+
+        `x` is a string (one user turn), messages, or token ids; messages that end in an assistant turn are scored with
+        it. `keep` is what `glmkit.keep` gives, by default the routes. What `using` says holds here too, before
+        `interventions`. Raises `RequestError` naming what of the two does not exist in this model, and
+        `MemoryPlanError` for more than the memory holds, before anything is computed. Warns of interventions that did
+        nothing.
+        """
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            ids = checked_ids("x", x, self.config.vocab_size)
+        else:
+            ids = self._turns.known(x, tools=tools, thinking=thinking)
+        if not 1 <= len(ids) <= self.engine.max_len:
+            raise RequestError(f"x has {len(ids)} tokens; expected 1 to {self.engine.max_len}, the context")
+        selection = Selection.of("router") if keep is None else keep
+        return read_run(
+            self.model, ids, phases(ids, tokenizer), tokenizer, selection, self._planned(interventions), self.name
+        )
+
+    def run_with_cache(self, x: Any, *names: str, **settings: Any) -> tuple[Float[np.ndarray, "T V"], Run]:
+        """Logits `[step, V]` and the run, which knows TransformerLens's names: `cache["blocks.3.hook_resid_post"]`.
+
+        `names` are as for `glmkit.keep`; without any, the residual stream, the routes and the router's scores of all
+        layers are kept. `settings` as for `run`.
+        """
+        names = names or ("resid_pre", "resid_mid", "resid_post", "router", "router_scores")
+        run = self.run(x, keep=Selection.of(*names, "logits"), **settings)
+        return run["logits"], run
+
+    @contextmanager
+    def using(self, interventions: Plan) -> Iterator[Self]:
+        """Within the block, all that this LM computes is computed with `interventions`; nested blocks add up.
+
+        Raises `RequestError` at once, naming what of them does not exist in this model.
+        """
+        interventions.bind(self.model, None)
+        before, self._using = self._using, self._planned(interventions)
+        try:
+            yield self
+        finally:
+            self._using = before
+
     def save(self, path: str | os.PathLike[str], *, card: str | bytes | None = None, **options: Any) -> None:
         """Write a folder in the released layout that `glmkit.load` and the reference library open.
 
@@ -266,6 +325,12 @@ class LM:
 
     def __repr__(self) -> str:
         return f"LM({self.name!r}, closed)" if self._model is None else f"LM({self.name!r}, {self._model!r})"
+
+    def _planned(self, interventions: Plan | None) -> Plan | None:
+        """With what is in use."""
+        if interventions is None or self._using is None:
+            return self._using if interventions is None else interventions
+        return self._using + interventions
 
     def _open(self, part):
         if part is None:
@@ -368,8 +433,4 @@ def _trim_heap() -> None:
         libc.malloc_trim(0)
 
 
-@jax.jit
-def _score(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
-    logprobs = jax.nn.log_softmax(model.logits(hidden))
-    chosen = jnp.arange(logprobs.shape[-1]) == targets[..., None]
-    return jnp.where(chosen, logprobs, 0).sum(-1)
+_score = jax.jit(token_logprobs)

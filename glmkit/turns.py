@@ -14,7 +14,7 @@ from glmkit.text import StreamParser, Tokenizer, normalize_tools, render, render
 from glmkit.text.grammar import GrammarVocabulary, Thought, TurnMatcher, answer_grammar, chosen_tools
 from glmkit.text.template import thinking_mode
 
-__all__ = ["SAMPLING", "TURN", "Turns", "checked_record", "refuse_unknown", "stop_strings"]
+__all__ = ["SAMPLING", "TURN", "Turns", "checked_ids", "checked_record", "refuse_unknown", "stop_strings"]
 
 TURN = ("tools", "tool_choice", "response_format", "thinking", "budget", "stop")
 SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "top_logprobs",
@@ -32,12 +32,26 @@ class Turns:
         vocabulary = GrammarVocabulary(tokenizer, vocab_size, stops)
         self._vocabulary = vocabulary if stops and vocabulary.has_tags else None
 
-    def prompt(self, messages: Any, *, tools: Any = None, thinking: Any = "enabled") -> str:
+    def prompt(
+        self, messages: Any, *, tools: Any = None, thinking: Any = "enabled", add_generation_prompt: bool = True
+    ) -> str:
         """The text that the model is shown: by the checkpoint's own template if it has one, else glmkit's."""
         template = self._tokenizer.chat_template
         if template is None:
-            return render(messages, tools=tools, thinking=thinking)
-        return render_jinja(template, messages, tools=tools, thinking=thinking)
+            return render(messages, tools, thinking, add_generation_prompt)
+        return render_jinja(template, messages, tools, thinking, add_generation_prompt)
+
+    def known(self, x: Any, *, tools: Any = None, thinking: Any = "enabled") -> tuple[int, ...]:
+        """The ids of what is only to be read: of a string, which is one user turn, of messages, or ids as they are.
+
+        Messages that end in an assistant turn are shown as they are, others with the prompt for the next turn.
+        """
+        if isinstance(x, str) or (isinstance(x, Sequence) and x and isinstance(x[0], Mapping)):
+            answered = not isinstance(x, str) and x[-1].get("role") == "assistant"
+            x = self._tokenizer.encode(
+                self.prompt(x, tools=tools, thinking=thinking, add_generation_prompt=not answered)
+            )
+        return checked_ids("x", x, self._vocab_size)
 
     def chat(
         self,
@@ -81,7 +95,9 @@ class Turns:
         stop_ids: Sequence[int] = (),
     ) -> Request:
         """The request for what follows a text or token ids; what is left out is the checkpoint's own."""
-        ids = self._ids("the prompt", self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt)
+        ids = checked_ids(
+            "the prompt", self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt, self._vocab_size
+        )
         if max_tokens is not None:
             max_tokens = check_integer("max_tokens", max_tokens, 1)
         own = self._own
@@ -100,7 +116,7 @@ class Turns:
             prompt=ids,
             sampling=sampling,
             max_tokens=max(1, self._max_len - len(ids)) if max_tokens is None else max_tokens,
-            stop_ids=frozenset(own.eos_token_id) | frozenset(self._ids("stop_ids", stop_ids)),
+            stop_ids=frozenset(own.eos_token_id) | frozenset(checked_ids("stop_ids", stop_ids, self._vocab_size)),
             budget=None if budget is None else self._budget(budget, thinking),
             thinking=thinking is not None and thinking_mode(thinking) == "forced",
             grammar=grammar,
@@ -120,16 +136,6 @@ class Turns:
             raise RequestError(f"{asked}: this tokenizer has no tokens for thoughts, calls and the end of a turn")
         return None
 
-    def _ids(self, name: str, tokens: Any) -> tuple[int, ...]:
-        """Token ids, checked to be this model's."""
-        if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
-            raise RequestError(f"{name} is {tokens!r}; expected token ids")
-        ids = tuple(tokens)
-        for token in ids:
-            if not is_integer(token) or not 0 <= token < self._vocab_size:
-                raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {self._vocab_size - 1}")
-        return tuple(map(int, ids))
-
     def _budget(self, limit: int, thinking: Any) -> ThinkingBudget:
         limit = check_integer("budget", limit, 0)
         if thinking_mode(thinking) == "disabled":
@@ -137,6 +143,17 @@ class Turns:
         token_id = self._tokenizer.token_id
         closing = (*self._tokenizer.encode("\n"), token_id("</think>"))
         return ThinkingBudget(limit, token_id("<think>"), closing, token_id("<tool_call>"))
+
+
+def checked_ids(name: str, tokens: Any, vocab_size: int) -> tuple[int, ...]:
+    """Token ids as they are. Raises RequestError naming what is no id of such a vocabulary."""
+    if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
+        raise RequestError(f"{name} is {tokens!r}; expected token ids")
+    ids = tuple(tokens)
+    for token in ids:
+        if not is_integer(token) or not 0 <= token < vocab_size:
+            raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {vocab_size - 1}")
+    return tuple(map(int, ids))
 
 
 def refuse_unknown(settings: Iterable[str], known: Sequence[str]) -> None:

@@ -1,0 +1,230 @@
+"""A plan of interventions and what becomes of it for one model: the arrays that its forward pass takes.
+
+The parts know their own meaning (`routes.py`, `residual.py`); here they are put side by side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from glmkit.errors import RequestError
+from glmkit.model import GLM, ExpertTables, Interventions, Patches, Steering, Substitutes
+from glmkit.probe.selectors import TokenSelector
+from glmkit.runs import Layers
+
+__all__ = ["Bound", "Plan", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What parts are bound to: a model's layers and widths, and how many tokens there are, if that is known."""
+
+    layers: Layers
+    width: int
+    groups: int  # of experts
+    top_groups: int
+    steps: int | None
+
+
+class Part(Protocol):
+    """One intervention."""
+
+    tokens: TokenSelector
+
+    def bind(self, target: Target) -> "BoundPart":
+        """Checked against a model. Raises RequestError naming what does not exist."""
+
+
+class BoundPart:
+    """One intervention of a model, as what it adds to the arrays; most parts add to few of them."""
+
+    watches_effects = False
+
+    def __init__(self, part: Part, target: Target):
+        self.name, self.target = str(part), target
+        self.tokens = part.tokens.checked(target.steps)
+        self.seen = 0  # tokens that it held for
+
+    def tables(self) -> "Tables | None":
+        """The biases and scales of one part of `ExpertTables`."""
+        return None
+
+    def forced(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]) -> np.ndarray | None:
+        """Ids `[B, T, moe_layer, k]`, -1 for none."""
+        return None
+
+    def substitutes(self) -> Sequence[tuple[int, int, np.ndarray]]:
+        """(MoE layer, expert, vector) of each."""
+        return ()
+
+    def steering(self) -> tuple[int, int, np.ndarray, float] | None:
+        """Block, site, vector and scale."""
+        return None
+
+    def patch(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]):
+        """Block, site, values `[B, T, d]` and the tokens that get them."""
+        return None
+
+    def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
+        """Why nothing came of it, in words; None if something did."""
+        return None if self.seen else f"{self.name} never held for any token"
+
+
+@dataclass
+class Tables:
+    """`ExpertTables` of one set of tokens."""
+
+    select_bias: np.ndarray  # [moe_layer, E]
+    logit_bias: np.ndarray
+    weight_scale: np.ndarray
+    shared_scale: np.ndarray  # [moe_layer]
+
+    @classmethod
+    def idle(cls, layers: Layers) -> Self:
+        """That change nothing."""
+        shape = (len(layers.moe), layers.experts)
+        zeros, ones = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+        return cls(zeros, zeros.copy(), ones, ones[:, 0].copy())
+
+    def add(self, other: "Tables") -> None:
+        """Biases add up, scales multiply."""
+        self.select_bias += other.select_bias
+        self.logit_bias += other.logit_bias
+        self.weight_scale *= other.weight_scale
+        self.shared_scale *= other.shared_scale
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Interventions in the order they were added; biases add up, scales multiply, and of forced experts the later
+    come first. `+` joins plans."""
+
+    parts: tuple[Part, ...] = ()
+
+    def __add__(self, other: Self) -> Self:
+        return Plan(self.parts + other.parts) if isinstance(other, Plan) else NotImplemented
+
+    def bind(self, model: GLM, steps: int | None = None) -> "Bound":
+        """For a model and so many tokens. Raises RequestError naming a layer, expert or token that does not exist."""
+        c = model.config
+        target = Target(Layers.of(model), c.hidden_size, c.n_group, c.topk_group, steps)
+        return Bound(target, [part.bind(target) for part in self.parts])
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+    def __repr__(self) -> str:
+        return str(self) or "no interventions"
+
+
+class Bound:
+    """A plan for one model: gives the arrays of each step. Its structure is the same at every step."""
+
+    def __init__(self, target: Target, parts: Sequence[BoundPart]):
+        self.target, self.parts = target, parts
+        self._tables: dict[TokenSelector, Tables] = {}
+        for part in parts:
+            if (tables := part.tables()) is not None:
+                self._tables.setdefault(part.tokens, Tables.idle(target.layers)).add(tables)
+        self._check_enough_experts()
+        self._stacked = {
+            name: np.stack([getattr(tables, name) for tables in self._tables.values()])
+            for name in ("select_bias", "logit_bias", "weight_scale", "shared_scale")
+            if self._tables
+        }
+
+    @property
+    def watches_effects(self) -> bool:
+        """Whether any part tells by its effects on the routes whether it did anything."""
+        return any(part.watches_effects for part in self.parts)
+
+    def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
+        """What changes for tokens at these positions, of these phases (numbers into `PHASES`; -1 is padding)."""
+        masks = [part.tokens.mask(positions, phases) for part in self.parts]
+        for part, mask in zip(self.parts, masks, strict=True):
+            part.seen += int(mask.sum())
+        experts = None
+        if self._tables:
+            tokens = np.stack([selector.mask(positions, phases) for selector in self._tables])
+            experts = ExpertTables(tokens, **self._stacked)
+        return Interventions(
+            experts,
+            self._forced(positions, masks),
+            self._substitutes(masks),
+            self._steering(masks),
+            self._patches(positions, masks),
+        )
+
+    def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> list[str]:
+        """What never did anything, in words."""
+        return [why for part in self.parts if (why := part.idle(effects)) is not None]
+
+    def _forced(self, positions: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray | None:
+        ids = None
+        for part, mask in zip(self.parts, masks, strict=True):
+            if (own := part.forced(positions, mask)) is not None:
+                ids = own if ids is None else _first(own, ids)
+        return ids
+
+    def _substitutes(self, masks: Sequence[np.ndarray]) -> Substitutes | None:
+        found = [(mask, *one) for part, mask in zip(self.parts, masks, strict=True) for one in part.substitutes()]
+        if not found:
+            return None
+        tokens, layer, expert, vector = _slots(found, (np.zeros_like(masks[0]), -1, 0, found[0][3]))
+        return Substitutes(tokens, layer, expert, vector)
+
+    def _steering(self, masks: Sequence[np.ndarray]) -> Steering | None:
+        found = [
+            (one[0], one[1], one[2], mask * np.float32(one[3]))
+            for part, mask in zip(self.parts, masks, strict=True)
+            if (one := part.steering()) is not None
+        ]
+        if not found:
+            return None
+        return Steering(*_slots(found, (-1, 0, found[0][2], np.zeros(masks[0].shape, np.float32))))
+
+    def _patches(self, positions: np.ndarray, masks: Sequence[np.ndarray]) -> Patches | None:
+        found = [
+            one
+            for part, mask in zip(self.parts, masks, strict=True)
+            if (one := part.patch(positions, mask)) is not None
+        ]
+        if not found:
+            return None
+        return Patches(*_slots(found, (-1, 0, found[0][2], np.zeros_like(masks[0]))))
+
+    def _check_enough_experts(self) -> None:
+        """Every layer must have experts left to choose from, also under the limit to groups."""
+        target = self.target
+        layers, groups = target.layers, target.groups
+        out = np.zeros((len(layers.moe), layers.experts), bool)
+        for tables in self._tables.values():
+            out |= np.isneginf(tables.select_bias)
+        left = (~out).reshape(len(layers.moe), groups, -1).sum(-1)
+        usable = np.sort(np.where(left >= min(2, layers.experts // groups), left, 0), axis=-1)
+        for row, number in enumerate(layers.moe):
+            open_groups = usable[row][usable[row] > 0]
+            if len(open_groups) < target.top_groups or open_groups[: target.top_groups].sum() < layers.top_k:
+                raise RequestError(
+                    f"layer {number} has {left[row].sum()} experts left of {layers.experts}, too few for every token "
+                    f"to choose {layers.top_k}; rule out fewer, or use how='drop'"
+                )
+
+
+def _slots(found: Sequence[tuple], free: tuple) -> tuple[np.ndarray, ...]:
+    """Columns of as many slots as a power of two, so that one more seldom compiles anew."""
+    rows = [*found, *[free] * ((1 << (len(found) - 1).bit_length()) - len(found))]
+    columns = (np.stack([np.asarray(value) for value in column]) for column in zip(*rows, strict=True))
+    return tuple(column.astype(np.int32) if column.dtype == np.int64 else column for column in columns)
+
+
+def _first(new: Int[np.ndarray, "B T L k"], old: Int[np.ndarray, "B T L k"]) -> Int[np.ndarray, "B T L k"]:
+    """The new ids, then those of the old that are not among them, as many as there is room for."""
+    both = np.concatenate([new, old], axis=-1)
+    repeated = (both[..., :, None] == both[..., None, :]) & np.tri(both.shape[-1], k=-1, dtype=bool)
+    out = (both < 0) | repeated.any(-1)
+    order = np.argsort(out, axis=-1, kind="stable")[..., : new.shape[-1]]
+    return np.where(np.take_along_axis(out, order, -1), -1, np.take_along_axis(both, order, -1))

@@ -1,0 +1,120 @@
+"""A run over tokens that are known: one pass, with what is kept and changed."""
+
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from glmkit.errors import RequestError
+from glmkit.model import GLM, Interventions, Keep, Kept
+from glmkit.model.capture import LAYER_SITES
+from glmkit.runs.layers import Layers
+from glmkit.runs.plans import BoundPlan, Plan
+from glmkit.runs.run import Run
+from glmkit.runs.scoring import Piece, Rows, require_room, score
+from glmkit.runs.sites import Selection
+from glmkit.runs.tokens import PHASES, Phase, Tokens, texts
+from glmkit.text import Tokenizer
+
+__all__ = ["read_run", "warn_of_idle"]
+
+
+def read_run(
+    model: GLM,
+    ids: Sequence[int],
+    phases: Sequence[Phase],
+    tokenizer: Tokenizer | None,
+    selection: Selection,
+    plan: Plan | None,
+    name: str,
+) -> Run:
+    """Score tokens of known phases.
+
+    Raises RequestError for what does not fit the model, MemoryPlanError for more than the memory holds, both before
+    anything is computed. Warns of interventions that did nothing.
+    """
+    layers, bound = Layers.of(model), None if plan is None else plan.bind(model, len(ids))
+    keep, slots = selection.select(layers, effects=bound is not None and bound.watches_effects)
+    require_room(model, keep, len(ids))
+    pieces, times, began = [], [], time.perf_counter()
+    for piece in _pieces(model, ids, phases, keep, bound):
+        pieces.append(piece)
+        times.append(np.full(piece.count, time.perf_counter() - began))
+    if bound is not None:
+        warn_of_idle(bound, [piece.kept for piece in pieces])
+    logprobs = np.concatenate([piece.logprobs[0] for piece in pieces])
+    tokens = Tokens(
+        np.asarray(ids, np.int32), texts(ids, tokenizer), tuple(phases),
+        np.concatenate([[np.nan], logprobs[:-1]]).astype(np.float32), np.concatenate(times),
+    )  # fmt: skip
+    again = _again(model, ids, phases, plan)
+    return Run(tokens, layers, joined([p.kept for p in pieces]), slots, name, str(plan or ""), again=again)
+
+
+def joined(pieces: Sequence[Kept]) -> dict[str, np.ndarray]:
+    """What was kept of the first row, piece by piece, as one array for each site, with a step for each token."""
+    arrays = {}
+    for site in (*LAYER_SITES, "logits"):
+        parts = [part for piece in pieces if (part := getattr(piece, site)) is not None]
+        if parts:
+            rows = [part[0] if site == "logits" else part[:, 0] for part in parts]
+            steps = sum(row.shape[0 if site == "logits" else 1] for row in rows)
+            if site == "attention":  # over as many keys as there are tokens
+                rows = [_keys(row, steps) for row in rows]
+            arrays[site] = np.concatenate(rows, axis=0 if site == "logits" else 1)
+    for site in ("ids", "weights", "margins"):
+        parts = [part for piece in pieces if (part := getattr(piece, site)) is not None]
+        if parts:
+            arrays[f"router_{site}"] = np.moveaxis(np.concatenate([part[:, 0] for part in parts], axis=1), 0, 1).copy()
+    return arrays
+
+
+def warn_of_idle(bound: BoundPlan, pieces: Sequence[Kept]) -> None:
+    """Say what of a plan never did anything."""
+    effects = [piece.effects for piece in pieces if piece.effects is not None]
+    for idle in bound.idle(np.sum(effects, axis=0) if effects else None):
+        warnings.warn(idle, stacklevel=4)
+
+
+def interventions_at(bound: BoundPlan, phases: Sequence[Phase]) -> Callable[[int, int], Interventions]:
+    """What changes in the tokens from a place on, of one row of known phases."""
+    codes = np.asarray([PHASES.index(phase) for phase in phases], np.int8)
+
+    def at(start: int, count: int) -> Interventions:
+        part = codes[start : start + count]
+        part = np.pad(part, (0, count - len(part)), constant_values=-1)
+        return bound.at(np.arange(start, start + count)[None], part[None])
+
+    return at
+
+
+def _pieces(
+    model: GLM, ids: Sequence[int], phases: Sequence[Phase], keep: Keep, bound: BoundPlan | None
+) -> Iterator[Piece]:
+    rows = Rows(np.asarray(ids, np.int32)[None], np.asarray([len(ids)]))
+    return score(model, rows, keep, None if bound is None else interventions_at(bound, phases))
+
+
+def _again(
+    model: GLM, ids: Sequence[int], phases: Sequence[Phase], plan: Plan | None
+) -> Callable[[Keep], Iterator[Kept]]:
+    """A way to run the same tokens once more, as long as the model is there and is what it was."""
+    leaves, known = [weakref.ref(leaf) for leaf in jax.tree.leaves(model)], weakref.ref(model)
+
+    def run(keep: Keep) -> Iterator[Kept]:
+        found = known()
+        if found is None or any(r() is not leaf for r, leaf in zip(leaves, jax.tree.leaves(found), strict=True)):
+            raise RequestError("the model of this run is gone or has changed since; keep the logits, gk.keep('logits')")
+        bound = None if plan is None else plan.bind(found, len(ids))
+        for piece in _pieces(found, ids, phases, keep, bound):
+            yield piece.kept
+
+    return run
+
+
+def _keys(pattern: np.ndarray, keys: int) -> np.ndarray:
+    missing = keys - pattern.shape[-1]
+    return np.pad(pattern, ((0, 0),) * 3 + ((0, missing),)) if missing > 0 else pattern[..., :keys]

@@ -1,0 +1,177 @@
+"""Known tokens through the model once, in chunks of bounded memory, with what is kept of them brought to the host."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glmkit.errors import MemoryPlanError
+from glmkit.model import GLM, Interventions, Keep, Kept, KVCache
+from glmkit.model.capture import LAYER_SITES
+from glmkit.parallel.planner import free_bytes
+
+__all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "require_room", "score", "token_logprobs"]
+
+CHUNK = 512  # tokens of a row in one step
+_LEAST = 32
+_HEAD = 128  # positions whose logits are held at once
+_SHARE = 0.8  # of what is free
+
+
+class Rows(NamedTuple):
+    """Rows of tokens that are scored side by side: `tokens` padded to one length, and how many of each are there."""
+
+    tokens: Int[np.ndarray, "B T"]
+    lengths: Int[np.ndarray, " B"]
+
+
+class Piece(NamedTuple):
+    """What came of `count` tokens of every row from `start` on, those beyond a row's length included.
+
+    `kept` holds NumPy arrays, `[..., B, count, ...]`. `logprobs` is that of the next token, NaN where there is none.
+    """
+
+    start: int
+    count: int
+    kept: Kept
+    logprobs: Float[np.ndarray, "B count"]
+
+
+def score(
+    model: GLM,
+    rows: Rows,
+    keep: Keep,
+    interventions: Callable[[int, int], Interventions | None] | None = None,
+) -> Iterator[Piece]:
+    """Run rows chunk by chunk; `interventions(start, count)` says what changes in the `count` tokens from `start` on.
+
+    The programs depend on the number of rows, on what is kept and changed, and on lengths in steps of powers of two.
+    """
+    count, length = rows.tokens.shape
+    data = model.embed[...].sharding.mesh.shape["data"]
+    height = -(-count // data) * data
+    cache = model.empty_cache(height, 1 << (max(length, _LEAST) - 1).bit_length())
+    for start in range(0, length, CHUNK):
+        size = min(CHUNK, length - start)
+        width = min(CHUNK, max(_LEAST, 1 << (size - 1).bit_length()))
+        tokens, segments = np.zeros((height, width), np.int32), np.full((height, width), -1, np.int32)
+        tokens[:count, :size] = rows.tokens[:, start : start + size]
+        segments[:count, :size] = np.where(np.arange(start, start + size) < rows.lengths[:, None], 0, -1)
+        targets = np.zeros((height, width), np.int32)
+        after = rows.tokens[:, start + 1 : start + 1 + size]
+        targets[:count, : after.shape[1]] = after
+        changes = None if interventions is None else interventions(start, width)
+        if changes is not None:
+            changes = _padded(changes, height)
+        cache, kept, logprobs = _step(model, cache, tokens, segments, targets, keep, changes)
+        known = np.arange(start, start + size) < rows.lengths[:, None] - 1
+        logprobs = np.where(known, np.asarray(logprobs)[:count, :size], np.nan)
+        yield Piece(start, size, _on_host(kept, count, size), logprobs)
+
+
+@functools.partial(jax.jit, donate_argnums=1)
+def _step(
+    model: GLM,
+    cache: KVCache,
+    tokens: Int[Array, "B T"],
+    segment_ids: Int[Array, "B T"],
+    targets: Int[Array, "B T"],
+    keep: Keep,
+    changes: Interventions | None,
+) -> tuple[KVCache, Kept, Float[Array, "B T"]]:
+    out = model(tokens, segment_ids=segment_ids, cache=cache, keep=keep, interventions=changes)
+    pieces = [
+        token_logprobs(model, out.hidden[:, at : at + _HEAD], targets[:, at : at + _HEAD])
+        for at in range(0, tokens.shape[1], _HEAD)
+    ]
+    return out.cache, out.kept, jnp.concatenate(pieces, axis=1)
+
+
+def token_logprobs(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
+    """Log-probability of each target after the state at its place."""
+    logprobs = jax.nn.log_softmax(model.logits(hidden))
+    chosen = jnp.arange(logprobs.shape[-1]) == targets[..., None]
+    return jnp.where(chosen, logprobs, 0).sum(-1)
+
+
+def require_room(model: GLM, keep: Keep, tokens: int, rows: int = 1) -> None:
+    """Raise MemoryPlanError, saying how much and what to drop, for more than the memory holds.
+
+    On the host all of it has to fit, on the device that of one chunk.
+    """
+    keys = 0 if keep.attention is None else tokens
+    sizes = bytes_kept(model, keep, tokens * rows, keys)
+    total = sum(sizes.values())
+    free = int(_SHARE * free_bytes(jax.devices("cpu")[0]))
+    device = model.embed[...].sharding.mesh.devices.flat[0]
+    chunk = sum(bytes_kept(model, keep, min(tokens, CHUNK) * rows, max(keys, CHUNK)).values())
+    room = int(_SHARE * free_bytes(device))
+    if total <= free and chunk <= room:
+        return
+    largest = sorted(sizes, key=sizes.get, reverse=True)
+    listed = ", ".join(f"{site} {_size(sizes[site])}" for site in largest)
+    needed, where, there = (total, "the host", free) if total > free else (chunk, str(device), room)
+    raise MemoryPlanError(
+        f"keeping {tokens * rows} tokens takes {_size(needed)}, and {where} has room for {_size(there)}: {listed}; "
+        f"drop {largest[0]}, name fewer of its layers, or take fewer tokens"
+    )
+
+
+def bytes_kept(model: GLM, keep: Keep, tokens: int, keys: int) -> dict[str, int]:
+    """Bytes of each site for so many tokens, each attending over `keys` places."""
+    c, wide = model.config, 4
+    narrow = model.embed[...].dtype.itemsize
+    chosen, routed = c.num_experts_per_tok, sum(c.is_moe(number) for number in model.layer_numbers)
+    each = {
+        **dict.fromkeys(("resid_pre", "resid_mid", "resid_post"), c.hidden_size * narrow),
+        "attention": c.num_attention_heads * keys * wide,
+        **dict.fromkeys(("router_logits", "router_scores"), c.n_routed_experts * wide),
+        "expert_out": chosen * c.hidden_size * narrow,
+    }
+    routes = {"ids": chosen * (1 if c.n_routed_experts <= 256 else 2), "weights": chosen * wide, "margins": wide}
+    sizes = {s: tokens * each[s] * keep.layers(s).shape[0] for s in LAYER_SITES if keep.layers(s) is not None}
+    sizes |= {f"router_{name}": tokens * routes[name] * routed for name in keep.routes}
+    return sizes | ({"logits": tokens * c.vocab_size * wide} if keep.logits else {})
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def _padded(changes: Interventions, height: int) -> Interventions:
+    """With rows that nothing is said of, up to `height`, as the mesh may need."""
+    axes = {"tokens": 1, "scale": 1, "values": 1, "forced": 0}
+
+    def pad(path, leaf):
+        axis = axes.get(path[-1].name)
+        if axis is None or leaf.shape[axis] == height:
+            return leaf
+        width = [(0, height - leaf.shape[axis] if at == axis else 0) for at in range(leaf.ndim)]
+        return np.pad(leaf, width, constant_values=-1 if path[-1].name == "forced" else 0)
+
+    return jax.tree_util.tree_map_with_path(pad, changes)
+
+
+def _on_host(kept: Kept, rows: int, size: int) -> Kept:
+    """As NumPy arrays, without padding."""
+    arrays = jax.device_get(kept)
+    cut: Mapping[str, np.ndarray] = {
+        name: value if name == "effects" else value[:rows, :size] if name == "logits" else _cut(name, value, rows, size)
+        for name, value in vars(arrays).items()
+        if value is not None
+    }
+    return dataclasses.replace(arrays, **cut)
+
+
+def _cut(name: str, value: np.ndarray, rows: int, size: int) -> np.ndarray:
+    if name == "attention":  # [slot, B, KV, G, T, S] to [slot, B, T, H, S]
+        value = value[:, :rows, :, :, :size]
+        heads = math.prod(value.shape[2:4])
+        return value.reshape(*value.shape[:2], heads, *value.shape[4:]).swapaxes(2, 3)
+    return value[:, :rows, :size]

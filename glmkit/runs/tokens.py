@@ -1,0 +1,112 @@
+"""The tokens of a run, each with its text, its phase, how likely it was and when it came."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from glmkit.runs.frames import data_frame
+from glmkit.text import IncrementalDecoder, Tokenizer
+
+__all__ = ["PHASES", "Phase", "Token", "Tokens", "phases", "texts"]
+
+Phase = str
+PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
+
+
+class Token(NamedTuple):
+    """One token. `logprob` is NaN for the first and for what was forced; `time` is in seconds since the run began."""
+
+    id: int
+    text: str
+    phase: Phase
+    logprob: float
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Sequence[Token]):
+    """Tokens in order: one by index, some by slice, or a column of all, `tokens.phase`."""
+
+    id: Int[np.ndarray, " T"]
+    text: tuple[str, ...]
+    phase: tuple[Phase, ...]
+    logprob: Float[np.ndarray, " T"]
+    time: Float[np.ndarray, " T"]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __getitem__(self, index: Any) -> Any:
+        columns = [getattr(self, field.name) for field in fields(self)]
+        if isinstance(index, slice):
+            return Tokens(*(column[index] for column in columns))
+        return Token(*(column[index].item() if isinstance(column, np.ndarray) else column[index] for column in columns))
+
+    def __iter__(self) -> Iterator[Token]:
+        return (self[index] for index in range(len(self)))
+
+    def to_pandas(self):
+        """A data frame with a row for each token."""
+        return data_frame(
+            {"step": np.arange(len(self)), **{field.name: getattr(self, field.name) for field in fields(self)}}
+        )
+
+    def __repr__(self) -> str:
+        counts = {phase: self.phase.count(phase) for phase in PHASES if phase in self.phase}
+        return f"Tokens({len(self)}: {', '.join(f'{count} {phase}' for phase, count in counts.items())})"
+
+
+def texts(ids: Sequence[int], tokenizer: Tokenizer | None) -> tuple[str, ...]:
+    """The text of each token; that of a character goes to the token that completes it. Together, all the text."""
+    if tokenizer is None:
+        return ("",) * len(ids)
+    decoder = IncrementalDecoder(tokenizer)
+    pieces = [decoder.feed(token) for token in ids]
+    if pieces:
+        pieces[-1] += decoder.finish()
+    return tuple(pieces)
+
+
+def phases(ids: Sequence[int], tokenizer: Tokenizer | None, prompt: int | None = None) -> list[Phase]:
+    """The phase of each token: of the prompt, or what the last assistant turn thinks, answers or calls.
+
+    `prompt` tokens are the prompt's; by default all up to the last <|assistant|>. Tags count as what they enclose.
+    """
+    tags = _tags(tokenizer)
+    if prompt is None:
+        prompt = max((at + 1 for at, token in enumerate(ids) if token == tags.get("<|assistant|>")), default=len(ids))
+    inside = _Inside(tags)
+    for token in ids[:prompt]:
+        inside.after(token)
+    return ["prompt"] * prompt + [inside.after(token) for token in ids[prompt:]]
+
+
+class _Inside:
+    """Follows the tags of one turn."""
+
+    def __init__(self, tags: dict[str, int]):
+        self._opens = {tags.get("<think>"): "think", tags.get("<tool_call>"): "tool"}
+        self._closes = {tags.get("</think>"): "think", tags.get("</tool_call>"): "tool"}
+        self._turn, self._phase = tags.get("<|assistant|>"), "answer"
+
+    def after(self, token: int) -> Phase:
+        """The phase of the next token."""
+        if token in self._opens:
+            self._phase = self._opens[token]
+        phase = self._phase
+        if token in self._closes:
+            phase = self._closes[token]
+        if token in self._closes or token == self._turn:
+            self._phase = "answer"
+        return phase
+
+
+def _tags(tokenizer: Tokenizer | None) -> dict[str, int]:
+    if tokenizer is None:
+        return {}
+    names = ("<|assistant|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
+    found = {name: tokenizer.backend.token_to_id(name) for name in names}
+    return {name: token for name, token in found.items() if token is not None}
