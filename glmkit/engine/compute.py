@@ -14,11 +14,11 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.engine.sampling import MOST_TOP, SamplingBatch, sample, sample_draft
-from glmkit.model import GLM, KVCache, LayerCache
+from glmkit.model import GLM, Interventions, Keep, Kept, KVCache, LayerCache
 from glmkit.model.params import weight
 from glmkit.sharding import mesh_of, partition_spec
 
-__all__ = ["DraftHidden", "Drafting", "Found", "Given", "draw_step", "forward_step", "whole_step"]
+__all__ = ["DraftHidden", "Drafting", "Found", "Given", "Probed", "draw_step", "forward_step", "whole_step"]
 
 Pages = tuple[LayerCache, ...]
 DraftHidden = Literal["normed", "raw"]
@@ -45,6 +45,13 @@ class Given(NamedTuple):
     following: Int[Array, " B"] | None
 
 
+class Probed(NamedTuple):
+    """What a step keeps of the model, and changes in it."""
+
+    keep: Keep | None = None
+    changes: Interventions | None = None
+
+
 class Found(NamedTuple):
     """What was drawn at the places of each row, its raw log-probabilities, the likeliest tokens and their own
     log-probabilities where a row asks for them, and what was drafted."""
@@ -56,28 +63,35 @@ class Found(NamedTuple):
 
 
 def whole_step(
-    drafting: Drafting, model: GLM, layers: Pages, given: Given, settings: SamplingBatch, seen: Array | None
-) -> tuple[Found, Pages]:
+    drafting: Drafting,
+    model: GLM,
+    layers: Pages,
+    given: Given,
+    probed: Probed,
+    settings: SamplingBatch,
+    seen: Array | None,
+) -> tuple[Found, Pages, Kept | None]:
     """Append tokens to their rows, draw what comes after them, and draft."""
-    logits, hidden, layers = forward_step(drafting, model, layers, given)
-    return draw_step(drafting, model, layers, given, logits, hidden, settings, seen, None)
+    logits, hidden, layers, kept = forward_step(drafting, model, layers, given, probed)
+    return *draw_step(drafting, model, layers, given, logits, hidden, settings, seen, None), kept
 
 
 def forward_step(
-    drafting: Drafting, model: GLM, layers: Pages, given: Given
-) -> tuple[Float[Array, "B R V"], Float[Array, "B T D"] | None, Pages]:
-    """Append tokens to their rows: logits, the hidden states if there is to be a draft, and the pages.
+    drafting: Drafting, model: GLM, layers: Pages, given: Given, probed: Probed
+) -> tuple[Float[Array, "B R V"], Float[Array, "B T D"] | None, Pages, Kept | None]:
+    """Append tokens to their rows: logits, the hidden states if there is to be a draft, the pages, and what was kept.
 
     A step of `1 + drafts` tokens has logits after each of them, any other after the last of each row.
     """
     table, length, tokens, segment_ids = (_by_row(x, model.embed[...]) for x in given[:4])
     depth = len(model.layer_counts)
-    out = model(tokens, segment_ids=segment_ids, cache=KVCache(layers[:depth], table, length))
+    cache = KVCache(layers[:depth], table, length)
+    out = model(tokens, segment_ids=segment_ids, cache=cache, keep=probed.keep, interventions=probed.changes)
     hidden = out.hidden
     if tokens.shape[1] != 1 + drafting.tokens:
         hidden = _at(hidden, _last(segment_ids))
     logits = _by_row(model.logits(hidden), out.hidden)
-    return logits, out.hidden if drafting.tokens else None, (*out.cache.layers, *layers[depth:])
+    return logits, out.hidden if drafting.tokens else None, (*out.cache.layers, *layers[depth:]), out.kept
 
 
 def draw_step(

@@ -139,6 +139,10 @@ class PrefixTree:
         self._free += lease.own
         lease.shared, lease.own = [], []
 
+    def drop(self, scope: Hashable) -> None:
+        """A scope that nothing was published in will not come again."""
+        self._roots.pop(scope, None)
+
     def grow(self, count: int) -> None:
         """Have `count` pages in all."""
         self._free = [*range(count - 1, self.count - 1, -1), *self._free]

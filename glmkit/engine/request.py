@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from glmkit.engine.probing import Probe
 from glmkit.engine.sampling import Sampling
 from glmkit.errors import RequestError
 from glmkit.text.grammar import TurnMatcher
@@ -35,7 +36,8 @@ class Request:
 
     `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `top` holds
     the likeliest tokens at each place, where the sampling asks for them. `grammar` follows the answer and says what may
-    come next; where it gives up, the request ends with `error`.
+    come next; where it gives up, the request ends with `error`. One that a `probe` captures ends once its last token
+    has been read too.
     """
 
     prompt: tuple[int, ...]
@@ -51,6 +53,7 @@ class Request:
     top: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     error: Exception | None = None
+    probe: Probe | None = None
     cached_tokens: int | None = None  # of the prompt, whose keys and values were there when it was first run
     drafted: int = 0  # tokens of the answer that were drafted and verified
     accepted: int = 0  # of these, which proved right
@@ -75,6 +78,9 @@ class Request:
         if math.isnan(logprob):
             self.fail(RequestError("the model gave NaN for this request: its weights, or what it computes, overflow"))
             return None
+        if len(self.tokens) >= self.max_tokens:
+            self.finish("length")
+            return None
         forced = bool(self._queue)
         if forced:
             token = self._queue.popleft()
@@ -91,9 +97,13 @@ class Request:
         if self.budget is not None and not forced:
             self._watch_thought(self.budget, token)
             self._close_spent_thought()
-        if len(self.tokens) >= self.max_tokens:
+        if len(self.tokens) >= self.max_tokens and not self._captured:
             self.finish("length")
         return token
+
+    @property
+    def _captured(self) -> bool:
+        return self.probe is not None and self.probe.captures
 
     def fail(self, error: Exception) -> None:
         """End the request with an error, unless it has ended."""

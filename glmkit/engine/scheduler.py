@@ -6,7 +6,7 @@ its way. Requests join and leave between steps. One that finds no page left wait
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,6 +88,20 @@ class _Seated:
             if ticket.seen is not None:
                 ticket.seen[list(ticket.request.piece(ticket.held, ticket.held + size))] = True
                 rows.seen[row] = ticket.seen
+        if rows.kind.probing is not None:
+            self._load_changes()
+
+    def _load_changes(self) -> None:
+        """Write what of the model is changed for the tokens to come."""
+        rows, size = self.rows, self.rows.kind.size
+        phases = np.full((rows.kind.rows, size), -1, np.int32)
+        for row, ticket in self.places.items():
+            request, fed = ticket.request, self.fed[row]
+            drafts = fed[max(0, request.length - ticket.held) :]
+            known = request.probe.phases(request.prompt, request.tokens, request.forced, drafts)
+            phases[row, : len(fed)] = known[ticket.held : ticket.held + len(fed)]
+        probing = next(iter(self.places.values())).request.probe.probing
+        rows.probed = probing.probed(rows.length[:, None] + np.arange(size), phases)
 
     def fill_masks(self) -> None:
         """What may come at each place, as the grammars go on if the drafts before it are right."""
@@ -114,7 +128,7 @@ class Scheduler:
         self._ladder, self._drafts = ladder, drafts
         self.waiting: deque[Ticket] = deque()
         self.running: list[Ticket] = []  # in the order in which they began
-        self._answering: _Seated | None = None  # the last step of answers: mostly the next is of the same
+        self._answering: dict[int | None, _Seated] = {}  # the last steps of answers: mostly the next are of the same
         self._may_admit = True  # whether anything has changed since nobody could
 
     def add(self, ticket: Ticket) -> None:
@@ -142,16 +156,18 @@ class Scheduler:
         if prompts:
             size = self._ladder.chunk(self._unread(prompts[0]))
             alike = [ticket for ticket in prompts if self._ladder.chunk(self._unread(ticket)) == size]
+            alike = _by_probing(alike)[0]
             self._run(alike[: self._pool.parts * self._ladder.most_rows(size)], size)
         answers = [ticket for ticket in self.running if self._unread(ticket) <= 1 and not ticket.is_paused]
-        self._run([ticket for ticket in answers if not ticket.is_over], 1 + self._drafts)
+        for alike in _by_probing([ticket for ticket in answers if not ticket.is_over]):
+            self._run(alike, 1 + self._drafts)
         self._dismiss()
 
     def fail(self, error: Exception) -> None:
         """End all that run with an error; who waits goes on."""
         for ticket in self.running:
             ticket.request.fail(error)
-        self._answering = None
+        self._answering = {}
         if self._pool.lost:
             self._pool.release()
             for ticket in self.running:
@@ -185,9 +201,12 @@ class Scheduler:
     def _leave(self, ticket: Ticket) -> None:
         """Give the pages up; what they hold stays known."""
         if ticket.lease is not None:
-            self._pool.trees[ticket.part].end(ticket.lease)
+            tree = self._pool.trees[ticket.part]
+            tree.end(ticket.lease)
+            if _is_private(ticket):
+                tree.drop(_scope(ticket))
             ticket.lease, ticket.held, ticket.drafts = None, 0, ()
-        self._answering, self._may_admit = None, True
+        self._answering, self._may_admit = {}, True
 
     def _admit(self) -> None:
         """Let those begin that came first, as far as there are rows and pages.
@@ -221,9 +240,10 @@ class Scheduler:
                 break
             if ticket.is_paused:
                 continue
-            prompt = ticket.request.prompt
-            common = max((_common_pages(other.request.prompt, prompt) for other in reading), default=0)
-            if not common or common <= max((tree.known(prompt) for tree in self._pool.trees), default=0):
+            prompt, scope = ticket.request.prompt, _scope(ticket)
+            alike = [other for other in reading if _scope(other) == scope] if _may_share(ticket) else []
+            common = max((_common_pages(other.request.prompt, prompt) for other in alike), default=0)
+            if not common or common <= max((tree.known(prompt, scope) for tree in self._pool.trees), default=0):
                 chosen.append(ticket)
                 reading.append(ticket)
         return chosen
@@ -234,8 +254,9 @@ class Scheduler:
         load = [sum(other.part == part for other in self.running) for part in range(len(trees))]
         fed = request.piece(0, len(request.prompt) if self._ladder.reproducible else request.length)
         open_ = [part for part in range(len(trees)) if load[part] < MAX_ROWS]
-        part = max(open_, key=lambda part: (trees[part].known(fed), -load[part]))
-        lease = trees[part].lease(fed)
+        scope, fed = _scope(ticket), fed if _may_share(ticket) else ()
+        part = max(open_, key=lambda part: (trees[part].known(fed, scope), -load[part]))
+        lease = trees[part].lease(fed, scope)
         if not self._pool.has_room(part, self._pages(ticket) - len(lease)):
             trees[part].end(lease)
             return False
@@ -244,6 +265,8 @@ class Scheduler:
         ticket.part, ticket.lease, ticket.held = part, lease, len(lease) * PAGE
         if request.cached_tokens is None:  # not one that waited for pages and finds its own
             request.cached_tokens = ticket.held
+        if request.probe is not None:
+            request.probe.begin()
         if request.sampling.repetition_penalty != 1:
             ticket.seen = np.zeros(self._vocab_size, bool)
             ticket.seen[list(request.piece(0, ticket.held))] = True
@@ -268,13 +291,16 @@ class Scheduler:
 
     def _prepare(self, begun: Sequence[Ticket]) -> None:
         """Programs for the chunks of prompts that begin and for the answers, compiled side by side."""
-        plans = [list(self._ladder.plan(self._unread(ticket))) for ticket in begun]
-        kinds = [
-            self._kind([ticket for ticket, plan in zip(begun, plans, strict=True) if size in plan], size)
-            for size in sorted(set().union(*plans))
-        ]
-        if any(ticket.request.max_tokens > 1 for ticket in begun) or not all(plans):
-            kinds.append(self._kind(self.running, 1 + self._drafts))
+        kinds = []
+        for alike in _by_probing(begun):
+            plans = [list(self._ladder.plan(self._unread(ticket))) for ticket in alike]
+            kinds += [
+                self._kind([ticket for ticket, plan in zip(alike, plans, strict=True) if size in plan], size)
+                for size in sorted(set().union(*plans))
+            ]
+            if any(ticket.request.max_tokens > 1 for ticket in alike) or not all(plans):
+                running = next(part for part in _by_probing(self.running) if alike[0] in part)
+                kinds.append(self._kind(running, 1 + self._drafts))
         self._steps.prepare(kinds, self._pool)
 
     def _kind(self, tickets: Sequence[Ticket], size: int) -> Kind:
@@ -287,12 +313,16 @@ class Scheduler:
             masked=self._ladder.reproducible or any(request.grammar is not None for request in requests),
             penalised=any(request.sampling.repetition_penalty != 1 for request in requests),
             top=any(request.sampling.top_logprobs for request in requests),
+            probing=None if requests[0].probe is None else requests[0].probe.probing,
         )
         wider = (kind._replace(rows=kind.rows * times) for times in (1, 2, 4))
         return next((kind for kind in wider if self._steps.is_ready(kind, self._pool)), kind)
 
     def _run(self, tickets: Sequence[Ticket], size: int) -> None:
-        """A step that takes up to `size` tokens of each request, and draws for those that it takes the last of."""
+        """A step that takes up to `size` tokens of each request, and draws for those that it takes the last of.
+
+        The requests are probed alike.
+        """
         for ticket in tickets:
             self._take_pages(ticket, size)
         tickets = [ticket for ticket in tickets if ticket.lease is not None]
@@ -301,9 +331,14 @@ class Scheduler:
         seated = self._seat(tickets, size)
         seated.load()
         self._steps.prepare([seated.rows.kind], self._pool)
-        outcomes = self._steps.run(seated.rows, self._pool, seated.fill_masks)
+        outcomes, kept = self._steps.run(seated.rows, self._pool, seated.fill_masks)
+        if kept is not None:
+            kept = tickets[0].request.probe.probing.saw(kept)
         for row, ticket in seated.places.items():
+            start = ticket.held
             self._took(ticket, seated.fed[row], outcomes[row])
+            if kept is not None:
+                ticket.request.probe.saw(start, ticket.held - start, kept, row)
 
     def _took(self, ticket: Ticket, fed: Sequence[int], outcome: Outcome) -> None:
         """The pages hold what was fed, and others may share them, unless the model has gone wrong; so do drafts, as
@@ -329,6 +364,8 @@ class Scheduler:
 
     def _publish(self, ticket: Ticket) -> bool:
         """Let others share the full pages; whether there were any."""
+        if _is_private(ticket):
+            return False
         tree, lease, published = self._pool.trees[ticket.part], ticket.lease, False
         upto = min(ticket.held, len(ticket.request.prompt)) if self._ladder.reproducible else ticket.held
         while (start := len(lease.shared) * PAGE) + PAGE <= upto:
@@ -350,7 +387,7 @@ class Scheduler:
 
     def _seat(self, tickets: Sequence[Ticket], size: int) -> _Seated:
         tickets = sorted(tickets, key=lambda ticket: ticket.part)
-        kind, last = self._kind(tickets, size), self._answering
+        kind, last = self._kind(tickets, size), self._answering.get(_probing(tickets[0]))
         if last is not None and last.rows.kind == kind and [*last.places.values()] == tickets:
             return last
         places = {}
@@ -360,8 +397,36 @@ class Scheduler:
         sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
         seated = _Seated(self._steps.rows(kind, sampling), places)
         if size == 1 + self._drafts:
-            self._answering = seated
+            self._answering[_probing(tickets[0])] = seated
         return seated
+
+
+def _probing(ticket: Ticket) -> int | None:
+    """What tells requests apart that are not probed alike."""
+    return None if ticket.request.probe is None else id(ticket.request.probe.probing)
+
+
+def _by_probing(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
+    """Those that may share a step."""
+    apart: dict[int | None, list[Ticket]] = {}
+    for ticket in tickets:
+        apart.setdefault(_probing(ticket), []).append(ticket)
+    return list(apart.values())
+
+
+def _scope(ticket: Ticket) -> Hashable:
+    """What beside its tokens shapes a request's keys and values."""
+    return None if ticket.request.probe is None else ticket.request.probe.scope
+
+
+def _is_private(ticket: Ticket) -> bool:
+    """Whether what it computes is of no use to others, however alike."""
+    return ticket.request.probe is not None and _scope(ticket) is ticket.request.probe
+
+
+def _may_share(ticket: Ticket) -> bool:
+    """Whether a request may take from pages that are known; where all is captured, all is computed."""
+    return ticket.request.probe is None or not ticket.request.probe.captures
 
 
 def _common_pages(one: Sequence[int], other: Sequence[int]) -> int:

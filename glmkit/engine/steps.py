@@ -14,12 +14,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Bool, Int
 
-from glmkit.engine.compute import Drafting, Found, Given, draw_step, forward_step, whole_step
+from glmkit.engine.compute import Drafting, Found, Given, Probed, draw_step, forward_step, whole_step
 from glmkit.engine.pool import Pool, pages_for
+from glmkit.engine.probing import Probing
 from glmkit.engine.programs import Programs
 from glmkit.engine.request import TokenLogprob
 from glmkit.engine.sampling import Sampling, SamplingBatch
-from glmkit.model import GLM
+from glmkit.model import GLM, Kept
 from glmkit.sharding import partition_spec
 
 __all__ = ["Drawn", "Kind", "Outcome", "Rows", "Steps"]
@@ -31,7 +32,7 @@ class Kind(NamedTuple):
     """What a program is compiled for, besides the model and the number of pages.
 
     With `masked`, of grammars, a step is two programs, so that masks are made while the model runs; `penalised` steps
-    are told which tokens a row holds; with `top` they give the likeliest tokens.
+    are told which tokens a row holds; with `top` they give the likeliest tokens. `probing` counts by its structure.
     """
 
     rows: int
@@ -39,6 +40,7 @@ class Kind(NamedTuple):
     masked: bool = False
     penalised: bool = False
     top: bool = False
+    probing: Probing | None = None
 
 
 class Drawn(NamedTuple):
@@ -69,6 +71,7 @@ class Rows:
     following: Int[np.ndarray, " B"] | None
     seen: Bool[np.ndarray, "B V"] | None
     masks: Int[np.ndarray, "B R W"] | None = field(repr=False)
+    probed: Probed
 
     @property
     def given(self) -> Given:
@@ -115,6 +118,7 @@ class Steps:
         """Rows that append nothing yet, of requests with these settings."""
         settings = SamplingBatch.of([each or _IDLE for each in sampling], top=kind.top)
         vocab_size = self._model.config.vocab_size
+        positions = np.zeros((kind.rows, kind.size), np.int32)
         return Rows(
             kind,
             jax.device_put(settings, self._by_row),
@@ -125,6 +129,7 @@ class Steps:
             following=np.full(kind.rows, -1, np.int32) if self._drafting.tokens else None,
             seen=np.zeros((kind.rows, vocab_size), bool) if kind.penalised else None,
             masks=np.full((kind.rows, self._places(kind), -(-vocab_size // 32)), -1, np.int32) if kind.masked else None,
+            probed=Probed() if kind.probing is None else kind.probing.probed(positions, positions - 1),
         )
 
     def is_ready(self, kind: Kind, pool: Pool) -> bool:
@@ -150,24 +155,27 @@ class Steps:
                 program = made[1][_forward_name(kind, pool)], made[2][kind, self._draw_pages(pool)]
             self._ready[kind, pool.count] = program
 
-    def run(self, rows: Rows, pool: Pool, fill: Callable[[], None]) -> list[Outcome]:
-        """Append the rows' tokens and draw. `fill` writes the masks, while the model runs."""
+    def run(self, rows: Rows, pool: Pool, fill: Callable[[], None]) -> tuple[list[Outcome], Kept | None]:
+        """Append the rows' tokens and draw; what was kept is on the devices yet.
+
+        `fill` writes the masks, while the model runs.
+        """
         program, draw = self._ready[rows.kind, pool.count]
         if draw is None:
-            found, pool.layers = program(*self._arguments(rows, pool), rows.settings, rows.seen)
+            found, pool.layers, kept = program(*self._arguments(rows, pool), rows.settings, rows.seen)
         else:
-            logits, hidden, pool.layers = program(*self._arguments(rows, pool))
+            logits, hidden, pool.layers, kept = program(*self._arguments(rows, pool))
             fill()
             found, layers = draw(*self._draw_arguments(rows, pool, logits, hidden))
             pool.layers = pool.layers if layers is None else layers
-        return _outcomes(found)
+        return _outcomes(found), kept
 
     def _places(self, kind: Kind) -> int:
         """How many tokens a row may draw."""
         return kind.size if kind.size == 1 + self._drafting.tokens else 1
 
     def _arguments(self, rows: Rows, pool: Pool) -> tuple[Any, ...]:
-        return self._leaves, pool.layers, rows.given
+        return self._leaves, pool.layers, rows.given, rows.probed
 
     def _draw_arguments(self, rows: Rows, pool: Pool, logits: Any, hidden: Any) -> tuple[Any, ...]:
         with_model = (self._leaves, pool.layers) if self._drafting.tokens else (None, None)
@@ -192,11 +200,11 @@ class Steps:
         def model_of(leaves) -> GLM | None:
             return None if leaves is None else jax.tree.unflatten(structure, leaves)
 
-        def whole(leaves, layers, given, settings, seen):
-            return whole_step(drafting, model_of(leaves), layers, given, settings, seen)
+        def whole(leaves, layers, *rest):
+            return whole_step(drafting, model_of(leaves), layers, *rest)
 
-        def forward(leaves, layers, given):
-            return forward_step(drafting, model_of(leaves), layers, given)
+        def forward(leaves, layers, *rest):
+            return forward_step(drafting, model_of(leaves), layers, *rest)
 
         def draw(leaves, layers, *rest):
             return draw_step(drafting, model_of(leaves), layers, *rest)
@@ -225,8 +233,8 @@ def _kinds(leaves: list[jax.Array], structure: Any) -> object:
     return structure, [(leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves]
 
 
-def _forward_name(kind: Kind, pool: Pool) -> tuple[int, int, int]:
-    return kind.rows, kind.size, pool.count
+def _forward_name(kind: Kind, pool: Pool) -> tuple[int, int, Probing | None, int]:
+    return kind.rows, kind.size, kind.probing, pool.count
 
 
 def _outcomes(found: Found) -> list[Outcome]:

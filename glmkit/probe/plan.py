@@ -3,6 +3,8 @@
 The parts know their own meaning (`routes.py`, `residual.py`); here they are put side by side.
 """
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -67,6 +69,10 @@ class BoundPart:
     def patch(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]):
         """Block, site, values `[B, T, d]` and the tokens that get them."""
         return None
+
+    def content(self) -> bytes:
+        """What its name does not tell."""
+        return b""
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
         """Why nothing came of it, in words; None if something did."""
@@ -140,6 +146,14 @@ class Bound:
     def watches_effects(self) -> bool:
         """Whether any part tells by its effects on the routes whether it did anything."""
         return any(part.watches_effects for part in self.parts)
+
+    @functools.cached_property
+    def scope(self) -> str | None:
+        """A digest of all that it changes; None if that depends on phases, in which equal tokens may differ."""
+        if any(part.tokens.phases is not None for part in self.parts):
+            return None
+        said = [f"{part.name} {part.tokens!r} ".encode() + part.content() for part in self.parts]
+        return hashlib.sha256(b"\0".join(said)).hexdigest()
 
     def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
         """What changes for tokens at these positions, of these phases (numbers into `PHASES`; -1 is padding)."""

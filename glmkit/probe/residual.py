@@ -43,6 +43,9 @@ class _BoundAddition(_InResidual):
     def __init__(self, part: Added, target: Target):
         super().__init__(part, target, part.vector.shape[-1])
 
+    def content(self) -> bytes:
+        return self.part.vector.tobytes()
+
     def steering(self):
         return self.block, self.site, self.part.vector, self.part.scale
 
@@ -75,6 +78,9 @@ class _BoundPatch(_InResidual):
         self._values, self._of = part.values, None
         if part.source_tokens is not None:
             self._of = dict(zip(self.tokens.positions, part.source_tokens, strict=True))
+
+    def content(self) -> bytes:
+        return self._values.tobytes() + repr(self._of).encode()
 
     def patch(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]):
         of = positions if self._of is None else np.vectorize(lambda p: self._of.get(p, 0), otypes=[np.int64])(positions)

@@ -81,6 +81,9 @@ class _BoundAblation(_OfExperts):
     def substitutes(self):
         return self._means
 
+    def content(self) -> bytes:
+        return b"".join(vector.tobytes() for *_, vector in self._means)
+
     def _mean(self, layer: int, expert: int) -> np.ndarray:
         mean = self.part.mean
         if isinstance(mean, Run):
@@ -181,6 +184,9 @@ class _BoundReplay(BoundPart):
         self._ids = routing.ids.astype(np.int32)
         others = [layers.row(n) for n in layers.moe if n not in layers.several(part.layer, moe=True)]
         self._ids[:, others] = -1
+
+    def content(self) -> bytes:
+        return self._ids.tobytes()
 
     def forced(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]) -> np.ndarray:
         known = mask & (positions < len(self._ids))

@@ -1,28 +1,11 @@
 """What a run asks of a plan of interventions, whoever makes it: `glmkit.probe` does."""
 
-from collections.abc import Sequence
 from typing import Protocol, Self
 
-import numpy as np
-from jaxtyping import Float, Int
-
-from glmkit.model import GLM, Interventions
+from glmkit.engine.probing import BoundPlan
+from glmkit.model import GLM
 
 __all__ = ["BoundPlan", "Plan"]
-
-
-class BoundPlan(Protocol):
-    """A plan for one model and one sequence of tokens, or a batch that begins alike."""
-
-    @property
-    def watches_effects(self) -> bool:
-        """Whether it wants to be told what it changed about the routes."""
-
-    def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
-        """What changes for tokens at these positions; phases are numbers into `PHASES`, -1 for padding."""
-
-    def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> Sequence[str]:
-        """After all tokens, in words, what of the plan never did anything."""
 
 
 class Plan(Protocol):

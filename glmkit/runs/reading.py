@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from glmkit.errors import RequestError
 from glmkit.model import GLM, Interventions, Keep, Kept
@@ -19,7 +20,7 @@ from glmkit.runs.sites import Selection
 from glmkit.runs.tokens import PHASES, Phase, Tokens, texts
 from glmkit.text import Tokenizer
 
-__all__ = ["read_run", "warn_of_idle"]
+__all__ = ["joined", "read_again", "read_run", "warn_of_idle"]
 
 
 def read_run(
@@ -44,13 +45,14 @@ def read_run(
         pieces.append(piece)
         times.append(np.full(piece.count, time.perf_counter() - began))
     if bound is not None:
-        warn_of_idle(bound, [piece.kept for piece in pieces])
+        effects = [piece.kept.effects for piece in pieces if piece.kept.effects is not None]
+        warn_of_idle(bound, np.sum(effects, axis=0) if effects else None)
     logprobs = np.concatenate([piece.logprobs[0] for piece in pieces])
     tokens = Tokens(
         np.asarray(ids, np.int32), texts(ids, tokenizer), tuple(phases),
         np.concatenate([[np.nan], logprobs[:-1]]).astype(np.float32), np.concatenate(times),
     )  # fmt: skip
-    again = _again(model, ids, phases, plan)
+    again = read_again(model, ids, phases, plan)
     return Run(tokens, layers, joined([p.kept for p in pieces]), slots, name, str(plan or ""), again=again)
 
 
@@ -72,10 +74,9 @@ def joined(pieces: Sequence[Kept]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def warn_of_idle(bound: BoundPlan, pieces: Sequence[Kept]) -> None:
+def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | None) -> None:
     """Say what of a plan never did anything."""
-    effects = [piece.effects for piece in pieces if piece.effects is not None]
-    for idle in bound.idle(np.sum(effects, axis=0) if effects else None):
+    for idle in bound.idle(effects):
         warnings.warn(idle, stacklevel=4)
 
 
@@ -98,7 +99,7 @@ def _pieces(
     return score(model, rows, keep, None if bound is None else interventions_at(bound, phases))
 
 
-def _again(
+def read_again(
     model: GLM, ids: Sequence[int], phases: Sequence[Phase], plan: Plan | None
 ) -> Callable[[Keep], Iterator[Kept]]:
     """A way to run the same tokens once more, as long as the model is there and is what it was."""

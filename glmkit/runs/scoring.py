@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from glmkit.model import GLM, Interventions, Keep, Kept, KVCache
 from glmkit.model.capture import LAYER_SITES
 from glmkit.parallel.planner import free_bytes
 
-__all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "require_room", "score", "token_logprobs"]
+__all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "on_host", "require_room", "score", "token_logprobs"]
 
 CHUNK = 512  # tokens of a row in one step
 _LEAST = 32
@@ -72,7 +72,7 @@ def score(
         cache, kept, logprobs = _step(model, cache, tokens, segments, targets, keep, changes)
         known = np.arange(start, start + size) < rows.lengths[:, None] - 1
         logprobs = np.where(known, np.asarray(logprobs)[:count, :size], np.nan)
-        yield Piece(start, size, _on_host(kept, count, size), logprobs)
+        yield Piece(start, size, on_host(kept, slice(count), size), logprobs)
 
 
 @functools.partial(jax.jit, donate_argnums=1)
@@ -158,20 +158,20 @@ def _padded(changes: Interventions, height: int) -> Interventions:
     return jax.tree_util.tree_map_with_path(pad, changes)
 
 
-def _on_host(kept: Kept, rows: int, size: int) -> Kept:
-    """As NumPy arrays, without padding."""
+def on_host(kept: Kept, rows: slice, size: int) -> Kept:
+    """As NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis, after the tokens."""
     arrays = jax.device_get(kept)
-    cut: Mapping[str, np.ndarray] = {
-        name: value if name == "effects" else value[:rows, :size] if name == "logits" else _cut(name, value, rows, size)
-        for name, value in vars(arrays).items()
-        if value is not None
-    }
+    cut = {name: _cut(name, value, rows, size) for name, value in vars(arrays).items() if value is not None}
     return dataclasses.replace(arrays, **cut)
 
 
-def _cut(name: str, value: np.ndarray, rows: int, size: int) -> np.ndarray:
+def _cut(name: str, value: np.ndarray, rows: slice, size: int) -> np.ndarray:
+    if name == "effects":
+        return value
+    if name == "logits":
+        return value[rows, :size]
     if name == "attention":  # [slot, B, KV, G, T, S] to [slot, B, T, H, S]
-        value = value[:, :rows, :, :, :size]
+        value = value[:, rows, :, :, :size]
         heads = math.prod(value.shape[2:4])
         return value.reshape(*value.shape[:2], heads, *value.shape[4:]).swapaxes(2, 3)
-    return value[:, :rows, :size]
+    return value[:, rows, :size]

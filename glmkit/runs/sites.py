@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
-import jax.numpy as jnp
+import numpy as np
 
 from glmkit.errors import RequestError
 from glmkit.model import Keep
@@ -88,7 +88,7 @@ class Selection:
                 logits = True
             else:
                 routes |= {_ROUTES[site]} if site in _ROUTES else set(ROUTE_SITES)
-        slots = {site: jnp.asarray([layers.block(n) for n in which], jnp.int32) for site, which in by_site.items()}
+        slots = {site: np.asarray([layers.block(n) for n in which], np.int32) for site, which in by_site.items()}
         kept = tuple(name for name in ROUTE_SITES if name in routes) if layers.moe else ()
         return Selected(Keep(**slots, routes=kept, logits=logits, effects=effects), by_site)
 

@@ -9,11 +9,9 @@ from jaxtyping import Float, Int
 
 from glmkit.runs.frames import data_frame
 from glmkit.text import IncrementalDecoder, Tokenizer
+from glmkit.text.phases import PHASES, Phase
 
-__all__ = ["PHASES", "Phase", "Token", "Tokens", "phases", "texts"]
-
-Phase = str
-PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
+__all__ = ["PHASES", "Phase", "Token", "Tokens", "texts"]
 
 
 class Token(NamedTuple):
@@ -68,45 +66,3 @@ def texts(ids: Sequence[int], tokenizer: Tokenizer | None) -> tuple[str, ...]:
     if pieces:
         pieces[-1] += decoder.finish()
     return tuple(pieces)
-
-
-def phases(ids: Sequence[int], tokenizer: Tokenizer | None, prompt: int | None = None) -> list[Phase]:
-    """The phase of each token: of the prompt, or what the last assistant turn thinks, answers or calls.
-
-    `prompt` tokens are the prompt's; by default all up to the last <|assistant|>. Tags count as what they enclose.
-    """
-    tags = _tags(tokenizer)
-    if prompt is None:
-        prompt = max((at + 1 for at, token in enumerate(ids) if token == tags.get("<|assistant|>")), default=len(ids))
-    inside = _Inside(tags)
-    for token in ids[:prompt]:
-        inside.after(token)
-    return ["prompt"] * prompt + [inside.after(token) for token in ids[prompt:]]
-
-
-class _Inside:
-    """Follows the tags of one turn."""
-
-    def __init__(self, tags: dict[str, int]):
-        self._opens = {tags.get("<think>"): "think", tags.get("<tool_call>"): "tool"}
-        self._closes = {tags.get("</think>"): "think", tags.get("</tool_call>"): "tool"}
-        self._turn, self._phase = tags.get("<|assistant|>"), "answer"
-
-    def after(self, token: int) -> Phase:
-        """The phase of the next token."""
-        if token in self._opens:
-            self._phase = self._opens[token]
-        phase = self._phase
-        if token in self._closes:
-            phase = self._closes[token]
-        if token in self._closes or token == self._turn:
-            self._phase = "answer"
-        return phase
-
-
-def _tags(tokenizer: Tokenizer | None) -> dict[str, int]:
-    if tokenizer is None:
-        return {}
-    names = ("<|assistant|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
-    found = {name: tokenizer.backend.token_to_id(name) for name in names}
-    return {name: token for name, token in found.items() if token is not None}

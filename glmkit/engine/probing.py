@@ -1,0 +1,113 @@
+"""What requests are probed with: what is kept of the model as it serves them, and what is changed in it."""
+
+import copy
+import time
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from glmkit.engine.compute import Probed
+from glmkit.model import Interventions, Keep, Kept
+from glmkit.text.phases import PHASES, PhaseFollower
+
+__all__ = ["BoundPlan", "Probe", "Probing"]
+
+
+class BoundPlan(Protocol):
+    """Interventions for one model and any sequences of tokens."""
+
+    @property
+    def watches_effects(self) -> bool:
+        """Whether it wants to be told what it changed about the routes."""
+
+    @property
+    def scope(self) -> Hashable:
+        """Equal for plans that change the same; None where what it does to a token is not told by the tokens alone."""
+
+    def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
+        """What changes for tokens at these positions; phases are numbers into `PHASES`, -1 for padding."""
+
+    def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> Sequence[str]:
+        """After all tokens, in words, what of the plan never did anything."""
+
+
+class Probing:
+    """What some requests have in common: they run in steps of their own.
+
+    Equal to another of the same structure, so that programs are shared between them.
+    """
+
+    def __init__(self, keep: Keep | None, plan: BoundPlan | None):
+        self.keep, self.plan = keep, plan
+        self.effects: Float[np.ndarray, "moe_layer E"] | None = None  # added up
+        nothing = np.zeros((1, 1), np.int32)
+        leaves, structure = jax.tree.flatten((keep, self.changes(nothing, nothing - 1)))
+        self._structure = structure, tuple((np.shape(leaf), np.asarray(leaf).dtype.name) for leaf in leaves)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Probing) and self._structure == other._structure
+
+    def __hash__(self) -> int:
+        return hash(self._structure)
+
+    def changes(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions | None:
+        """What changes for tokens at these positions, of these phases."""
+        return None if self.plan is None else self.plan.at(positions, phases)
+
+    def probed(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Probed:
+        """What a step over these tokens keeps and changes."""
+        return Probed(self.keep, self.changes(positions, phases))
+
+    def saw(self, kept: Kept) -> Kept:
+        """What a step kept, on the host; its effects are added up here."""
+        kept = jax.device_get(kept)
+        if kept.effects is not None:
+            self.effects = kept.effects if self.effects is None else self.effects + kept.effects
+        return kept
+
+
+class Probe:
+    """How one request is probed. With `captures`, everything is kept of each of its tokens, and nothing is taken from
+    the cache; without, only effects are counted."""
+
+    def __init__(self, probing: Probing, follower: PhaseFollower, *, captures: bool = False):
+        self.probing, self.captures = probing, captures
+        self.pieces: list[tuple[int, int, Kept, int, float]] = []  # start, count, of a step its row, when it came
+        self._follower, self._phases = follower, []
+
+    @property
+    def scope(self) -> Hashable:
+        """Of the pages that this request may share; those of a scope of None that is not the model's own, with none."""
+        plan = self.probing.plan
+        if plan is None:
+            return None
+        return plan.scope if plan.scope is not None else self
+
+    def begin(self) -> None:
+        """The request is computed from its first token on, perhaps once more."""
+        self.pieces.clear()
+
+    def phases(
+        self, prompt: Sequence[int], tokens: Sequence[int], forced: Sequence[bool], drafts: Sequence[int] = ()
+    ) -> list[int]:
+        """The phase of each token so far, and of drafts if they prove right, as numbers into `PHASES`."""
+        known = self._phases
+        if not known:
+            for token in prompt:
+                self._follower.after(token)
+            known += [PHASES.index("prompt")] * len(prompt)
+        for token, dictated in zip(tokens[len(known) - len(prompt) :], forced[len(known) - len(prompt) :], strict=True):
+            phase = self._follower.after(token)
+            known.append(PHASES.index("forced" if dictated else phase))
+        if not drafts:
+            return known
+        ahead = copy.copy(self._follower)
+        return known + [PHASES.index(ahead.after(token)) for token in drafts]
+
+    def saw(self, start: int, count: int, kept: Kept, row: int) -> None:
+        """What a step kept of `count` tokens from `start` on, in its row."""
+        if self.captures:
+            self.pieces.append((start, count, kept, row, time.perf_counter()))

@@ -1,0 +1,50 @@
+"""A run over tokens that the model writes: what was kept of every step that read or wrote one."""
+
+import numpy as np
+
+from glmkit.engine import Request
+from glmkit.engine.answer import Completion
+from glmkit.model import GLM
+from glmkit.runs.layers import Layers
+from glmkit.runs.plans import Plan
+from glmkit.runs.reading import joined, read_again
+from glmkit.runs.run import Run
+from glmkit.runs.scoring import on_host
+from glmkit.runs.sites import Selected
+from glmkit.runs.tokens import PHASES, Tokens, texts
+from glmkit.text import Tokenizer
+
+__all__ = ["written_run"]
+
+
+def written_run(
+    model: GLM,
+    request: Request,
+    completion: Completion,
+    tokenizer: Tokenizer,
+    selected: Selected,
+    plan: Plan | None,
+    name: str,
+    began: float,
+) -> Run:
+    """Of a request that has ended and was captured.
+
+    Its steps are the tokens that the model has read: all but the last of an answer that a stop string or an interrupt
+    ended. The prompt's tokens have no log-probability: they were not drawn. `began` is of `time.perf_counter`.
+    """
+    probe = request.probe
+    pieces = [on_host(kept, slice(row, row + 1), count) for _, count, kept, row, _ in probe.pieces]
+    steps = sum(count for _, count, *_ in probe.pieces)
+    ids = request.piece(0, steps)
+    codes = probe.phases(request.prompt, request.tokens, request.forced)[:steps]
+    logprobs = [*[np.nan] * len(request.prompt), *request.logprobs][:steps]
+    when = [np.full(count, at - began) for _, count, _, _, at in probe.pieces]
+    phases = tuple(PHASES[code] for code in codes)
+    tokens = Tokens(
+        np.asarray(ids, np.int32), texts(ids, tokenizer), phases, np.asarray(logprobs, np.float32), np.concatenate(when)
+    )
+    arrays = joined(pieces)
+    again = read_again(model, ids, phases, plan)
+    return Run(
+        tokens, Layers.of(model), arrays, selected.layers, name, str(plan or ""), completion=completion, again=again
+    )

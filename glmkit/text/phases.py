@@ -1,0 +1,48 @@
+"""What a token belongs to: the prompt, a thought, the answer, a tool call; or the budget dictated it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from glmkit.text.tokenizer import Tokenizer
+
+__all__ = ["PHASES", "Phase", "PhaseFollower", "phases"]
+
+Phase = str
+PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
+
+_ENCLOSES = {"<think>": "think", "</think>": "think", "<tool_call>": "tool", "</tool_call>": "tool"}
+
+
+class PhaseFollower:
+    """Tells the phase of each token of a sequence, one after the other. Tags count as what they enclose."""
+
+    def __init__(self, tokenizer: Tokenizer | None):
+        found = {} if tokenizer is None else {tag: tokenizer.backend.token_to_id(tag) for tag in _ENCLOSES}
+        self._tags = {token: tag for tag, token in found.items() if token is not None}
+        self._turn = None if tokenizer is None else tokenizer.backend.token_to_id("<|assistant|>")
+        self._phase = "answer"
+
+    def after(self, token: int) -> Phase:
+        """The phase of the next token, were it an assistant's."""
+        if token == self._turn:
+            self._phase = "answer"
+        tag = self._tags.get(token)
+        if tag is None:
+            return self._phase
+        self._phase = "answer" if tag.startswith("</") else _ENCLOSES[tag]
+        return _ENCLOSES[tag]
+
+
+def phases(ids: Sequence[int], tokenizer: Tokenizer | None, prompt: int | None = None) -> list[Phase]:
+    """The phase of each token: of the prompt, or what the last assistant turn thinks, answers or calls.
+
+    `prompt` tokens are the prompt's; by default all up to the last <|assistant|>.
+    """
+    if prompt is None:
+        turn = None if tokenizer is None else tokenizer.backend.token_to_id("<|assistant|>")
+        prompt = max((at + 1 for at, token in enumerate(ids) if token == turn), default=len(ids))
+    follower = PhaseFollower(tokenizer)
+    for token in ids[:prompt]:
+        follower.after(token)
+    return ["prompt"] * prompt + [follower.after(token) for token in ids[prompt:]]
