@@ -11,14 +11,20 @@ if TYPE_CHECKING:
     from glmkit.model import GLM as GLM
     from glmkit.parallel import mesh as mesh
     from glmkit.probe import (
+        RoutingStats as RoutingStats,
         ablate as ablate,
         add as add,
         bias as bias,
+        collect as collect,
+        compare as compare,
+        diff as diff,
         force as force,
         keep as keep,
+        logit_lens as logit_lens,
         patch as patch,
         replay as replay,
         scale_shared as scale_shared,
+        sweep as sweep,
     )
     from glmkit.runs import Run as Run
     from glmkit.weights import load_hf as load_hf, restore as restore, save as save, save_hf as save_hf
@@ -31,15 +37,20 @@ _HOME: dict[str, str | None] = {
     "GLM": "glmkit.model",
     "GLMConfig": "glmkit.config",
     "LM": "glmkit.lm",
+    "RoutingStats": "glmkit.probe",
     "Run": "glmkit.runs",
     "ablate": "glmkit.probe",
     "add": "glmkit.probe",
     "bias": "glmkit.probe",
+    "collect": "glmkit.probe",
+    "compare": "glmkit.probe",
+    "diff": "glmkit.probe",
     "errors": None,
     "force": "glmkit.probe",
     "keep": "glmkit.probe",
     "load": "glmkit.loading",
     "load_hf": "glmkit.weights",
+    "logit_lens": "glmkit.probe",
     "mesh": "glmkit.parallel",
     "patch": "glmkit.probe",
     "probe": None,
@@ -48,6 +59,7 @@ _HOME: dict[str, str | None] = {
     "save": "glmkit.weights",
     "save_hf": "glmkit.weights",
     "scale_shared": "glmkit.probe",
+    "sweep": "glmkit.probe",
     "text": None,
     "train": None,
 }

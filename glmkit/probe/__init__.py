@@ -1,7 +1,33 @@
 """Probing: what to keep of a run, what to change in it, and what can be told from runs, corpora and checkpoints."""
 
 from glmkit.probe.capture import keep
+from glmkit.probe.checkpoints import CheckpointDiff, diff
+from glmkit.probe.comparison import Comparison, compare
 from glmkit.probe.intervene import ablate, add, bias, force, patch, replay, scale_shared
+from glmkit.probe.lens import LogitLens, logit_lens
 from glmkit.probe.plan import Plan
+from glmkit.probe.routing_stats import RoutingStats
+from glmkit.probe.statistics import collect
+from glmkit.probe.sweeping import AblationSweep, sweep
 
-__all__ = ["Plan", "ablate", "add", "bias", "force", "keep", "patch", "replay", "scale_shared"]
+__all__ = [
+    "AblationSweep",
+    "CheckpointDiff",
+    "Comparison",
+    "LogitLens",
+    "Plan",
+    "RoutingStats",
+    "ablate",
+    "add",
+    "bias",
+    "collect",
+    "compare",
+    "diff",
+    "force",
+    "keep",
+    "logit_lens",
+    "patch",
+    "replay",
+    "scale_shared",
+    "sweep",
+]

@@ -20,7 +20,7 @@ from glmkit.runs.sites import Selection
 from glmkit.runs.tokens import PHASES, Phase, Tokens, texts
 from glmkit.text import Tokenizer
 
-__all__ = ["joined", "read_again", "read_run", "warn_of_idle"]
+__all__ = ["interventions_at", "joined", "read_again", "read_run", "warn_of_idle"]
 
 
 def read_run(
@@ -80,14 +80,16 @@ def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | N
         warnings.warn(idle, stacklevel=4)
 
 
-def interventions_at(bound: BoundPlan, phases: Sequence[Phase]) -> Callable[[int, int], Interventions]:
-    """What changes in the tokens from a place on, of one row of known phases."""
-    codes = np.asarray([PHASES.index(phase) for phase in phases], np.int8)
+def interventions_at(bound: BoundPlan, phases: Sequence[Sequence[Phase]]) -> Callable[[int, int], Interventions]:
+    """What changes in the tokens from a place on, of rows of known phases."""
+    codes = [np.asarray([PHASES.index(phase) for phase in row], np.int32) for row in phases]
 
     def at(start: int, count: int) -> Interventions:
-        part = codes[start : start + count]
-        part = np.pad(part, (0, count - len(part)), constant_values=-1)
-        return bound.at(np.arange(start, start + count)[None], part[None])
+        known = np.full((len(codes), count), -1, np.int32)
+        for row, own in enumerate(codes):
+            piece = own[start : start + count]
+            known[row, : len(piece)] = piece
+        return bound.at(np.broadcast_to(np.arange(start, start + count), known.shape), known)
 
     return at
 
@@ -96,7 +98,7 @@ def _pieces(
     model: GLM, ids: Sequence[int], phases: Sequence[Phase], keep: Keep, bound: BoundPlan | None
 ) -> Iterator[Piece]:
     rows = Rows(np.asarray(ids, np.int32)[None], np.asarray([len(ids)]))
-    return score(model, rows, keep, None if bound is None else interventions_at(bound, phases))
+    return score(model, rows, keep, None if bound is None else interventions_at(bound, [phases]))
 
 
 def read_again(

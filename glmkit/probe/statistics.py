@@ -1,0 +1,162 @@
+"""How the routing of a corpus is distributed: counted as it goes by, in memory that the number of tokens does not grow.
+
+`collect` reads records; `RoutingStats` is what came of them.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from glmkit.checks import check_integer
+from glmkit.errors import DataError, MemoryPlanError, RequestError
+from glmkit.lm import LM
+from glmkit.model import Kept
+from glmkit.probe.routing_stats import STATS, RoutingStats
+from glmkit.runs import Layers, Selection
+from glmkit.runs.plans import Plan
+from glmkit.runs.reading import interventions_at
+from glmkit.runs.scoring import Rows, score
+from glmkit.text.phases import phases
+from glmkit.turns import checked_ids
+
+__all__ = ["collect"]
+
+_MOST = 2**30  # bytes of a table of tokens by expert
+
+
+def collect(
+    lm: LM,
+    dataset: Iterable[Any],
+    *,
+    by: str | Callable[[Any], Any] | None = None,
+    stats: Sequence[str] = ("load", "weight_mass"),
+    interventions: Plan | None = None,
+    length: int | None = None,
+    batch_size: int = 1,
+    resume: str | os.PathLike[str] | None = None,
+    save_every: int = 1000,
+    progress: bool = True,
+) -> RoutingStats:
+    """Count the routes of a corpus, in groups.
+
+    `dataset` gives records: texts, read as they are; token ids; or mappings with "text", "messages" (and "tools",
+    "thinking") or "tokens". Each is a context of its own, cut to `length` tokens, by default the LM's context. `by` is
+    a key of the records or a function of one, and says which group it counts for. `stats` are some of "load",
+    "weight_mass", "coactivation", "margin" and "top_tokens". `batch_size` records are computed side by side; alone,
+    as by default, each gives the counts of `lm.run` to the last. With `resume`, a file, what was counted is saved every
+    `save_every` records and at the end, and what the file has counted already is skipped. Raises DataError naming a
+    record that cannot be read, MemoryPlanError for a table of tokens that is too large.
+    """
+    model, layers = lm.model, Layers.of(lm.model)
+    _check(stats, layers, lm.config.vocab_size)
+    length = lm.engine.max_len if length is None else check_integer("length", length, 1)
+    vocab_size = lm.config.vocab_size if "top_tokens" in stats else 0
+    found = RoutingStats.empty(layers, stats, vocab_size, lm.name)
+    if resume is not None and Path(resume).exists():
+        found = RoutingStats.load_file(resume).continued(found, resume)
+    keep = Selection.of(*_SITES["load"], *(site for stat in stats for site in _SITES[stat])).select(layers).keep
+    plan = lm._planned(interventions)
+    numbered = islice(enumerate(dataset), found.records, None)
+    with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
+        for records in _batches(numbered, check_integer("batch_size", batch_size, 1)):
+            ids = [_encoded(lm, record, number)[:length] for number, record in records]
+            groups = [found.group(_group(by, record, number)) for number, record in records]
+            height = max(map(len, ids))
+            rows = Rows(
+                np.asarray([[*row, *[0] * (height - len(row))] for row in ids], np.int32), np.asarray(_lengths(ids))
+            )
+            changes = None
+            if plan is not None:
+                known = [phases(row, lm._tokenizer) for row in ids]
+                changes = interventions_at(plan.bind(model, None), known)
+            for piece in score(model, rows, keep, changes):
+                for row, group in enumerate(groups):
+                    count = min(piece.count, len(ids[row]) - piece.start)
+                    if count > 0:
+                        _add(found, group, piece.kept, row, ids[row][piece.start : piece.start + count])
+            before, found.records = found.records, found.records + len(records)
+            bar.update(sum(map(len, ids)))
+            if resume is not None and before // save_every != found.records // save_every:
+                found.save(resume)
+    if resume is not None:
+        found.save(resume)
+    return found
+
+
+_SITES: Mapping[str, tuple[str, ...]] = {
+    "load": ("router_ids",),
+    "coactivation": ("router_ids",),
+    "top_tokens": ("router_ids",),
+    "weight_mass": ("router_ids", "router_weights"),
+    "margin": ("router_margins",),
+}
+
+
+def _batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
+    while batch := list(islice(numbered, size)):  # itertools.batched is of Python 3.12
+        yield batch
+
+
+def _lengths(ids: Sequence[Sequence[int]]) -> list[int]:
+    return [len(row) for row in ids]
+
+
+def _add(found: RoutingStats, group: int, kept: Kept, row: int, ids: Sequence[int]) -> None:
+    def of(name: str) -> np.ndarray | None:
+        value = getattr(kept, name)
+        return None if value is None else np.moveaxis(value[:, row, : len(ids)], 0, 1)
+
+    found.add(group, of("ids"), of("weights"), of("margins"), np.asarray(ids))
+
+
+def _check(stats: Sequence[str], layers: Layers, vocab_size: int) -> None:
+    if not layers.moe:
+        raise RequestError("this model has no layers with experts")
+    if unknown := [name for name in stats if name not in STATS]:
+        raise RequestError(f"there is no statistic {unknown[0]!r}; expected some of {', '.join(STATS)}")
+    size = len(layers.moe) * layers.experts * vocab_size * 4
+    if "top_tokens" in stats and size > _MOST:
+        raise MemoryPlanError(
+            f"top_tokens counts tokens by expert: {size / 2**30:.1f} GiB, more than {_MOST / 2**30:.0f} GiB; "
+            "leave it out, or load fewer layers (gk.load(..., layers=))"
+        )
+
+
+def _encoded(lm: LM, record: Any, number: int) -> Sequence[int]:
+    try:
+        ids = _ids(lm, record)
+    except (RequestError, KeyError, TypeError) as error:
+        raise DataError(f"record {number}: {error}") from error
+    if not len(ids):
+        raise DataError(f"record {number} is empty")
+    return ids
+
+
+def _ids(lm: LM, record: Any) -> Sequence[int]:
+    if isinstance(record, str):
+        return lm.tokenizer.encode(record)
+    if not isinstance(record, Mapping):
+        return checked_ids("tokens", record, lm.config.vocab_size)
+    if "messages" in record:
+        settings = {name: record[name] for name in ("tools", "thinking") if record.get(name) is not None}
+        return lm._turns.known(list(record["messages"]), **settings)
+    if "tokens" in record:
+        return checked_ids("tokens", record["tokens"], lm.config.vocab_size)
+    if isinstance(record.get("text"), str):
+        return lm.tokenizer.encode(record["text"])
+    raise RequestError(f"expected 'text', 'messages' or 'tokens', got the keys {sorted(record)}")
+
+
+def _group(by: str | Callable[[Any], Any] | None, record: Any, number: int) -> str:
+    if by is None:
+        return "all"
+    if callable(by):
+        return str(by(record))
+    if not isinstance(record, Mapping) or by not in record:
+        raise DataError(f"record {number} has no {by!r} to group by")
+    return str(record[by])

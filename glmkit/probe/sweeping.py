@@ -1,0 +1,135 @@
+"""Every expert taken out in turn: how much each matters to a text, beside random others of its layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glmkit.checks import check_integer
+from glmkit.errors import RequestError
+from glmkit.lm import LM
+from glmkit.model import GLM, ExpertTables, Interventions
+from glmkit.runs import Layers
+from glmkit.runs.frames import data_frame
+
+__all__ = ["AblationSweep", "sweep"]
+
+_HEAD = 32  # positions of all rows whose logits are held at once
+
+
+@dataclass(frozen=True, eq=False)
+class AblationSweep:
+    """What taking out one expert does: `kl` is the mean over tokens of KL(whole || ablated), in nats.
+
+    `control` is the mean of `kl` over random other experts of the same layer. Rows are `layers`, columns `experts`.
+    """
+
+    layers: tuple[int, ...]
+    experts: tuple[int, ...]
+    kl: Float[np.ndarray, "layer expert"]
+    control: Float[np.ndarray, "layer expert"]
+
+    @property
+    def excess(self) -> Float[np.ndarray, "layer expert"]:
+        """How much more an expert matters than random others of its layer."""
+        return self.kl - self.control
+
+    def top(self, count: int = 10) -> list[tuple[int, int, float, float]]:
+        """(layer, expert, kl, control) of the experts that matter most."""
+        order = np.argsort(-self.kl, axis=None)[:count]
+        rows, columns = np.unravel_index(order, self.kl.shape)
+        return [
+            (self.layers[row], self.experts[column], float(self.kl[row, column]), float(self.control[row, column]))
+            for row, column in zip(rows, columns, strict=True)
+        ]
+
+    def to_pandas(self):
+        """A data frame with a row for each layer and expert."""
+        row, column = (axis.ravel() for axis in np.indices(self.kl.shape))
+        columns = {"layer": np.asarray(self.layers)[row], "expert": np.asarray(self.experts)[column]}
+        return data_frame(columns | {"kl": self.kl.ravel(), "control": self.control.ravel()})
+
+
+def sweep(
+    lm: LM,
+    x: Any,
+    *,
+    layer: int | Sequence[int] | slice | None = None,
+    expert: Sequence[int] | None = None,
+    how: Literal["reroute", "drop"] = "drop",
+    controls: int = 8,
+    batch_size: int = 15,
+    seed: int = 0,
+    thinking: Any = "enabled",
+) -> AblationSweep:
+    """Ablate single experts, each by itself, `batch_size` of them in one pass of one compiled program.
+
+    `x` as for `lm.run`; `layer` and `expert` default to all. The rows of a pass are the text whole and once for each
+    ablation. `controls` is how many others of the layer, drawn by `seed`, make up each control. Raises RequestError for
+    a layer or expert that does not exist, or a text that the context has no room for.
+    """
+    if how not in ("reroute", "drop"):
+        raise RequestError(f"how is {how!r}; expected 'reroute' or 'drop'")
+    model, layers = lm.model, Layers.of(lm.model)
+    numbers = layers.several(layer, moe=True)
+    if how == "reroute" and layers.experts <= layers.top_k:
+        raise RequestError(f"every token has all {layers.experts} experts; none can take the place of another")
+    experts = tuple(range(layers.experts)) if expert is None else tuple(layers.expert(e) for e in expert)
+    ids = np.asarray(lm._turns.known(x, thinking=thinking), np.int32)
+    if not 1 <= len(ids) <= lm.engine.max_len:
+        raise RequestError(f"x has {len(ids)} tokens; expected 1 to {lm.engine.max_len}, the context")
+    rng, others = np.random.default_rng(seed), {}
+    for number in numbers:
+        for one in experts:
+            rest = np.delete(np.arange(layers.experts), one)
+            others[number, one] = rng.permutation(rest)[: check_integer("controls", controls, 1)].tolist()
+    wanted = sorted({(n, e) for n, one in others for e in (one, *others[n, one])})
+    found: dict[tuple[int, int], float] = {}
+    for start in range(0, len(wanted), check_integer("batch_size", batch_size, 1)):
+        part = wanted[start : start + batch_size]
+        values = _kl(model, *_inputs(model, layers, ids, part, batch_size, how))
+        found |= dict(zip(part, np.asarray(values)[1:].tolist(), strict=False))
+    kl = np.asarray([[found[n, e] for e in experts] for n in numbers])
+    control = np.asarray([[np.mean([found[n, o] for o in others[n, e]]) for e in experts] for n in numbers])
+    return AblationSweep(numbers, experts, kl, control)
+
+
+def _inputs(
+    model: GLM, layers: Layers, ids: np.ndarray, part: Sequence[tuple[int, int]], batch_size: int, how: str
+) -> tuple[np.ndarray, np.ndarray, Interventions]:
+    """Rows of the same text, and one part of the tables for each, for its own tokens."""
+    data = model.embed[...].sharding.mesh.shape["data"]
+    rows = -(-(1 + batch_size) // data) * data
+    width = max(32, 1 << (len(ids) - 1).bit_length())
+    tokens, segments = np.zeros((rows, width), np.int32), np.full((rows, width), -1, np.int32)
+    tokens[:, : len(ids)], segments[:, : len(ids)] = ids, 0
+    shape = (rows, len(layers.moe), layers.experts)
+    bias, scale = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    for row, (number, expert) in enumerate(part, 1):
+        at = (row, layers.row(number), expert)
+        if how == "reroute":
+            bias[at] = -np.inf
+        else:
+            scale[at] = 0
+    own = np.broadcast_to(np.eye(rows, dtype=bool)[:, :, None], (rows, rows, width))
+    zeros, ones = np.zeros(shape, np.float32), np.ones(shape[:2], np.float32)
+    return tokens, segments, Interventions(ExpertTables(np.ascontiguousarray(own), bias, zeros, scale, ones))
+
+
+@jax.jit
+def _kl(
+    model: GLM, tokens: Int[Array, "B T"], segment_ids: Int[Array, "B T"], changes: Interventions
+) -> Float[Array, " B"]:
+    """The mean over tokens of KL(first row || each)."""
+    hidden = model(tokens, segment_ids=segment_ids, interventions=changes).hidden
+    total = jnp.zeros(tokens.shape[0])
+    for start in range(0, tokens.shape[1], _HEAD):
+        logprobs = jax.nn.log_softmax(model.logits(hidden[:, start : start + _HEAD]))
+        whole = logprobs[:1]
+        kl = (jnp.exp(whole) * (whole - logprobs)).sum(-1)
+        total += (kl * (segment_ids[:, start : start + _HEAD] >= 0)).sum(-1)
+    return total / (segment_ids >= 0).sum(-1)
