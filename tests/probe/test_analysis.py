@@ -1,0 +1,135 @@
+"""What is told from runs, corpora and checkpoints, against the same computed plainly."""
+
+import jax
+import numpy as np
+import pytest
+
+import glmkit as gk
+from glmkit.errors import CheckpointError, DataError, RequestError
+from tiny import model
+
+RECORDS = [
+    {"text": "2 + 3 = 5", "domain": "sums"},
+    {"text": "a tale of old", "domain": "tales"},
+    {"text": "7 + 1 = 8", "domain": "sums"},
+]
+STATS = ["load", "weight_mass", "coactivation", "margin", "top_tokens"]
+
+
+@pytest.fixture(scope="module")
+def stats(lm):
+    return gk.collect(lm, RECORDS, by="domain", stats=STATS, progress=False)
+
+
+def test_collecting_is_running_each(lm, stats):
+    assert stats.groups == ["sums", "tales"]
+    runs = [lm.run(lm.tokenizer.encode(record["text"])) for record in RECORDS]
+    for group, members in ((0, (0, 2)), (1, (1,))):
+        np.testing.assert_array_equal(stats.load[group], sum(runs[i].routing.load() for i in members))
+        np.testing.assert_array_equal(stats.coactivation[group], sum(runs[i].routing.coactivation() for i in members))
+        mass = sum(runs[i].routing.weight_mass() for i in members)
+        np.testing.assert_allclose(stats.weight_mass[group], mass, rtol=1e-12)  # float64 sums in another order
+        assert stats.margin[group].sum() == 2 * stats.tokens[group]
+    tokens = [token for run in runs for token in run.tokens.id]
+    ids = np.concatenate([run.routing.at(layer=2).ids for run in runs])
+    expert = int(stats.load.sum(0)[1].argmax())
+    best, count = stats.top_tokens(layer=2, expert=expert, count=1)[0]
+    assert count == sum(token == best and expert in own for token, own in zip(tokens, ids, strict=True))
+    assert (stats.specialisation() > 0).all()
+
+
+def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
+    path = tmp_path / "stats.safetensors"
+    gk.collect(lm, RECORDS[:1], by="domain", stats=STATS, resume=path, progress=False)
+    whole = gk.collect(lm, RECORDS, by="domain", stats=STATS, resume=path, progress=False)
+    again = gk.RoutingStats.load_file(path)
+    for found in (whole, again):
+        assert (found.groups, found.records) == (stats.groups, 3)
+        for name in ("tokens", "load", "weight_mass", "coactivation", "margin", "token_counts"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(stats, name))
+    with pytest.raises(CheckpointError, match="expected load of tiny"):
+        gk.collect(lm, RECORDS, stats=["load"], resume=path, progress=False)
+
+
+def test_a_record_that_cannot_be_read_is_named(lm):
+    with pytest.raises(DataError, match="record 1: expected 'text'"):
+        gk.collect(lm, ["fine", {"texts": "x"}], progress=False)
+    with pytest.raises(DataError, match="record 0 has no 'topic'"):
+        gk.collect(lm, RECORDS, by="topic", progress=False)
+
+
+def test_a_comparison_tells_how_far_two_runs_are_apart(lm):
+    ids = lm.tokenizer.encode("one two three")
+    kept = gk.keep("router", "logits")
+    plan = gk.scale_shared(0.5, layer=1)
+    a, b = lm.run(ids, keep=kept), lm.run(ids, keep=kept, interventions=plan)
+    found = gk.compare(a, b)
+    p, q = (np.exp(run["logits"].astype(np.float64)) for run in (a, b))
+    p, q = (x / x.sum(-1, keepdims=True) for x in (p, q))
+    np.testing.assert_allclose(found.kl, (p * np.log(p / q)).sum(-1), rtol=1e-9, atol=1e-12)  # float64 sums
+    changed = (np.sort(a.routing.ids, -1) != np.sort(b.routing.ids, -1)).any(-1)
+    assert found.changed_routes == changed.mean()
+    # Without logits both are read once more, by another program.
+    anew = gk.compare(lm.run(ids), lm.run(ids, interventions=plan))
+    np.testing.assert_allclose(anew.kl, found.kl, rtol=1e-3, atol=1e-6)
+    longer = gk.compare(a, lm.run([*ids[:5], *ids], keep=kept))
+    assert longer.shared == 5
+    with pytest.raises(RequestError, match="not one token in common"):
+        gk.compare(a, lm.run(ids[::-1]))
+
+
+def test_the_lens_reads_the_last_layer_as_the_model_does(lm):
+    run = lm.run(lm.tokenizer.encode("one two three"), keep=gk.keep("resid_post", "logits"))
+    lens = gk.logit_lens(lm, run, top=3)
+    assert lens.layers == (0, 1, 2)
+    np.testing.assert_array_equal(lens.top_ids[-1], np.argsort(-run["logits"], axis=-1)[:, :3])
+    np.testing.assert_allclose(lens.next_logprob[-1, :-1], run.tokens.logprob[1:], atol=1e-4)  # float32 softmax
+    closing = lm.tokenizer.token_id("</think>")
+    np.testing.assert_allclose(lens.token_logit["</think>"][-1], run["logits"][:, closing], rtol=1e-4, atol=1e-4)
+    with pytest.raises(RequestError, match="one token"):
+        gk.logit_lens(lm, run, tokens=["ab"])
+
+
+def test_a_sweep_is_each_ablation_by_itself(lm):
+    ids = lm.tokenizer.encode("one two three")
+    swept = gk.sweep(lm, ids, layer=2, batch_size=3)
+    whole = lm.run(ids, keep=gk.keep("logits"))
+    for expert in (0, 5):
+        alone = lm.run(ids, keep=gk.keep("logits"), interventions=gk.ablate(layer=2, expert=expert, how="drop"))
+        # Of float32 logits, against float64 sums of another program's.
+        np.testing.assert_allclose(swept.kl[0, expert], gk.compare(whole, alone).mean_kl, rtol=1e-2, atol=1e-6)
+    others = [np.delete(swept.kl[0], expert).mean() for expert in range(8)]
+    np.testing.assert_allclose(swept.control[0], others, rtol=1e-6)  # all seven others make up the control
+    assert swept.top(1)[0][2] == swept.kl.max()
+
+
+def test_two_checkpoints_differ_where_they_were_changed(tmp_path):
+
+    first = model()
+    gk.save_hf(first, tmp_path / "a")
+    second = jax.tree.map(lambda leaf: leaf, first)
+    mlp = second.blocks[2].mlp
+    mlp.down[...] = mlp.down[...].at[3].multiply(1.5)
+    mlp.router.bias[...] = mlp.router.bias[...].at[6].add(0.25)
+    mlp.router.kernel[...] = mlp.router.kernel[...].at[:, 1].multiply(3.0)
+    gk.save_hf(second, tmp_path / "b")
+    found = gk.diff(tmp_path / "a", tmp_path / "b")
+    changed = {change.name for change in found.tensors if change.difference}
+    layer = "model.layers.2.mlp"
+    assert changed == {
+        f"{layer}.experts.3.down_proj.weight",
+        f"{layer}.gate.weight",
+        f"{layer}.gate.e_score_correction_bias",
+    }
+    assert found.layers[:2] == (1, 2)
+    assert np.argwhere(found.experts > 0).tolist() == [[1, 3]]
+    np.testing.assert_allclose(found.router[1, 1], 2.0, rtol=1e-6)  # float32 weights, float64 norms
+    np.testing.assert_allclose(found.bias[1], 0.25 * (np.arange(8) == 6), atol=1e-7)
+    assert found.largest(1)[0].name == f"{layer}.gate.weight"
+
+
+def test_a_table_needs_pandas_and_says_so(stats):
+    pandas = pytest.importorskip("pandas")
+    frame = stats.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.load.sum() == stats.load.sum()

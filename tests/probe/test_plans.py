@@ -1,0 +1,147 @@
+"""Plans by name: they do what they say, add up, are refused where they cannot be, and hold for all that an LM does."""
+
+import numpy as np
+import pytest
+
+import glmkit as gk
+from glmkit.errors import RequestError
+
+IDS = list(b"one two three four five")
+KEEP = gk.keep("router", "logits", "resid_post", "expert_out")
+TOLERANCE = 1e-5  # roundings of float32 in sums in another order, of the largest value
+
+
+def assert_close(got, expected) -> None:
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(got, expected, atol=TOLERANCE * np.abs(expected).max(), rtol=0)
+
+
+@pytest.fixture(scope="module")
+def plain(lm):
+    return lm.run(IDS, keep=KEEP)
+
+
+def busiest(run, layer: int) -> int:
+    return int(run.routing.load()[run.routing.row(layer)].argmax())
+
+
+def test_replaying_its_routes_gives_the_same_bits(lm, plain):
+    """One program, float32 on CPU: replaying half a run's routes and then all of them."""
+    half = lm.run(IDS, keep=KEEP, interventions=gk.replay(plain, tokens=range(12)))
+    whole = lm.run(IDS, keep=KEEP, interventions=gk.replay(plain.routing))
+    again = lm.run(IDS, keep=KEEP, interventions=gk.replay(whole))
+    np.testing.assert_array_equal(half["logits"], whole["logits"])
+    np.testing.assert_array_equal(again["logits"], whole["logits"])
+    assert_close(whole["logits"], plain["logits"])
+
+
+@pytest.mark.parametrize("how", ["reroute", "drop", "mean"])
+def test_an_expert_that_is_ablated_is_gone(lm, plain, how):
+    expert = busiest(plain, 1)
+    mean = plain if how == "mean" else None
+    run = lm.run(IDS, keep=KEEP, interventions=gk.ablate(layer=1, expert=expert, how=how, mean=mean))
+    chosen = plain.routing.at(layer=1).ids == expert
+    if how == "reroute":
+        assert expert not in run.routing.at(layer=1).ids
+        return
+    share = np.where(chosen, plain.routing.at(layer=1).weights, 0)[..., None]
+    out = plain["expert_out", 1]
+    instead = out[chosen].mean(0) if how == "mean" else 0
+    assert_close(run["resid_post", 1], plain["resid_post", 1] + (share * (instead - out)).sum(1))
+
+
+def test_plans_add_up_and_hold_for_their_tokens(lm, plain):
+    expert, vector = busiest(plain, 2), np.linspace(-1, 1, 32)
+    plan = (
+        gk.ablate(layer=2, expert=expert, tokens=slice(3, 8)) + gk.replay(plain)
+        + gk.add("resid_post", 0, vector, scale=2.0, tokens=[20]) + gk.force(layer=1, expert=5, tokens=[1, -1])
+    )  # fmt: skip
+    run = lm.run(IDS, keep=KEEP, interventions=plan)
+    ids = run.routing.at(layer=2).ids
+    assert not (ids[3:8] == expert).any()
+    np.testing.assert_array_equal(np.sort(ids[:3], -1), np.sort(plain.routing.at(layer=2).ids[:3], -1))
+    assert_close(run["resid_post", 0][20], plain["resid_post", 0][20] + 2 * vector)
+    assert_close(run["resid_post", 0][:20], plain["resid_post", 0][:20])
+    forced = (run.routing.at(layer=1).ids == 5).any(-1)
+    assert forced[1]
+    assert forced[-1]
+    assert str(plan).startswith(f"ablate(layer=2, expert={expert}, how=reroute, tokens=3:8) + replay(23 tokens)")
+
+
+def test_a_patch_is_the_other_runs_activation(lm, plain):
+    other = lm.run(IDS[::-1], keep=KEEP)
+    run = lm.run(IDS, keep=KEEP, interventions=gk.patch("blocks.2.hook_resid_post", None, other))
+    assert_close(run["logits"], other["logits"])
+    moved = gk.patch("resid_post", 2, other, tokens=[4, 6], source_tokens=[0, 9])
+    run = lm.run(IDS, keep=KEEP, interventions=moved)
+    assert_close(run["resid_post", 2][[4, 6]], other["resid_post", 2][[0, 9]])
+    assert_close(run["resid_post", 2][5], plain["resid_post", 2][5])
+
+
+def test_what_cannot_be_is_refused_by_name(lm, plain):
+    for plan, message in [
+        (lambda: gk.ablate(layer=0, expert=1), "layer 0 is dense"),
+        (lambda: gk.ablate(layer=7, expert=1), "no layer 7"),
+        (lambda: gk.bias(layer=1, expert=8, by=1.0), "no expert 8"),
+        (lambda: gk.ablate(layer=1, expert=range(5)), "layer 1 has 3 experts left of 8"),
+        (lambda: gk.force(layer=1, expert=[1, 2, 3]), "a token has 2 experts"),
+        (lambda: gk.add("logits", 1, np.zeros(32)), "'logits' cannot be changed"),
+        (lambda: gk.add("resid_post", 1, np.zeros(31)), "31 numbers for each token"),
+        (lambda: gk.scale_shared(0.0, tokens="thought"), "no phase 'thought'"),
+        (lambda: gk.scale_shared(0.0, tokens=[99]), "no token 99"),
+        (lambda: gk.replay(lm.run(IDS[1:])), "routes are of 22 tokens, and there are 23"),
+    ]:
+        with pytest.raises(RequestError, match=message):
+            lm.run(IDS, interventions=plan())
+
+
+def test_what_did_nothing_is_told(lm, plain):
+    idle = int(plain.routing.load()[1].argmin())
+    assert plain.routing.load()[1, idle] == 0
+    with pytest.warns(UserWarning, match=f"ablate.layer=2, expert={idle}.* changed nothing"):
+        lm.run(IDS, interventions=gk.ablate(layer=2, expert=idle))
+    with pytest.warns(UserWarning, match="scale_shared.* never held for any token"):
+        lm.run(IDS, interventions=gk.scale_shared(0.0, tokens="tool"))
+
+
+def test_in_use_it_holds_for_all_that_is_asked_and_no_longer(lm):
+    """The same answers as `run` writes with the plan; pages of the one model are never read by the other."""
+    question = "x" * 300  # more than a page
+    settings = {"max_tokens": 6, "temperature": 0.0}
+    before = lm.chat(question, **settings)
+    plan = gk.scale_shared(-1.0) + gk.ablate(layer=1, expert=[0, 1], how="drop")
+    changed = lm.run(question, interventions=plan, **settings)
+    assert changed.completion.tokens != before.tokens
+    with lm.using(plan):
+        first, second = lm.chat(question, **settings), lm.chat(question, **settings)
+        streamed = lm.chat(question, stream=True, **settings).completion
+        scored = lm.logprobs([IDS])
+        inner = lm.run(IDS)
+    assert first.tokens == second.tokens == streamed.tokens == changed.completion.tokens
+    assert (first.usage.cached_tokens, second.usage.cached_tokens) == (0, 256)
+    assert_close(scored[0], inner.tokens.logprob[1:])
+    assert inner.interventions == str(plan)
+    assert lm.chat(question, **settings).tokens == before.tokens
+    assert np.abs(lm.logprobs([IDS])[0] - scored[0]).max() > 0.01
+    with pytest.raises(RequestError, match="no layer 9"), lm.using(gk.scale_shared(0.0, layer=9)):
+        pass
+
+
+def test_a_plan_by_phase_holds_for_what_is_written(lm):
+    run = lm.run(
+        "hi", max_tokens=8, thinking="forced", budget=4, temperature=0.0,
+        interventions=gk.force(layer=2, expert=[0, 7], tokens="think"),
+    )  # fmt: skip
+    forced = (np.sort(run.routing.at(layer=2).ids, -1) == [0, 7]).all(-1)
+    thought = np.asarray(run.tokens.phase) == "think"
+    assert thought.sum() == 4
+    assert forced[thought].all()
+
+
+def test_another_expert_compiles_nothing(lm):
+    run = lm.run("hi", max_tokens=3, interventions=gk.bias(layer=1, expert=0, by=1.0), temperature=0.0)
+    before = lm.engine.compiled_steps
+    other = lm.run("hi", max_tokens=3, interventions=gk.bias(layer=2, expert=5, by=2.0), temperature=0.0)
+    assert lm.engine.compiled_steps == before
+    assert (other.routing.at(layer=2).ids == 5).any(-1).all()
+    assert len(run) == len(other)

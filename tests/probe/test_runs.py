@@ -1,0 +1,140 @@
+"""Runs: what is asked for is there under its name, is what the model computed, and survives a file."""
+
+import numpy as np
+import pytest
+
+import glmkit as gk
+from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
+from glmkit.model import Keep
+from glmkit.text.phases import phases
+
+CONVERSATION = [
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "reasoning_content": "hm", "content": "yes"},
+]
+# Roundings of float32 in sums in another order, of the largest value.
+TOLERANCE = 1e-5
+
+
+def assert_close(got, expected) -> None:
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(got, expected, atol=TOLERANCE * np.abs(expected).max(), rtol=0)
+
+
+@pytest.fixture(scope="module")
+def run(lm):
+    names = ("router", "resid_post:-1", "attention:0", "router_scores:2", "expert_out:1", "logits")
+    return lm.run(CONVERSATION, keep=gk.keep(*names))
+
+
+def test_it_holds_what_the_model_computes(lm, run):
+    ids, last = np.asarray(run.tokens.id)[None], np.array([2])
+    keep = Keep(resid_post=last, attention=last - 2, routes=("ids", "weights", "margins"), logits=True)
+    kept = lm.model(ids, keep=keep).kept
+    assert_close(run["resid_post", 2], kept.resid_post[0, 0])
+    assert_close(run["resid_post", -1], kept.resid_post[0, 0])
+    heads = np.asarray(kept.attention[0, 0]).reshape(4, len(run), len(run))
+    assert_close(run["attention", 0], heads.swapaxes(0, 1))
+    np.testing.assert_array_equal(run.routing.ids, np.moveaxis(np.asarray(kept.ids[:, 0]), 0, 1))
+    assert_close(run.routing.weights, np.moveaxis(np.asarray(kept.weights[:, 0]), 0, 1))
+    assert_close(run.routing.margin, np.asarray(kept.margins[:, 0]).T)
+    assert_close(run["logits"], kept.logits[0])
+    assert_close(run.tokens.logprob[1:], lm.logprobs(ids)[0])
+    assert np.isnan(run.tokens.logprob[0])
+
+
+def test_tokens_have_phases_and_make_up_the_text(lm, run):
+    text = run.text
+    assert text.startswith("[gMASK]<sop><|user|>\nhi<|assistant|>")
+    assert "".join(token.text for token in run.tokens if token.phase == "think") == "<think>hm</think>"
+    assert "".join(token.text for token in run.tokens if token.phase == "answer").strip() == "yes"
+    assert run.tokens.phase[: text.index("|assistant|>")].count("think") == 0
+    ids = lm.tokenizer.encode("<|assistant|>\n<tool_call>f\n</tool_call>.")
+    assert phases(ids, lm.tokenizer) == ["prompt", "answer", *["tool"] * 4, "answer"]
+
+
+def test_names_of_transformer_lens_are_aliases(lm, run):
+    np.testing.assert_array_equal(run["blocks.2.hook_resid_post"], run["resid_post", 2])
+    np.testing.assert_array_equal(run["blocks.0.attn.hook_pattern"], run["attention", 0])
+    logits, cache = lm.run_with_cache(run.tokens.id, "blocks.1.hook_resid_mid")
+    assert_close(logits, run["logits"])
+    assert cache["blocks.1.hook_resid_mid"].shape == (len(run), 32)
+
+
+def test_what_does_not_exist_is_refused_by_name(lm, run):
+    for ask, message in [
+        (lambda: gk.keep("resid_pots"), "did you mean resid_post"),
+        (lambda: gk.keep("router:1"), "takes no layers"),
+        (lambda: lm.run("x", keep=gk.keep("resid_post:3")), r"no layer 3; this model holds 0 to 2"),
+        (lambda: lm.run("x", keep=gk.keep("router_scores:0")), "layer 0 is dense"),
+        (lambda: run.routing.at(layer=0), "layer 0 is dense"),
+        (lambda: run["resid_post", 1], r"only of \[2\]"),
+        (lambda: run["resid_mid", 1], "did not keep resid_mid"),
+        (lambda: run.routing.load(phase="thought"), "no phase 'thought'"),
+        (lambda: lm.run("x", keep=gk.keep("router"), temperature=1.0), "no setting temperature"),
+        (lambda: lm.run([1] * 500), "500 tokens; expected 1 to 400"),
+    ]:
+        with pytest.raises(RequestError, match=message):
+            ask()
+
+
+def test_more_than_the_memory_holds_is_refused_with_what_to_drop(lm, monkeypatch):
+    monkeypatch.setattr("glmkit.runs.scoring.free_bytes", lambda device: 100_000)
+    with pytest.raises(MemoryPlanError, match=r"keeping 300 tokens takes .* logits 0.4 MiB.*drop logits"):
+        lm.run([1] * 300, keep=gk.keep("router", "logits"))
+
+
+def test_it_is_the_same_after_a_file(run, tmp_path):
+    run.save(tmp_path / "run.safetensors")
+    loaded = gk.Run.load(tmp_path / "run.safetensors")
+    assert loaded.tokens.text == run.tokens.text
+    assert loaded.tokens.phase == run.tokens.phase
+    assert loaded.keys() == run.keys()
+    for key in [*run.keys()]:
+        np.testing.assert_array_equal(loaded[key], run[key])
+    assert gk.compare(loaded, run).mean_kl == 0
+    (tmp_path / "other").write_bytes(b"no tensors at all")
+    with pytest.raises(CheckpointError, match="other"):
+        gk.Run.load(tmp_path / "other")
+
+
+def test_routing_is_summed_up_by_phase_and_layer(run):
+    routing, top_k = run.routing, 2
+    assert routing.layers == (1, 2)
+    load = routing.load()
+    assert load.shape == (2, 8)
+    np.testing.assert_array_equal(load.sum(1), len(run) * top_k)
+    parts = sum(routing.load(phase) for phase in ("prompt", "think", "answer"))
+    np.testing.assert_array_equal(parts, load)
+    together = routing.coactivation()
+    np.testing.assert_array_equal(np.diagonal(together, axis1=1, axis2=2), load)
+    np.testing.assert_array_equal(together.sum(2), load * top_k)
+    # Float32 weights that add up to the scaling factor, summed in float64.
+    np.testing.assert_allclose(routing.weight_mass().sum(1), 2.5 * len(run), rtol=1e-6)
+    assert (routing.entropy() <= 3).all()
+    expert = int(load[1].argmax())
+    assert sum(count for _, count in routing.top_tokens(layer=2, expert=expert, count=99)) == load[1, expert]
+    np.testing.assert_allclose(routing.contrast("think", "answer").sum(1), 0, atol=1e-12)
+
+
+def test_generation_keeps_every_step(lm):
+    """What is kept while tokens are written is what reading them gives: up to rounding, and near ties, which there are
+    none of here."""
+    keep = gk.keep("router", "resid_mid:1", "logits", "attention:2")
+    run = lm.run("hi", keep=keep, max_tokens=9, temperature=0.0)
+    answer = lm.chat("hi", max_tokens=9, temperature=0.0)
+    assert run.completion.tokens == answer.tokens
+    assert len(run) == answer.usage.prompt_tokens + 9
+    assert run.tokens.phase.count("prompt") == answer.usage.prompt_tokens
+    read = lm.run(run.tokens.id, keep=keep)
+    np.testing.assert_array_equal(run.routing.ids, read.routing.ids)
+    for key in (("resid_mid", 1), "logits", ("attention", 2)):
+        assert_close(run[key], read[key])
+    drawn = slice(-9, None)
+    assert_close(run.tokens.logprob[drawn], read.tokens.logprob[drawn])
+    assert (np.diff(run.tokens.time) >= 0).all()
+
+
+def test_a_dictated_token_has_its_own_phase(lm):
+    run = lm.run("hi", max_tokens=8, thinking="forced", budget=2, temperature=0.0)
+    assert run.tokens.phase[-8:] == ("think",) * 2 + ("forced",) * 2 + run.tokens.phase[-4:]
