@@ -1,6 +1,7 @@
 """What requests are probed with: what is kept of the model as it serves them, and what is changed in it."""
 
 import copy
+import dataclasses
 import time
 from collections.abc import Hashable, Sequence
 from typing import Protocol
@@ -109,5 +110,8 @@ class Probe:
 
     def saw(self, start: int, count: int, kept: Kept, row: int) -> None:
         """What a step kept of `count` tokens from `start` on, in its row."""
-        if self.captures:
+        if self.captures and count:
+            if kept.attention is not None:  # of as many keys as a row may ever hold
+                seen = kept.attention[..., : start + count].copy()
+                kept = dataclasses.replace(kept, attention=seen)
             self.pieces.append((start, count, kept, row, time.perf_counter()))

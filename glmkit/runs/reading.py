@@ -52,7 +52,7 @@ def read_run(
         np.asarray(ids, np.int32), texts(ids, tokenizer), tuple(phases),
         np.concatenate([[np.nan], logprobs[:-1]]).astype(np.float32), np.concatenate(times),
     )  # fmt: skip
-    again = read_again(model, ids, phases, plan)
+    again = read_again(model, ids, phases, plan, len(ids))
     return Run(tokens, layers, joined([p.kept for p in pieces]), slots, name, str(plan or ""), again=again)
 
 
@@ -102,16 +102,19 @@ def _pieces(
 
 
 def read_again(
-    model: GLM, ids: Sequence[int], phases: Sequence[Phase], plan: Plan | None
+    model: GLM, ids: Sequence[int], phases: Sequence[Phase], plan: Plan | None, steps: int | None
 ) -> Callable[[Keep], Iterator[Kept]]:
-    """A way to run the same tokens once more, as long as the model is there and is what it was."""
+    """A way to run the same tokens once more, as long as the model is there and is what it was.
+
+    `steps` is how many tokens the plan was told of.
+    """
     leaves, known = [weakref.ref(leaf) for leaf in jax.tree.leaves(model)], weakref.ref(model)
 
     def run(keep: Keep) -> Iterator[Kept]:
         found = known()
         if found is None or any(r() is not leaf for r, leaf in zip(leaves, jax.tree.leaves(found), strict=True)):
             raise RequestError("the model of this run is gone or has changed since; keep the logits, gk.keep('logits')")
-        bound = None if plan is None else plan.bind(found, len(ids))
+        bound = None if plan is None else plan.bind(found, steps)
         for piece in _pieces(found, ids, phases, keep, bound):
             yield piece.kept
 

@@ -56,7 +56,7 @@ def score(
     count, length = rows.tokens.shape
     data = model.embed[...].sharding.mesh.shape["data"]
     height = -(-count // data) * data
-    cache = model.empty_cache(height, 1 << (max(length, _LEAST) - 1).bit_length())
+    cache = model.empty_cache(height, capacity(length))
     for start in range(0, length, CHUNK):
         size = min(CHUNK, length - start)
         width = min(CHUNK, max(_LEAST, 1 << (size - 1).bit_length()))
@@ -100,27 +100,30 @@ def token_logprobs(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array
     return jnp.where(chosen, logprobs, 0).sum(-1)
 
 
-def require_room(model: GLM, keep: Keep, tokens: int, rows: int = 1) -> None:
+def require_room(model: GLM, keep: Keep, tokens: int, keys: int | None = None) -> None:
     """Raise MemoryPlanError, saying how much and what to drop, for more than the memory holds.
 
-    On the host all of it has to fit, on the device that of one chunk.
+    On the host all of it has to fit, on the device that of one chunk, which attends over `keys` places.
     """
-    keys = 0 if keep.attention is None else tokens
-    sizes = bytes_kept(model, keep, tokens * rows, keys)
-    total = sum(sizes.values())
-    free = int(_SHARE * free_bytes(jax.devices("cpu")[0]))
+    sizes = bytes_kept(model, keep, tokens, tokens)
+    total, free = sum(sizes.values()), int(_SHARE * free_bytes(jax.devices("cpu")[0]))
     device = model.embed[...].sharding.mesh.devices.flat[0]
-    chunk = sum(bytes_kept(model, keep, min(tokens, CHUNK) * rows, max(keys, CHUNK)).values())
-    room = int(_SHARE * free_bytes(device))
+    chunk = bytes_kept(model, keep, min(tokens, CHUNK), capacity(tokens) if keys is None else keys)
+    chunk, room = sum(chunk.values()), int(_SHARE * free_bytes(device))
     if total <= free and chunk <= room:
         return
     largest = sorted(sizes, key=sizes.get, reverse=True)
     listed = ", ".join(f"{site} {_size(sizes[site])}" for site in largest)
     needed, where, there = (total, "the host", free) if total > free else (chunk, str(device), room)
     raise MemoryPlanError(
-        f"keeping {tokens * rows} tokens takes {_size(needed)}, and {where} has room for {_size(there)}: {listed}; "
+        f"keeping {tokens} tokens takes {_size(needed)}, and {where} has room for {_size(there)}: {listed}; "
         f"drop {largest[0]}, name fewer of its layers, or take fewer tokens"
     )
+
+
+def capacity(tokens: int) -> int:
+    """Tokens that there is room for in a row of a cache for so many: a power of two, so that lengths share programs."""
+    return 1 << (max(tokens, _LEAST) - 1).bit_length()
 
 
 def bytes_kept(model: GLM, keep: Keep, tokens: int, keys: int) -> dict[str, int]:

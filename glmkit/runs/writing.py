@@ -44,7 +44,7 @@ def written_run(
         np.asarray(ids, np.int32), texts(ids, tokenizer), phases, np.asarray(logprobs, np.float32), np.concatenate(when)
     )
     arrays = joined(pieces)
-    again = read_again(model, ids, phases, plan)
+    again = read_again(model, ids, phases, plan, None)
     return Run(
         tokens, Layers.of(model), arrays, selected.layers, name, str(plan or ""), completion=completion, again=again
     )

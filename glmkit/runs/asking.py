@@ -1,0 +1,135 @@
+"""How an LM is asked for runs: the part of it that keeps and changes what goes on inside."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from glmkit.checks import check_integer
+from glmkit.engine import Request
+from glmkit.engine.answer import Answer
+from glmkit.engine.probing import Probe, Probing
+from glmkit.errors import RequestError
+from glmkit.model import Interventions, Keep
+from glmkit.runs.layers import Layers
+from glmkit.runs.plans import Plan
+from glmkit.runs.reading import read_run, warn_of_idle
+from glmkit.runs.run import Run
+from glmkit.runs.scoring import require_room
+from glmkit.runs.sites import Selection
+from glmkit.runs.writing import written_run
+from glmkit.text.phases import PHASES, PhaseFollower, phases
+from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strings
+
+__all__ = ["Runs"]
+
+
+class Runs:
+    """What `LM` inherits; works on the model, the engine and the tokenizer that it has."""
+
+    _using: Plan | None = None
+    _probing: Probing | None = None  # of requests while it is in use
+
+    def run(
+        self,
+        x: str | Sequence[Mapping[str, Any]] | Sequence[int],
+        *,
+        keep: Selection | None = None,
+        interventions: Plan | None = None,
+        max_tokens: int = 0,
+        **settings: Any,
+    ) -> Run:
+        """Read `x`, and write an answer of up to `max_tokens`, keeping what `keep` names of what goes on inside.
+
+        `x` is a string (one user turn), messages, or token ids. With `max_tokens=0` it is scored in one pass; messages
+        that end in an assistant turn are scored with it. `keep` is what `glmkit.keep` gives, by default the routes;
+        `interventions` what is changed, after what `using` says. `settings` are those of `chat`: `tools` and
+        `thinking`, and for an answer all but `stream`, `show` and `n`. Everything that is kept is computed anew, and of
+        a prompt that is read to be answered no log-probabilities are. Raises `RequestError` naming what does not exist
+        in this model, and `MemoryPlanError` for more than the memory holds, before anything is computed. Warns of
+        interventions that did nothing.
+        """
+        selection = Selection.of("router") if keep is None else keep
+        plan = self._planned(interventions)
+        if check_integer("max_tokens", max_tokens, 0):
+            return self._written(x, selection, plan, max_tokens=max_tokens, **settings)
+        refuse_unknown(settings, ("tools", "thinking"))
+        known, tokenizer = self._tokenizer is not None, self._tokenizer
+        ids = self._turns.known(x, **settings) if known else checked_ids("x", x, self.config.vocab_size)
+        if not 1 <= len(ids) <= self.engine.max_len:
+            raise RequestError(f"x has {len(ids)} tokens; expected 1 to {self.engine.max_len}, the context")
+        return read_run(self.model, ids, phases(ids, tokenizer), tokenizer, selection, plan, self.name)
+
+    def run_with_cache(self, x: Any, *names: str, **settings: Any) -> tuple[Float[np.ndarray, "T V"], Run]:
+        """Logits `[step, V]` and the run, which knows TransformerLens's names: `cache["blocks.3.hook_resid_post"]`.
+
+        `names` are as for `glmkit.keep`; without any, the residual stream, the routes and the router's scores of all
+        layers are kept. `settings` as for `run`.
+        """
+        names = names or ("resid_pre", "resid_mid", "resid_post", "router", "router_scores")
+        run = self.run(x, keep=Selection.of(*names, "logits"), **settings)
+        return run["logits"], run
+
+    @contextmanager
+    def using(self, interventions: Plan) -> Iterator[Self]:
+        """Within the block, all that this LM computes is computed with `interventions`; nested blocks add up.
+
+        That holds for whoever asks it, on any thread. Raises `RequestError` at once, naming what does not exist in this
+        model. Warns, at the end, of interventions that held for no token.
+        """
+        before = self._using, self._probing
+        plan = self._planned(interventions)
+        bound = plan.bind(self.model, None)
+        probing = Probing(Keep(effects=True) if bound.watches_effects else None, bound)
+        self._using, self._probing = plan, probing
+        try:
+            yield self
+        finally:
+            self._using, self._probing = before
+        warn_of_idle(bound, probing.effects)
+
+    def _written(self, x: Any, selection: Selection, plan: Plan | None, stop: Any = (), **settings: Any) -> Run:
+        """Answer with everything kept."""
+        if isinstance(x, str) or (isinstance(x, Sequence) and x and isinstance(x[0], Mapping)):
+            refuse_unknown(settings, (*TURN, *SAMPLING))
+            request, answer = self._turns.chat(x, stop=stop, **settings)
+        else:
+            refuse_unknown(settings, SAMPLING)
+            request = self._turns.request(x, **settings)
+            text = self.tokenizer.decode(request.prompt)
+            answer = Answer(request, self.tokenizer, prompt=text, stop=stop_strings(stop))
+        self.engine.check_fits(request)
+        bound = None if plan is None else plan.bind(self.model, None)
+        effects = bound is not None and bound.watches_effects
+        selected = selection.select(Layers.of(self.model), effects=effects)
+        require_room(self.model, selected.keep, len(request.prompt) + request.max_tokens, self.engine.max_len)
+        probing, began = Probing(selected.keep, bound), time.perf_counter()
+        request.probe = Probe(probing, PhaseFollower(self._tokenizer), captures=True)
+        (completion,) = self._serve([(request, answer)])
+        if completion.error is not None:
+            raise completion.error
+        if bound is not None:
+            warn_of_idle(bound, probing.effects)
+        return written_run(self.model, request, completion, self.tokenizer, selected, plan, self.name, began)
+
+    def _changes(self, tokens: Int[Array, "B T"]) -> Interventions | None:
+        """What is in use, for rows of known tokens."""
+        if self._probing is None:
+            return None
+        known = [[PHASES.index(phase) for phase in phases(row, self._tokenizer)] for row in np.asarray(tokens).tolist()]
+        return self._probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
+
+    def _probed(self, request: Request) -> Request:
+        """With the interventions in use, unless it has its own."""
+        if self._probing is not None and request.probe is None:
+            request.probe = Probe(self._probing, PhaseFollower(self._tokenizer))
+        return request
+
+    def _planned(self, interventions: Plan | None) -> Plan | None:
+        """With what is in use."""
+        if interventions is None or self._using is None:
+            return self._using if interventions is None else interventions
+        return self._using + interventions
