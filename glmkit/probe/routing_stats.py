@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.runs import Layers
@@ -74,7 +74,7 @@ class RoutingStats:
     def add(
         self,
         group: int,
-        ids: Int[np.ndarray, "T moe_layer k"],
+        ids: Integer[np.ndarray, "T moe_layer k"],
         weights: Float[np.ndarray, "T moe_layer k"] | None,
         margins: Float[np.ndarray, "T moe_layer"] | None,
         tokens: Int[np.ndarray, " T"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from glmkit.errors import RequestError
 from glmkit.runs.frames import data_frame
@@ -21,7 +21,7 @@ class LayerRouting:
     """The routes of one layer, as in `Routing` without its layer axis."""
 
     layer: int
-    ids: Int[np.ndarray, "T k"]
+    ids: Integer[np.ndarray, "T k"]
     weights: Float[np.ndarray, "T k"] | None
     margin: Float[np.ndarray, " T"] | None
 
@@ -34,7 +34,7 @@ class Routing:
     intervention. The margin is the k-th selection score minus the next: how close the choice was.
     """
 
-    ids: Int[np.ndarray, "T moe_layer k"]  # uint8, or uint16 beyond 256 experts
+    ids: Integer[np.ndarray, "T moe_layer k"]  # uint8, or uint16 beyond 256 experts
     weights: Float[np.ndarray, "T moe_layer k"] | None
     margin: Float[np.ndarray, "T moe_layer"] | None
     layers: tuple[int, ...]
@@ -122,7 +122,7 @@ class Routing:
         return value
 
 
-def coactivations(ids: Int[np.ndarray, "T moe_layer k"], experts: int) -> Int[np.ndarray, "moe_layer E E"]:
+def coactivations(ids: Integer[np.ndarray, "T moe_layer k"], experts: int) -> Int[np.ndarray, "moe_layer E E"]:
     """How many tokens chose both of two experts."""
     out = np.zeros((ids.shape[1], experts, experts), np.int64)
     for start in range(0, len(ids), 4096):  # a float32 product, exact below 2**24

@@ -44,11 +44,10 @@ def test_it_holds_what_the_model_computes(lm, run):
 
 
 def test_tokens_have_phases_and_make_up_the_text(lm, run):
-    text = run.text
-    assert text.startswith("[gMASK]<sop><|user|>\nhi<|assistant|>")
+    assert run.text.startswith("[gMASK]<sop><|user|>\nhi<|assistant|>")
     assert "".join(token.text for token in run.tokens if token.phase == "think") == "<think>hm</think>"
     assert "".join(token.text for token in run.tokens if token.phase == "answer").strip() == "yes"
-    assert run.tokens.phase[: text.index("|assistant|>")].count("think") == 0
+    assert run.tokens.phase[:8] == ("prompt",) * 7 + ("answer",)
     ids = lm.tokenizer.encode("<|assistant|>\n<tool_call>f\n</tool_call>.")
     assert phases(ids, lm.tokenizer) == ["prompt", "answer", *["tool"] * 4, "answer"]
 
@@ -89,7 +88,7 @@ def test_it_is_the_same_after_a_file(run, tmp_path):
     loaded = gk.Run.load(tmp_path / "run.safetensors")
     assert loaded.tokens.text == run.tokens.text
     assert loaded.tokens.phase == run.tokens.phase
-    assert loaded.keys() == run.keys()
+    assert set(loaded.keys()) == set(run.keys())
     for key in [*run.keys()]:
         np.testing.assert_array_equal(loaded[key], run[key])
     assert gk.compare(loaded, run).mean_kl == 0
