@@ -11,6 +11,8 @@ import tempfile
 # Read when jax and huggingface_hub are first imported, hence set before anything else.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Most of the time of these tests is LLVM's, over programs that run for a moment.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 from hypothesis import settings
 

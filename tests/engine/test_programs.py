@@ -158,7 +158,7 @@ GREETING = """
 import sys
 import glmkit as gk
 lm = gk.load("nano", max_len=256)
-lm.engine._steps._steps._code()
+lm.engine._steps._wholes._code()
 known = set(sys.modules)
 print(lm.chat("What is 27 + 58?", max_tokens=12, temperature=0).tokens)
 late = [name for name in set(sys.modules) - known if name.startswith(("glmkit.model", "glmkit.engine"))]
