@@ -14,7 +14,7 @@ from glmkit.model import GLM
 from glmkit.runs import Run
 from glmkit.runs.frames import data_frame
 from glmkit.runs.sites import canonical
-from glmkit.sharding import constrain
+from glmkit.sharding import constrain, mesh_of
 
 __all__ = ["LogitLens", "logit_lens"]
 
@@ -94,7 +94,7 @@ def _lens(
     model: GLM, x: Float[Array, "T D"], targets: Int[Array, " T"], ids: Int[Array, " n"], ranks: Int[Array, " k"]
 ) -> tuple[Array, ...]:
     embed = model.embed[...]
-    rows = jnp.broadcast_to(x.astype(embed.dtype), (embed.sharding.mesh.shape["data"], *x.shape))
+    rows = jnp.broadcast_to(x.astype(embed.dtype), (mesh_of(embed).shape["data"], *x.shape))
     logits = model.logits(model.norm(constrain(rows, "batch", None, None, like=embed)))[0]
     logprobs = jax.nn.log_softmax(logits)
     best, found = jax.lax.top_k(logprobs, ranks.shape[0])

@@ -21,6 +21,10 @@ class TokenSelector:
     phases: tuple[str, ...] | None = None
     positions: tuple[int, ...] | slice | None = None
 
+    def __hash__(self) -> int:  # a slice has none before Python 3.12
+        places = self.positions
+        return hash((self.phases, str(places) if isinstance(places, slice) else places))
+
     @classmethod
     def of(cls, tokens: Any) -> Self:
         """From None, a phase or several, a slice, positions, or a mask of booleans. Raises RequestError for others."""

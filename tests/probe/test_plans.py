@@ -115,12 +115,14 @@ def test_in_use_it_holds_for_all_that_is_asked_and_no_longer(lm):
         scored = lm.logprobs([IDS])
         inner = lm.run(IDS)
     changed = lm.run(question, interventions=plan, **settings)
-    assert changed.completion.tokens != before.tokens
-    assert first.tokens == second.tokens == streamed.tokens == changed.completion.tokens
+    assert np.abs(np.subtract(changed.completion.logprobs, before.logprobs)).max() > 0.01
+    for done in (first, second, streamed):
+        assert done.tokens == changed.completion.tokens
+        assert_close(np.asarray(done.logprobs), changed.completion.logprobs)
     assert (first.usage.cached_tokens, second.usage.cached_tokens) == (0, 256)
     assert_close(scored[0], inner.tokens.logprob[1:])
     assert inner.interventions == str(plan)
-    assert lm.chat(question, **settings).tokens == before.tokens
+    assert lm.chat(question, **settings).logprobs == before.logprobs
     assert np.abs(lm.logprobs([IDS])[0] - scored[0]).max() > 0.01
     with pytest.raises(RequestError, match="no layer 9"), lm.using(gk.scale_shared(0.0, layer=9)):
         pass
