@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmkit import errors as errors, probe as probe, text as text, train as train
+    from glmkit import errors as errors, probe as probe, text as text, train as train, widgets as widgets
     from glmkit.config import GLMConfig as GLMConfig
     from glmkit.lm import LM as LM
     from glmkit.loading import load as load
@@ -62,6 +62,7 @@ _HOME: dict[str, str | None] = {
     "sweep": "glmkit.probe",
     "text": None,
     "train": None,
+    "widgets": None,
 }
 
 __all__ = ["__version__", *_HOME]

@@ -29,6 +29,7 @@ from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
 from glmkit.runs.asking import Runs
 from glmkit.runs.scoring import token_logprobs
+from glmkit.runs.watch import Watch
 from glmkit.text import Delta, Tokenizer, normalize_tools, template_variant
 from glmkit.text.template import thinking_mode
 from glmkit.turns import SAMPLING, TURN, Turns, checked_record, refuse_unknown, stop_strings
@@ -314,11 +315,16 @@ class LM(Runs):
                 raise completion.error
         return answered
 
-    def _serve(self, asked: Sequence[tuple[Request, Answer]], progress: bool = False) -> list[Completion]:
+    def _serve(
+        self, asked: Sequence[tuple[Request, Answer]], progress: bool = False, watch: Watch | None = None
+    ) -> list[Completion]:
         """Answer requests that run together. Interrupted, each is what came of it so far."""
         engine = self.engine
         with tqdm(total=len(asked), desc="answers", disable=not progress, delay=1, leave=False) as bar:
-            tickets = [engine.submit(self._probed(request), answer.feed) for request, answer in asked]
+            hears = [answer.feed if watch is None else watch.beside(answer.feed) for _, answer in asked]
+            tickets = [engine.submit(self._probed(r), hear) for (r, _), hear in zip(asked, hears, strict=True)]
+            if watch is not None:
+                watch.follow(*tickets)
             try:
                 for ticket in tickets:
                     ticket.wait()

@@ -5,5 +5,6 @@ from glmkit.runs.routing import LayerRouting, Routing
 from glmkit.runs.run import Run
 from glmkit.runs.sites import Selection
 from glmkit.runs.tokens import PHASES, Token, Tokens
+from glmkit.runs.watch import Watch
 
-__all__ = ["PHASES", "LayerRouting", "Layers", "Routing", "Run", "Selection", "Token", "Tokens"]
+__all__ = ["PHASES", "LayerRouting", "Layers", "Routing", "Run", "Selection", "Token", "Tokens", "Watch"]

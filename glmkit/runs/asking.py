@@ -20,6 +20,7 @@ from glmkit.runs.reading import read_run, warn_of_idle
 from glmkit.runs.run import Run
 from glmkit.runs.scoring import require_room
 from glmkit.runs.sites import Selection
+from glmkit.runs.watch import Watch
 from glmkit.runs.writing import written_run
 from glmkit.text.phases import PHASES, PhaseFollower, phases
 from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strings
@@ -40,6 +41,7 @@ class Runs:
         keep: Selection | None = None,
         interventions: Plan | None = None,
         max_tokens: int = 0,
+        watch: Watch | None = None,
         **settings: Any,
     ) -> Run:
         """Read `x`, and write an answer of up to `max_tokens`, keeping what `keep` names of what goes on inside.
@@ -48,14 +50,14 @@ class Runs:
         that end in an assistant turn are scored with it. `keep` is what `glmkit.keep` gives, by default the routes;
         `interventions` what is changed, after what `using` says. `settings` are those of `chat`: `tools` and
         `thinking`, and for an answer all but `stream`, `show` and `n`. Everything that is kept is computed anew, and of
-        a prompt that is read to be answered no log-probabilities are. Raises `RequestError` naming what does not exist
-        in this model, and `MemoryPlanError` for more than the memory holds, before anything is computed. Warns of
-        interventions that did nothing.
+        a prompt that is read to be answered no log-probabilities are. `watch` hears the answer's tokens, and stops it.
+        Raises `RequestError` naming what does not exist in this model, and `MemoryPlanError` for more than the memory
+        holds, before anything is computed. Warns of interventions that did nothing.
         """
         selection = Selection.of("router") if keep is None else keep
         plan = self._planned(interventions)
         if check_integer("max_tokens", max_tokens, 0):
-            return self._written(x, selection, plan, max_tokens=max_tokens, **settings)
+            return self._written(x, selection, plan, max_tokens=max_tokens, watch=watch, **settings)
         refuse_unknown(settings, ("tools", "thinking"))
         known, tokenizer = self._tokenizer is not None, self._tokenizer
         ids = self._turns.known(x, **settings) if known else checked_ids("x", x, self.config.vocab_size)
@@ -91,7 +93,15 @@ class Runs:
             self._using, self._probing = before
         warn_of_idle(bound, probing.effects)
 
-    def _written(self, x: Any, selection: Selection, plan: Plan | None, stop: Any = (), **settings: Any) -> Run:
+    def _written(
+        self,
+        x: Any,
+        selection: Selection,
+        plan: Plan | None,
+        stop: Any = (),
+        watch: Watch | None = None,
+        **settings: Any,
+    ) -> Run:
         """Answer with everything kept."""
         if isinstance(x, str) or (isinstance(x, Sequence) and x and isinstance(x[0], Mapping)):
             refuse_unknown(settings, (*TURN, *SAMPLING))
@@ -108,9 +118,11 @@ class Runs:
         require_room(self.model, selected.keep, len(request.prompt) + request.max_tokens, self.engine.max_len)
         probing, began = Probing(selected.keep, bound), time.perf_counter()
         request.probe = Probe(probing, PhaseFollower(self._tokenizer), captures=True)
-        (completion,) = self._serve([(request, answer)])
+        (completion,) = self._serve([(request, answer)], watch=watch)
         if completion.error is not None:
             raise completion.error
+        if not request.probe.pieces:
+            raise RequestError("the run was stopped before its first token")
         if bound is not None:
             warn_of_idle(bound, probing.effects)
         return written_run(self.model, request, completion, self.tokenizer, selected, plan, self.name, began)

@@ -1,0 +1,325 @@
+"""The routing probe: which experts the tokens of a run went to, seen, brushed, and changed."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from traitlets import Dict, List, Unicode
+
+from glmkit.errors import RequestError
+from glmkit.lm import LM
+from glmkit.probe import Plan
+from glmkit.resources import data_path
+from glmkit.runs import Layers, Run, Watch
+from glmkit.runs.tokens import texts
+from glmkit.widgets.base import Widget, assets
+from glmkit.widgets.code import python_code
+from glmkit.widgets.effects import Change, Effect, joined, measure
+from glmkit.widgets.export import routing_page
+from glmkit.widgets.pace import Paced
+from glmkit.widgets.packing import Message, pack_history, pack_run, packed
+from glmkit.widgets.picture import routing_picture
+
+__all__ = ["RoutingProbe", "RoutingSelection"]
+
+SETTINGS = {"max_tokens": 256, "temperature": 0.0, "thinking": "enabled"}
+ESM = ("base.js", "tokens.js", "map.js", "panels.js", "routing_probe.js")
+
+
+@dataclass(frozen=True)
+class RoutingSelection:
+    """What is picked: `steps` are the tokens brushed, of the phases that are shown; `by` is "share" or "mass"."""
+
+    steps: tuple[int, ...] = ()
+    layer: int | None = None
+    expert: int | None = None
+    by: str = "share"
+
+
+class RoutingProbe(Widget):
+    """A map of layers and experts tied to the tokens of a run.
+
+    `x`, if given, is run at once, as `lm.run(x, **settings)` does, by default at temperature 0 for up to 256 tokens;
+    or `run` is one that there is. What is picked is in `selection`, the run in `run`, what is changed in
+    `interventions`; after `regenerate`, the changed run is in `alternative` and what it differs by in `effect`.
+    `history` is a `routing_history.npz` to show as a film, by default that of glm-nano if `lm` is it. Without an `lm`
+    a run can be looked at and not run again. Raises RequestError for a run without routes.
+    """
+
+    _esm = assets(*ESM)
+    _css = assets("style.css")
+    _selection = Dict().tag(sync=True)
+    _changes = List().tag(sync=True)
+    _code = Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        lm: LM | None = None,
+        x: Any = None,
+        *,
+        run: Run | None = None,
+        history: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ):
+        if (x is not None and run is not None) or (lm is None and run is None):
+            raise RequestError("expected a model, and what it is to run or a run; or a run alone")
+        self._lm, self._run, self._x = lm, run, x
+        self._settings = {**SETTINGS, **settings}
+        self._alternative: Run | None = None
+        self._effect: Effect | None = None
+        self._watch = Watch()
+        if history is None and lm is not None and lm.name == "nano":
+            history = data_path("checkpoints/glm-nano/routing_history.npz")
+        self._history = None if history is None else pack_history(history)
+        if run is not None:
+            run.routing  # noqa: B018 - says at once if there is none
+            self._take_settings_of(run)
+        super().__init__()
+        self.observe(self._write_code, names=["_selection", "_changes"])
+        if x is not None:
+            self._ask(x)
+        self._write_code()
+
+    # What the next cell reads.
+
+    @property
+    def run(self) -> Run | None:
+        """The baseline; of one that is being generated, when it is there."""
+        self._join()
+        return self._run
+
+    @property
+    def alternative(self) -> Run | None:
+        """The run with the interventions, once it was generated."""
+        self._join()
+        return self._alternative
+
+    @property
+    def effect(self) -> Effect | None:
+        """What the interventions do to the baseline's tokens, and a control."""
+        self._join()
+        return self._effect
+
+    @property
+    def interventions(self) -> Plan:
+        """All that was set to be changed."""
+        return joined(self._changed)
+
+    @property
+    def selection(self) -> RoutingSelection:
+        """What is picked."""
+        picked = self._selection
+        steps = () if self._run is None else tuple(self._steps(picked).tolist())
+        return RoutingSelection(steps, picked.get("layer"), picked.get("expert"), picked.get("by", "share"))
+
+    def select(
+        self,
+        *,
+        tokens: slice | None = None,
+        phases: tuple[str, ...] = (),
+        layer: int | None = None,
+        expert: int | None = None,
+        by: str = "share",
+    ) -> None:
+        """Pick tokens, phases (none are all), an expert, and whether shares or masses of weight are shown."""
+        if (layer is None) != (expert is None):
+            raise RequestError(f"layer {layer!r} and expert {expert!r}; expected both or neither")
+        if by not in ("share", "mass"):
+            raise RequestError(f"by is {by!r}; expected 'share' or 'mass'")
+        layers = self._layers()
+        if layer is not None:
+            layer, expert = layers.moe_number(layer), layers.expert(expert)
+        brush = None
+        if tokens is not None:
+            brush = list(tokens.indices(len(self._there())))[:2]
+        self._there().routing.where(phases)
+        self._selection = {"brush": brush, "phases": list(phases), "layer": layer, "expert": expert, "by": by}
+
+    # Doing.
+
+    def change(self, kind: str, layer: int, expert: int, by: float = 0.0) -> None:
+        """Have an expert ablated, forced or biased ("ablate", "force", "bias" with `by`) in what is generated next."""
+        new = Change.of(self._layers(), kind, layer, expert, by)
+        kept = [change for change in self._changed if (change.layer, change.expert) != (new.layer, new.expert)]
+        self._changes = [change.message() for change in (*kept, new)]
+
+    def clear(self) -> None:
+        """Change nothing any more."""
+        self._changes = []
+
+    def ask(self, x: Any, **settings: Any) -> None:
+        """Run something else as the baseline, in the background; `wait` waits for it."""
+        self._need_lm()
+        self._settings |= settings
+        self.begin("running", lambda: self._ask(x))
+
+    def regenerate(self) -> None:
+        """Run the same with the interventions, and read the baseline's tokens with them, in the background."""
+        self._need_lm(), self._there()
+        if not self._changes:
+            raise RequestError("nothing is changed yet; ablate, bias or force an expert first")
+        self.begin("regenerating", self._regenerate)
+
+    def stop(self) -> None:
+        super().stop()
+        self._watch.stop()
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML file, of at most 1 MB, that shows all this without a kernel or a network."""
+        path = Path(path)
+        path.write_text(self._page(), encoding="utf-8")
+        return path
+
+    def _page(self) -> str:
+        """For a run that is too long, with what was left out named in it."""
+        sources = assets(*ESM), assets("style.css")
+        traits = {"_selection": dict(self._selection), "_changes": list(self._changes), "_code": self._code}
+        return routing_page(*sources, traits, self._there(), self._effect_message(), self._history)
+
+    def picture(self) -> tuple[str, bytes] | None:
+        if self._run is None:
+            return None
+        return routing_picture(self._run, self._steps(self._selection))
+
+    # Messages.
+
+    def snapshot(self) -> None:
+        film = self._history is not None
+        name, asked = ("" if self._lm is None else self._lm.name), self._x if isinstance(self._x, str) else ""
+        self.post("about", {"model": name, "live": self._lm is not None, "film": film, "asked": asked, **self._said()})
+        self._post_run()
+        if self._effect is not None:
+            self._post_message("effect", self._effect_message())
+
+    def on_ask(self, content: Mapping[str, Any]) -> None:
+        self.ask(content["text"], thinking=content["thinking"], max_tokens=content["max_tokens"])
+
+    def on_regenerate(self, _: Mapping[str, Any]) -> None:
+        self.regenerate()
+
+    def on_film(self, _: Mapping[str, Any]) -> None:
+        if self._history is not None:
+            self._post_message("film", self._history)
+
+    def on_export(self, _: Mapping[str, Any]) -> None:
+        self.post("page", {"name": "routing_probe.html"}, [self._page().encode()])
+
+    def _post_message(self, kind: str, message: Message) -> None:
+        self.post(kind, message.content, message.buffers)
+
+    def _post_run(self) -> None:
+        if self._run is not None:
+            self._post_message("run", pack_run(self._run))
+
+    def _said(self) -> dict[str, Any]:
+        return {name: self._settings[name] for name in ("max_tokens", "thinking")}
+
+    def _effect_message(self) -> Message | None:
+        if self._effect is None:
+            return None
+        effect, alternative = self._effect, self._alternative
+        about = {
+            "text": list(alternative.tokens.text),
+            "phase": list(alternative.tokens.phase),
+            "changed": alternative.interventions,
+            "controls": list(effect.controls),
+            "changed_routes": effect.changed_routes,
+        }
+        arrays = {"kl": effect.kl, "control": effect.control, "ids": effect.read.routing.ids}
+        arrays = {name: a if a.dtype.kind == "u" else a.astype(np.float32) for name, a in arrays.items()}
+        return packed(about, arrays, {})
+
+    # Work, in the background or not.
+
+    def _ask(self, x: Any) -> None:
+        self._run, self._x = self._generate(x, None), x
+        self._settings["seed"] = _seed(self._run, self._settings)
+        self._alternative = self._effect = None
+        self._selection = {**self._selection, "brush": None}
+        self._post_run()
+        self._write_code()
+
+    def _regenerate(self) -> None:
+        changes, baseline = self._changed, self._there()
+        x = self._x if self._x is not None else self._prompt(baseline)
+        alternative = self._generate(x, joined(changes))
+        effect = measure(self._need_lm(), baseline, changes, go_on=self._go_on)
+        self._alternative, self._effect = alternative, effect
+        self._post_message("effect", self._effect_message())
+
+    def _generate(self, x: Any, plan: Plan | None) -> Run:
+        lm, heard = self._need_lm(), []
+
+        def say(tokens: list[int]) -> None:
+            heard.extend(tokens)
+            self.post("stream", {"text": "".join(texts(heard, lm.tokenizer)), "count": len(heard)})
+
+        settings = dict(self._settings)
+        if not settings["max_tokens"]:
+            settings = {name: settings[name] for name in ("max_tokens", "thinking", "tools") if name in settings}
+        if not isinstance(x, str) and not _is_conversation(x):
+            settings.pop("thinking")
+        with Paced(say) as paced:
+            self._watch = Watch(paced.add)
+            if self._stopping.is_set() and self.busy:
+                self._watch.stop()
+            return lm.run(x, interventions=plan, watch=self._watch, **settings)
+
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise RequestError("stopped")
+
+    # Small things.
+
+    @property
+    def _changed(self) -> list[Change]:
+        return [Change(**change) for change in self._changes]
+
+    def _there(self) -> Run:
+        if self._run is None:
+            raise RequestError("nothing was run yet")
+        return self._run
+
+    def _need_lm(self) -> LM:
+        if self._lm is None:
+            raise RequestError("this probe has a run and no model; RoutingProbe(lm, run=run) can run it again")
+        return self._lm
+
+    def _layers(self) -> Layers:
+        return self._run.layers if self._run is not None else Layers.of(self._need_lm().model)
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def _steps(self, picked: Mapping[str, Any]) -> np.ndarray:
+        where = self._there().routing.where(picked.get("phases") or None)
+        brush = picked.get("brush")
+        if brush is not None:
+            inside = np.arange(len(where))
+            where = where & (inside >= brush[0]) & (inside < brush[1])
+        return np.flatnonzero(where)
+
+    def _prompt(self, run: Run) -> list[int]:
+        return run.tokens.id[np.asarray(run.tokens.phase) == "prompt"].tolist()
+
+    def _take_settings_of(self, run: Run) -> None:
+        """Of a run that there is: as many tokens as it wrote, with its seed."""
+        self._settings |= {"max_tokens": len(run) - len(self._prompt(run)), "seed": _seed(run, self._settings)}
+
+    def _write_code(self, _: Any = None) -> None:
+        model = "nano" if self._lm is None else self._lm.name
+        steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
+        x = self._x if self._x is not None or self._run is None else self._prompt(self._run)
+        self._code = python_code(model, x, self._settings, self._changed, steps)
+
+
+def _seed(run: Run, settings: Mapping[str, Any]) -> int:
+    return settings.get("seed", 0) if run.completion is None else run.completion.seed
+
+
+def _is_conversation(x: Any) -> bool:
+    return bool(len(x)) and isinstance(x[0], Mapping)
