@@ -89,6 +89,14 @@ def page(browser_path) -> Iterator[Page]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory) -> Path:
+    """Where pictures of the widgets go: the folder SCREENSHOTS, or one of the tests' own."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def lab(page, lab_address) -> LabPage:
     return LabPage(page, *lab_address)

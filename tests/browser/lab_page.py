@@ -38,9 +38,31 @@ class LabPage:
 
     def run_all(self, seconds: float) -> None:
         """Run every cell, and wait until the last has finished or an error has stopped the run."""
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        self.menu("Run", "Run All Cells")
         self.page.wait_for_function(ALL_DONE, timeout=seconds * 1000)
+
+    def run_cell(self, number: int, seconds: float) -> None:
+        """Run one code cell, and wait until it has finished."""
+        cell = self.page.locator(".jp-CodeCell").nth(number)
+        cell.locator(".jp-InputArea-editor").click()
+        self.page.keyboard.press("Shift+Enter")
+        cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for(timeout=seconds * 1000)
+
+    def output(self, number: int) -> str:
+        """What a code cell printed or gave, as text."""
+        return self.page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea-output").first.inner_text()
+
+    def menu(self, *names: str) -> None:
+        """Choose an entry of the menus, by the names on the way."""
+        for name in names:
+            self.page.get_by_role("menuitem", name=name, exact=True).click()
+
+    def use_theme(self, name: str) -> None:
+        """Of JupyterLab, such as "JupyterLab Dark"."""
+        self.menu("Settings", "Theme", name)
+        self.page.wait_for_function(
+            "light => document.body.dataset.jpThemeLight === light", arg=str("Light" in name).lower()
+        )
 
     @property
     def prompts(self) -> list[str]:

@@ -48,7 +48,7 @@ class RoutingProbe {
     this.stopButton = button("Stop", () => this.channel.ask({ kind: "stop" }));
     this.asking = h("div", { className: "gp-ask" }, this.question, this.thinking, this.limit, h("span", { className: "gp-faint" }, "tokens"), this.runButton);
     this.code = h("pre", { className: "gp-code", hidden: true, tabIndex: 0 });
-    parts.stream.hidden = true;
+    parts.stream.hidden = parts.status.hidden = parts.banner.hidden = true;
     parts.status.append(h("span", { className: "gp-doing" }), this.stopButton);
     this.side = h("aside", { className: "gp-side" }, parts.page);
     this.body = h("div", { className: "gp-body" },
@@ -72,7 +72,6 @@ class RoutingProbe {
     this.about = content;
     this.parts.name.textContent = content.model;
     this.asking.hidden = this.exporter.hidden = !content.live;
-    this.copy.hidden = !content.live;
     this.tabs.hidden = !content.film;
     if (content.live && !this.question.value) {
       this.question.value = content.asked;
@@ -90,7 +89,6 @@ class RoutingProbe {
     this.strip.show(this.run);
     if (this.run.margins) this.closest();
     this.parts.stream.hidden = true;
-    this.exporter.hidden = this.about ? !this.about.live : true;
     this.refresh();
   }
   // The least margin of each token over the layers, where it was, and its place among those of all tokens.
@@ -236,8 +234,8 @@ class RoutingProbe {
     const toggle = (text, on, onclick, name = "") => h("button", { type: "button", className: name, "aria-pressed": String(on), onclick }, text);
     const phases = run.phases.map((name, index) => counts[index] ? toggle(`${name} ${counts[index]}`, picked.phases.includes(name),
       () => this.pick({ phases: picked.phases.includes(name) ? picked.phases.filter(p => p !== name) : [...picked.phases, name] }), `gp-chip gp-chip-${name}`) : null);
-    const by = h("div", { className: "gp-switch", role: "group", "aria-label": "Colour" },
-      toggle("Selection share", picked.by === "share", () => this.pick({ by: "share" })), toggle("Weight mass", picked.by === "mass", () => this.pick({ by: "mass" })));
+    const by = h("div", { className: "gp-switch", role: "group", "aria-label": "What colour shows: share of the tokens that chose an expert, or of the weight it had" },
+      toggle("Selection", picked.by === "share", () => this.pick({ by: "share" })), toggle("Weight", picked.by === "mass", () => this.pick({ by: "mass" })));
     this.keepFocus(this.parts.filters, [
       h("span", { className: "gp-faint" }, "Show"), ...phases,
       picked.brush ? toggle(`tokens ${picked.brush[0]}–${picked.brush[1] - 1} ×`, true, () => this.pick({ brush: null }), "gp-chip") : h("span", { className: "gp-hint" }, "drag over tokens to brush"),

@@ -1,0 +1,168 @@
+"""The routing probe as a person uses it: brushed, clicked, regenerated, read from the next cell, kept and reopened."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from browser.lab_page import LabPage
+from browser.test_notebooks import write_notebook
+
+RUN_SECONDS = 240
+MAKE = """import glmkit as gk
+lm = gk.load("nano", max_len=512)
+probe = gk.widgets.RoutingProbe(lm, "What is 27 + 58?", thinking="forced", max_tokens=90, seed=0)
+probe"""
+READ = """picked, effect = probe.selection, probe.effect
+print([list(picked.steps), picked.layer, picked.expert, str(probe.interventions), probe.run.text,
+       effect and [float(effect.kl.mean()), len(effect.controls)]])"""
+LEFT = 34  # pixels of the map that its rows' names take
+
+
+@pytest.fixture
+def probe(lab: LabPage, notebooks: Path) -> Locator:
+    """A probe in a notebook, with a cell after it that reads it."""
+    lab.page.set_viewport_size({"width": 1300, "height": 1500})
+    write_notebook(notebooks / "probe.ipynb", MAKE, READ, "lm.close()")
+    lab.open("probe.ipynb")
+    lab.run_cell(0, RUN_SECONDS)
+    widget = lab.page.locator(".gp.gp-live")
+    widget.wait_for(timeout=20_000)
+    return widget
+
+
+def read(lab: LabPage) -> list:
+    """What the next cell sees of the probe."""
+    lab.run_cell(1, RUN_SECONDS)
+    return ast.literal_eval(lab.output(1))
+
+
+def brush(page: Page, probe: Locator, first: int, last: int) -> None:
+    """Drag from one token to another."""
+    start, end = (probe.locator(".gp-token").nth(index) for index in (first, last))
+    start.scroll_into_view_if_needed()
+    page.mouse.move(*middle(start))
+    page.mouse.down()
+    page.mouse.move(*middle(end), steps=5)
+    page.mouse.up()
+
+
+def middle(place: Locator) -> tuple[float, float]:
+    box = place.bounding_box()
+    return box["x"] + min(box["width"], 8) / 2, box["y"] + box["height"] / 2
+
+
+def click_expert(probe: Locator, row: int, expert: int) -> None:
+    """Of nano's map: four rows of sixteen."""
+    canvas = probe.locator("canvas.gp-map")
+    box = canvas.bounding_box()
+    wide, high = (box["width"] - LEFT - 4) // 16, (box["height"] - 24) / 4
+    canvas.click(position={"x": LEFT + (expert + 0.5) * wide, "y": 4 + (row + 0.5) * high})
+
+
+def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, probe, screenshots, notebooks):
+    page = lab.page
+    brush(page, probe, 4, 9)
+    click_expert(probe, 3, 5)
+    expect(probe.locator(".gp-page h3")).to_have_text("Layer 4, expert 5")
+    probe.get_by_role("button", name="Ablate").click()
+    probe.get_by_role("button", name="Regenerate").click()
+    probe.locator(".gp-figure").first.wait_for(timeout=RUN_SECONDS * 1000)
+    expect(probe.locator(".gp-status")).to_be_hidden()
+    steps, layer, expert, plan, text, effect = read(lab)
+    assert (steps, layer, expert, plan) == ([4, 5, 6, 7, 8, 9], 4, 5, "ablate(layer=4, expert=5, how=reroute)")
+    assert "27 + 58" in text
+    assert effect[0] >= 0
+    assert effect[1] == 4
+    probe.get_by_role("button", name="Copy as Python").click()
+    expect(probe.locator(".gp-code")).to_contain_text("gk.ablate(layer=4, expert=5)")
+    probe.get_by_role("button", name="Cop").click()
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        lab.use_theme(theme)
+        expect(probe).to_have_attribute("data-theme", theme.split()[1].lower())
+        probe.scroll_into_view_if_needed()
+        page.wait_for_timeout(400)
+        probe.screenshot(path=screenshots / f"routing_probe_{theme.split()[1].lower()}.png")
+    lab.use_theme("JupyterLab Light")
+    probe.get_by_role("button", name="Training film").click()
+    probe.get_by_role("slider").fill("30")
+    expect(probe.locator(".gp-filmBar output")).to_have_text("step 820 of 3320")
+    page.wait_for_timeout(300)
+    probe.screenshot(path=screenshots / "routing_probe_film.png")
+    assert lab.complaints == []
+    assert lab.console_errors == []
+
+
+def test_keys_do_what_the_mouse_does(lab, probe):
+    probe.locator(".gp-tokens").focus()
+    for key in ("Home", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):
+        lab.page.keyboard.press(key)
+    probe.locator("canvas.gp-map").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
+        lab.page.keyboard.press(key)
+    expect(probe.locator(".gp-page h3")).to_have_text("Layer 2, expert 2")
+    steps, layer, expert, *_ = read(lab)
+    assert (steps, layer, expert) == ([1, 2, 3], 2, 2)
+    assert lab.console_errors == []
+
+
+def test_another_question_streams_and_stops(lab, probe):
+    probe.get_by_role("textbox", name="Prompt").fill("Count from 1 to 40, please.")
+    probe.get_by_role("spinbutton", name="Tokens at most").fill("400")
+    probe.get_by_role("button", name="Run", exact=True).click()
+    expect(probe.locator(".gp-status")).to_contain_text("tokens", timeout=60_000)
+    probe.get_by_role("button", name="Stop").click()
+    expect(probe.locator(".gp-status")).to_be_hidden(timeout=20_000)
+    assert "Count from 1 to 40" in read(lab)[4]
+    assert lab.console_errors == []
+
+
+def test_a_view_that_missed_a_message_asks_for_all_anew(lab, probe):
+    lab.page.keyboard.press("Escape")
+    write = "probe._number += 1; probe.post_state(); print('[]')"
+    lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")
+    cell = lab.page.locator(".jp-CodeCell").nth(1)
+    cell.locator(".cm-content").fill(write)
+    lab.run_cell(1, RUN_SECONDS)
+    expect(probe.locator(".gp-name")).to_have_text("nano")
+    assert lab.console_errors == []
+
+
+def test_the_page_it_exports_works_alone(lab, probe, page, tmp_path):
+    with page.expect_download() as download:
+        probe.get_by_role("button", name="Export HTML").click()
+    download.value.save_as(tmp_path / "probe.html")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_viewport_size({"width": 900, "height": 1000})
+    page.goto((tmp_path / "probe.html").as_uri())
+    alone = page.locator(".gp.gp-live")
+    alone.wait_for(timeout=10_000)
+    brush(page, alone, 2, 5)
+    expect(alone.locator(".gp-map-title")).to_contain_text("4 of")
+    click_expert(alone, 0, 1)
+    expect(alone.locator(".gp-page h3")).to_have_text("Layer 1, expert 1")
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert lab.console_errors == []
+
+
+def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, notebooks):
+    expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
+    lab.menu("File", "Save Notebook")
+    path = notebooks / "probe.ipynb"
+    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
+    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    assert path.stat().st_size < 100_000
+    lab.open("probe.ipynb")
+    still = lab.page.locator("img.glmkit-still")
+    still.wait_for(timeout=20_000)
+    assert still.evaluate("image => image.complete && image.naturalWidth") > 400
+
+
+def test_a_kernel_that_stops_is_said(lab, probe):
+    lab.menu("Kernel", "Shut Down Kernel")
+    expect(probe.locator(".gp-banner")).to_contain_text("kernel", timeout=20_000)
+    expect(probe.get_by_role("button", name="Run", exact=True)).to_be_disabled()

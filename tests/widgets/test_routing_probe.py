@@ -1,0 +1,275 @@
+"""The routing probe without a browser: its state, what it tells its views, its page and its picture."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import glmkit as gk
+from glmkit.errors import CheckpointError, RequestError
+from glmkit.lm import LM
+from glmkit.runs import Run
+from glmkit.runs.layers import Layers
+from glmkit.runs.tokens import Tokens
+from glmkit.widgets.base import assets
+from glmkit.widgets.export import LIMIT, routing_page
+from glmkit.widgets.pace import Paced
+from glmkit.widgets.packing import pack_history, pack_run
+from glmkit.widgets.picture import png
+from glmkit.widgets.routing_probe import ESM
+from tiny import model, tokenizer
+
+SETTINGS = {"max_tokens": 8, "thinking": "disabled", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    with LM(model(), tokenizer(), max_len=200, name="tiny") as opened:
+        yield opened
+
+
+@pytest.fixture
+def probe(lm):
+    return heard(gk.widgets.RoutingProbe(lm, "hi", **SETTINGS))
+
+
+def heard(probe):
+    """With what it sends in `probe.sent`, in order."""
+    probe.sent = []
+    probe.send = lambda content, buffers=None: probe.sent.append((content, buffers))
+    return probe
+
+
+def kinds(probe):
+    return [content["kind"] for content, _ in probe.sent]
+
+
+def big_run(tokens: int, layers: int, experts: int, k: int) -> Run:
+    """Of random routes, which nothing compresses."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, experts, (tokens, layers, k)).astype(np.uint8)
+    zeros = np.zeros(tokens, np.float32)
+    words = Tokens(np.zeros(tokens, np.int32), ("word ",) * tokens, ("prompt",) * tokens, zeros, zeros)
+    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
+    arrays["router_margins"] = rng.random((tokens, layers), np.float32)
+    numbers = tuple(range(layers))
+    return Run(words, Layers(numbers, numbers, experts, k), arrays, {}, "big")
+
+
+def test_its_state_is_for_the_next_cell(probe, lm):
+    assert probe.run.completion.usage.completion_tokens == 8
+    assert probe.selection.steps == tuple(range(len(probe.run)))
+    probe.select(tokens=slice(2, 6), phases=("prompt",), layer=2, expert=5, by="mass")
+    assert probe.selection == gk.widgets.routing_probe.RoutingSelection((2, 3, 4, 5), 2, 5, "mass")
+    probe.change("ablate", 2, 5)
+    probe.change("bias", 1, 0, by=0.5)
+    probe.change("force", 2, 5)  # another change of the same expert takes the place of the first
+    plan = gk.bias(layer=1, expert=0, by=0.5) + gk.force(layer=2, expert=5)
+    assert str(probe.interventions) == str(plan)
+    probe.clear()
+    assert str(probe.interventions) == ""
+
+
+def test_regenerating_is_what_lm_run_and_compare_say(probe, lm):
+    expert = int(probe.run.routing.load()[1].argmax())
+    probe.change("ablate", 2, expert)
+    probe.regenerate()
+    probe.wait()
+    plan = gk.ablate(layer=2, expert=expert)
+    settings = {**SETTINGS, "temperature": 0.0}
+    assert probe.alternative.tokens.id.tolist() == lm.run("hi", interventions=plan, **settings).tokens.id.tolist()
+    ids = probe.run.tokens.id.tolist()
+    expected = gk.compare(lm.run(ids), lm.run(ids, interventions=plan))
+    np.testing.assert_allclose(probe.effect.kl, expected.kl, atol=1e-5)
+    assert probe.effect.changed_routes == expected.changed_routes > 0
+    assert len(probe.effect.controls) == 4
+    np.testing.assert_allclose(np.mean(probe.effect.controls), probe.effect.control.mean(), rtol=1e-6)
+    assert kinds(probe)[-2:] == ["effect", "state"]
+    assert expert not in probe.effect.read.routing.ids[:, 1]
+
+
+def test_the_code_it_copies_gives_the_same_run(probe, lm, monkeypatch, capsys):
+    expert = int(probe.run.routing.load()[0].argmax())
+    probe.select(tokens=slice(2, 6))
+    probe.change("ablate", 1, expert)
+    monkeypatch.setattr(gk, "load", lambda name: {"tiny": lm}[name])
+    names = {}
+    exec(probe._code, names)
+    assert names["run"].tokens.id.tolist() == probe.run.tokens.id.tolist()
+    np.testing.assert_array_equal(names["brushed"], probe.run.routing.ids[2:6])
+    probe.regenerate()
+    probe.wait()
+    assert names["alt"].tokens.id.tolist() == probe.alternative.tokens.id.tolist()
+
+
+def test_a_view_is_told_everything_in_numbered_messages_with_binary_data(probe):
+    probe._receive(None, {"kind": "hello"}, [])
+    assert kinds(probe) == ["begin", "about", "run", "state"]
+    numbers = [content["number"] for content, _ in probe.sent]
+    assert numbers == list(range(numbers[0], numbers[0] + 4))
+    content, buffers = probe.sent[2]
+    arrays = {
+        about["name"]: np.frombuffer(data, about["dtype"]).reshape(about["shape"]) * about["scale"]
+        for about, data in zip(content["arrays"], buffers, strict=True)
+    }
+    routing = probe.run.routing
+    np.testing.assert_array_equal(arrays["ids"], routing.ids)
+    np.testing.assert_allclose(arrays["weights"], routing.weights, atol=routing.weights.max() / 255)
+    np.testing.assert_allclose(arrays["margins"], routing.margin, atol=routing.margin.max() / 65535)
+    assert "".join(content["text"]) == probe.run.text
+
+
+def test_bulk_data_is_no_part_of_the_state_that_a_notebook_saves(lm):
+    probe = gk.widgets.RoutingProbe(run=big_run(500, 92, 160, 8))
+    saved = sum(len(str(value)) for value in probe.get_state().values())
+    svg, picture = probe.picture()
+    assert saved + len(svg) * 4 / 3 + len(picture) * 4 / 3 < 100_000
+
+
+def test_what_fails_in_the_background_is_said_and_the_run_stays(probe, lm):
+    before = probe.run
+    probe.ask("x" * 500)
+    with pytest.raises(RequestError, match="context"):
+        probe.wait()
+    assert probe.run is before
+    assert "RequestError" in probe.sent[-1][0]["error"]
+    probe._receive(None, {"kind": "regenerate"}, [])  # nothing is changed yet
+    assert "ablate, bias or force" in probe.sent[-1][0]["error"]
+    probe.ask("hi")
+    probe.wait()
+    assert probe.sent[-1][0]["error"] == ""
+
+
+def test_stop_ends_an_answer_and_keeps_what_came(probe):
+    begun = threading.Event()
+    probe.send = lambda content, buffers=None: begun.set() if content["kind"] == "stream" else None
+    probe.ask("go on", max_tokens=180)
+    assert begun.wait(60)
+    with pytest.raises(RequestError, match="still goes on"):
+        probe.ask("something else")
+    probe._receive(None, {"kind": "stop"}, [])
+    assert probe.run.completion.finish_reason in ("interrupted", "stop")
+    assert 0 < probe.run.completion.usage.completion_tokens < 180
+
+
+def test_two_probes_on_one_model_at_once(lm):
+    probes = [gk.widgets.RoutingProbe(lm, text, **SETTINGS) for text in ("a", "b")]
+    alone = []
+    for probe in probes:
+        probe.change("ablate", 1, 3)
+        probe.regenerate()
+        probe.wait()
+        alone.append(probe.alternative.tokens.id.tolist())
+    for probe in probes:
+        probe.regenerate()
+    assert [probe.alternative.tokens.id.tolist() for probe in probes] == alone
+    assert all(probe.error is None for probe in probes)
+
+
+def test_a_run_that_there_is_can_be_looked_at_without_a_model(lm, tmp_path):
+    run = lm.run("hi", **SETTINGS)
+    run.save(tmp_path / "run.safetensors")
+    probe = gk.widgets.RoutingProbe(run=gk.Run.load(tmp_path / "run.safetensors"))
+    probe.select(layer=1, expert=2)
+    probe.change("ablate", 1, 2)
+    with pytest.raises(RequestError, match=r"RoutingProbe\(lm, run=run\)"):
+        probe.regenerate()
+    again = gk.widgets.RoutingProbe(lm, run=run)
+    again.change("ablate", 1, int(run.routing.load()[0].argmax()))
+    again.regenerate()
+    assert again.alternative.tokens.phase.count("prompt") == run.tokens.phase.count("prompt")
+
+
+def test_what_cannot_be_is_refused(probe, lm, tmp_path):
+    bad = [
+        (lambda: probe.change("ablate", 0, 1), "layer 0 is dense"),
+        (lambda: probe.change("ablate", 1, 8), "there is no expert 8"),
+        (lambda: probe.change("mute", 1, 1), "there is no change 'mute'"),
+        (lambda: probe.change("bias", 1, 1), "other than 0"),
+        (lambda: probe.select(layer=1), "both or neither"),
+        (lambda: probe.select(phases=("thinking",)), "there is no phase"),
+        (gk.widgets.RoutingProbe, "expected a model"),
+        (lambda: gk.widgets.RoutingProbe(run=lm.run("hi", keep=gk.keep("logits"))), "did not keep its routes"),
+        (lambda: gk.widgets.RoutingProbe(lm).export(tmp_path / "page.html"), "nothing was run yet"),
+    ]
+    for call, words in bad:
+        with pytest.raises(RequestError, match=words):
+            call()
+    save_file({"load": np.zeros(1)}, tmp_path / "other.npz")
+    with pytest.raises(CheckpointError, match=r"other\.npz is no routing_history\.npz"):
+        gk.widgets.RoutingProbe(lm, history=tmp_path / "other.npz")
+
+
+def test_the_page_needs_nothing_from_outside(probe, tmp_path):
+    probe.change("ablate", 2, int(probe.run.routing.load()[1].argmax()))
+    probe.regenerate()
+    probe.wait()
+    page = probe.export(tmp_path / "probe.html").read_text()
+    assert len(page.encode()) <= LIMIT
+    assert set(re.findall(r"https?://[^\s\"'<)]*", page)) <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"\b(import|export)\b\s*[\w{*(]", page.split('<script type="module">')[1])
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    said = {message["kind"]: message for message in data["messages"]}
+    ids = zlib.decompress(base64.b64decode(said["run"]["buffers"][0]))
+    assert ids == probe.run.routing.ids.tobytes()
+    assert said["effect"]["changed_routes"] == probe.effect.changed_routes
+
+
+def test_the_page_of_a_long_run_says_what_was_left_out():
+    page = routing_page(assets(*ESM), assets("style.css"), {}, big_run(4096, 92, 160, 8), None, None)
+    assert LIMIT / 2 < len(page.encode()) <= LIMIT
+    assert re.search(r"weights and all but the first \d+ of 4096 tokens were left out", page)
+
+
+def test_the_film_of_training_is_that_of_the_history(tmp_path):
+    load = np.random.default_rng(0).random((3, 2, 4, 5)).astype(np.float16)
+    path = tmp_path / "routing_history.npz"
+    np.savez(path, load=load, steps=np.array([0, 5, 9]), families=np.array(["a", "b"]), layers=np.arange(1, 5))
+    content, (data,) = pack_history(path)
+    assert (content["steps"], content["families"], content["layers"]) == ([0, 5, 9], ["a", "b"], [1, 2, 3, 4])
+    shown = np.frombuffer(data, np.uint8).reshape(load.shape) * content["arrays"][0]["scale"]
+    np.testing.assert_allclose(shown, load, atol=1 / 255)
+
+
+def test_many_tokens_are_few_messages_and_none_is_lost():
+    said = []
+    with Paced(said.append, 0.01) as paced:
+        for item in range(5000):
+            paced.add(item)
+    assert [item for batch in said for item in batch] == list(range(5000))
+    assert len(said) < 100
+
+
+def test_margins_that_are_infinite_are_wide():
+    run = big_run(4, 2, 6, 2)
+    run.arrays["router_margins"][0, 0] = np.inf
+    content, buffers = pack_run(run)
+    number = [about["name"] for about in content["arrays"]].index("margins")
+    assert np.frombuffer(buffers[number], np.uint16)[0] == 65535
+
+
+def test_a_picture_is_a_png():
+    image = png(np.zeros((2, 3, 3), np.uint8))
+    assert image.startswith(b"\x89PNG\r\n\x1a\n")
+    assert b"IEND" in image
+
+
+def test_without_the_notebook_extra_the_error_names_the_command():
+    code = """
+import sys
+sys.modules["anywidget"] = None
+import glmkit as gk
+try:
+    gk.widgets.RoutingProbe
+except gk.errors.GLMKitError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert 'pip install "glmkit[notebook]"' in done.stdout
