@@ -6,7 +6,7 @@ import struct
 import zlib
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from glmkit.runs import Run
 from glmkit.runs.routing import expert_sums
@@ -19,7 +19,7 @@ WIDTH, LEFT, TOP, LINE = 860, 64, 92, 112
 INK, FAINT = "#1f2937", "#5b6472"
 
 
-def routing_picture(run: Run, steps: Int[np.ndarray, " n"]) -> tuple[str, bytes]:
+def routing_picture(run: Run, steps: Integer[np.ndarray, " n"]) -> tuple[str, bytes]:
     """The share of the tokens at `steps` that went to each expert, as an SVG, and as a PNG without words."""
     routing = run.routing
     share = expert_sums(routing.ids[steps], routing.experts) / max(1, len(steps))
@@ -55,7 +55,7 @@ def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: floa
     for column in range(0, experts, step):
         words.append(_text(LEFT + (column + 0.5) * wide / experts, bottom + 16, str(column), 11, anchor="middle"))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" width="{WIDTH}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" width="{WIDTH}" height="{bottom + 46}">'
         f'<rect width="100%" height="100%" rx="8" fill="#fff"/>{"".join(words)}'
         f'<rect x="{LEFT - 1}" y="{TOP - 1}" width="{wide + 2}" height="{height + 2}" fill="none" stroke="#d5dae1"/>'
         f'<image x="{LEFT}" y="{TOP}" width="{wide}" height="{height}" preserveAspectRatio="none" '

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,9 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, no
     assert still.evaluate("image => image.complete && image.naturalWidth") > 400
 
 
-def test_a_kernel_that_stops_is_said(lab, probe):
+def test_a_kernel_that_is_gone_is_said(lab, probe):
     lab.menu("Kernel", "Shut Down Kernel")
-    expect(probe.locator(".gp-banner")).to_contain_text("kernel", timeout=20_000)
-    expect(probe.get_by_role("button", name="Run", exact=True)).to_be_disabled()
+    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    probe.get_by_role("button", name="Run", exact=True).click()
+    expect(probe.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
+    expect(probe.locator(".gp-token").first).to_be_visible()  # what was shown stays

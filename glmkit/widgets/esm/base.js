@@ -83,7 +83,7 @@ class Channel {
   ask(content) {
     clearTimeout(this.silence);
     this.silence = setTimeout(() => this.heard({ kind: "silence" }, []), 5000);
-    this.model.send(content);
+    try { this.model.send(content); } catch { this.heard({ kind: "silence" }, []); }
   }
   close() {
     clearTimeout(this.silence);

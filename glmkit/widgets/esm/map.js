@@ -70,7 +70,7 @@ class ExpertMap {
   layout() {
     const { layers, experts } = this.data, width = Math.max(320, this.node.clientWidth);
     const left = 34, top = 4, wide = (width - left - 4) / experts, cell = wide >= 4 ? Math.floor(wide) : wide;
-    const high = Math.min(38, Math.max(4, Math.floor(480 / layers.length)));
+    const high = Math.min(52, Math.max(4, Math.floor(480 / layers.length)));
     return { left, top, cell, high, width, height: top + high * layers.length + 20 };
   }
   box([row, expert]) {
