@@ -46,6 +46,7 @@ def lab_address(notebooks, tmp_path_factory) -> Iterator[tuple[str, str]]:
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     options = {"ip": "127.0.0.1", "port": port, "port_retries": 0, "root_dir": notebooks, "allow_root": True}
     flags = [f"--ServerApp.{name}={value}" for name, value in options.items()]
+    flags.append("--LabApp.expose_app_in_browser=True")  # for what its menus have, by the name of the command
     log = home / "jupyter.log"
     with log.open("w") as output:
         server = subprocess.Popen(

@@ -38,7 +38,8 @@ class LabPage:
 
     def run_all(self, seconds: float) -> None:
         """Run every cell, and wait until the last has finished or an error has stopped the run."""
-        self.menu("Run", "Run All Cells")
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         self.page.wait_for_function(ALL_DONE, timeout=seconds * 1000)
 
     def run_cell(self, number: int, seconds: float) -> None:
@@ -52,17 +53,15 @@ class LabPage:
         """What a code cell printed or gave, as text."""
         return self.page.locator(".jp-CodeCell").nth(number).locator(".jp-OutputArea-output").first.inner_text()
 
-    def menu(self, *names: str) -> None:
-        """Choose an entry of the menus, by the names on the way."""
-        for name in names:
-            self.page.get_by_role("menuitem", name=name, exact=True).click()
+    def command(self, name: str, **settings: str) -> None:
+        """Do what a menu's entry does, by the name of its command."""
+        self.page.evaluate("([name, settings]) => window.jupyterapp.commands.execute(name, settings)", [name, settings])
 
     def use_theme(self, name: str) -> None:
         """Of JupyterLab, such as "JupyterLab Dark"."""
-        self.menu("Settings", "Theme", name)
-        self.page.wait_for_function(
-            "light => document.body.dataset.jpThemeLight === light", arg=str("Light" in name).lower()
-        )
+        self.command("apputils:change-theme", theme=name)
+        light = str("Light" in name).lower()
+        self.page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=light)
 
     @property
     def prompts(self) -> list[str]:

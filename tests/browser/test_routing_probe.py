@@ -151,7 +151,7 @@ def test_the_page_it_exports_works_alone(lab, probe, page, tmp_path):
 
 def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, notebooks):
     expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
-    lab.menu("File", "Save Notebook")
+    lab.command("docmanager:save")
     path = notebooks / "probe.ipynb"
     lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
     outputs = json.loads(path.read_text())["cells"][0]["outputs"]
@@ -164,7 +164,7 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, no
 
 
 def test_a_kernel_that_is_gone_is_said(lab, probe):
-    lab.menu("Kernel", "Shut Down Kernel")
+    lab.command("kernelmenu:shutdown")
     expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
     probe.get_by_role("button", name="Run", exact=True).click()
     expect(probe.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)

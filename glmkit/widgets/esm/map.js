@@ -22,7 +22,7 @@ class ExpertMap {
   constructor(picked, hovered) {
     this.picked = picked;
     this.hovered = hovered;
-    this.theme = "light";
+    this.style = {};
     this.data = null;
     this.canvas = h("canvas", {
       className: "gp-map", tabIndex: 0, role: "application",
@@ -35,8 +35,18 @@ class ExpertMap {
     this.canvas.addEventListener("keydown", event => this.key(event));
     this.canvas.addEventListener("focus", () => this.hover(this.cursor ?? this.chosen ?? [0, 0]));
     this.canvas.addEventListener("blur", () => { this.cursor = null; this.hover(null); });
-    this.observer = new ResizeObserver(() => this.draw());
+    this.width = 320;
+    this.observer = new ResizeObserver(([entry]) => {
+      this.width = Math.max(320, Math.floor(entry.contentRect.width));
+      this.draw();
+    });
     this.observer.observe(this.node);
+  }
+  // Read once: it takes the browser long while the styles of thousands of tokens change.
+  useTheme(theme) {
+    const style = getComputedStyle(this.node);
+    this.theme = theme;
+    this.style = Object.fromEntries(["accent", "ink", "warm", "faint"].map(name => [name, style.getPropertyValue(`--gp-${name}`)]));
   }
   // data: {cells, layers, experts}; chosen: [row, expert] or null; marks: by "row,expert", what is changed there.
   show(data, chosen, marks) {
@@ -68,7 +78,7 @@ class ExpertMap {
     event.stopPropagation();
   }
   layout() {
-    const { layers, experts } = this.data, width = Math.max(320, this.node.clientWidth);
+    const { layers, experts } = this.data, { width } = this;
     const left = 34, top = 4, wide = (width - left - 4) / experts, cell = wide >= 4 ? Math.floor(wide) : wide;
     const high = Math.min(52, Math.max(4, Math.floor(480 / layers.length)));
     return { left, top, cell, high, width, height: top + high * layers.length + 20 };
@@ -84,8 +94,8 @@ class ExpertMap {
     return expert >= 0 && expert < experts && row >= 0 && row < layers.length ? [row, expert] : null;
   }
   draw() {
-    if (!this.data || !this.node.isConnected) return;
-    const { left, top, cell, high, width, height } = this.layout(), { cells, layers, experts } = this.data;
+    if (!this.data || !this.theme || !this.node.isConnected) return;
+    const { left, top, cell, high, width, height } = this.layout();
     const scale = window.devicePixelRatio || 1, { canvas } = this, at = canvas.getContext("2d");
     const pixels = [Math.round(width * scale), Math.round(height * scale)];
     if (canvas.width !== pixels[0] || canvas.height !== pixels[1]) [canvas.width, canvas.height] = pixels;
@@ -93,11 +103,32 @@ class ExpertMap {
     canvas.style.height = `${height}px`;
     at.setTransform(scale, 0, 0, scale, 0, 0);
     at.clearRect(0, 0, width, height);
-    const style = getComputedStyle(this.node), faint = style.getPropertyValue("--gp-faint");
+    const { style } = this, { faint } = style;
     const gap = cell >= 8 && high >= 8 ? 1 : 0, words = cell >= 24 && high >= 16;
     const most = Math.max(this.data.most, 1e-9);
     at.textBaseline = "middle";
     at.textAlign = "center";
+    if (gap) this.drawCells(at, most, words);
+    else this.drawPixels(at, most);
+    this.axes(at, { left, top, cell, high, height, faint });
+    this.outlines(at, style);
+  }
+  // Small cells, all at once: a pixel for each, made larger.
+  drawPixels(at, most) {
+    const { left, top, cell, high } = this.layout(), { cells, layers, experts } = this.data;
+    const image = new ImageData(experts, layers.length), small = (this.small ??= document.createElement("canvas"));
+    const ramp = Array.from({ length: 256 }, (_, i) => colourOf(this.theme, i / 255));
+    for (let i = 0; i < cells.length; i++) {
+      const [red, green, blue] = ramp[Math.round((cells[i] / most) * 255)];
+      image.data.set([red, green, blue, 255], i * 4);
+    }
+    [small.width, small.height] = [experts, layers.length];
+    small.getContext("2d").putImageData(image, 0, 0);
+    at.imageSmoothingEnabled = false;
+    at.drawImage(small, left, top, cell * experts, high * layers.length);
+  }
+  drawCells(at, most, words) {
+    const { left, top, cell, high } = this.layout(), { cells, layers, experts } = this.data, gap = 1;
     for (let row = 0; row < layers.length; row++)
       for (let expert = 0; expert < experts; expert++) {
         const value = cells[row * experts + expert], colour = colourOf(this.theme, value / most);
@@ -110,8 +141,6 @@ class ExpertMap {
           at.fillText(String(Math.round(value * 100)), x + (cell - gap) / 2, y + (high - gap) / 2 + 0.5);
         }
       }
-    this.axes(at, { left, top, cell, high, height, faint });
-    this.outlines(at, style);
   }
   axes(at, { left, top, cell, high, height, faint }) {
     const { layers, experts } = this.data;
@@ -126,17 +155,17 @@ class ExpertMap {
       at.fillText(String(expert), left + (expert + 0.5) * cell, height - 8);
   }
   outlines(at, style) {
-    const accent = style.getPropertyValue("--gp-accent"), ink = style.getPropertyValue("--gp-ink");
+    const { accent, ink, warm } = style;
     for (const [place, kind] of Object.entries(this.marks ?? {})) {
       const { x, y, w, h: high } = this.box(place.split(",").map(Number)), size = Math.max(5, Math.min(11, w * 0.4));
-      at.fillStyle = style.getPropertyValue("--gp-warm");
+      at.fillStyle = warm;
       at.beginPath();
       at.moveTo(x + w - 1, y);
       at.lineTo(x + w - 1 - size, y);
       at.lineTo(x + w - 1, y + size);
       at.fill();
       at.lineWidth = 2;
-      at.strokeStyle = style.getPropertyValue("--gp-warm");
+      at.strokeStyle = warm;
       at.setLineDash(kind === "force" ? [] : [4, 3]);
       at.strokeRect(x, y, w - 1, high - 1);
       at.setLineDash([]);

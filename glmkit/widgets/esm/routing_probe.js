@@ -7,7 +7,7 @@ class RoutingProbe {
     this.mode = "run";
     this.closeOn = true;
     this.build(el);
-    this.stopTheme = watchTheme(theme => { this.root.dataset.theme = this.map.theme = theme; this.refresh(); });
+    this.stopTheme = watchTheme(theme => this.useTheme(theme));
     this.onTraits = () => this.refresh();
     for (const name of ["_selection", "_changes"]) model.on(`change:${name}`, this.onTraits);
     this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
@@ -20,6 +20,12 @@ class RoutingProbe {
     clearInterval(this.playing);
     for (const name of ["_selection", "_changes"]) this.model.off(`change:${name}`, this.onTraits);
     this.model.off("comm_live_update", this.onComm);
+  }
+
+  useTheme(theme) {
+    this.root.dataset.theme = theme;
+    this.themeRead = false;
+    this.refresh();
   }
 
   // What there is on the page.
@@ -190,6 +196,11 @@ class RoutingProbe {
   }
   paint() {
     const { run, parts } = this, film = this.mode === "film" && this.film;
+    if (!this.themeRead && this.root.isConnected) {
+      this.map.useTheme(this.root.dataset.theme);
+      this.themeRead = true;
+      this.chart.draw();
+    }
     [...this.tabs.children].forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === (film ? 1 : 0))));
     for (const part of [parts.filters, this.strip.node]) part.hidden = !run || Boolean(film);
     parts.effect.hidden = Boolean(film) || !this.effect;

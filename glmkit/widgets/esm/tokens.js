@@ -28,6 +28,8 @@ class TokenStrip {
       return h("span", { className: `gp-token gp-${PHASE_NAMES[run.phase[index]]}`, textContent: shown });
     });
     this.spans.forEach((span, index) => (span.dataset.index = index));
+    this.states = new Int8Array(this.spans.length).fill(-1);
+    this.closeness = null;
     this.node.replaceChildren(...this.spans);
   }
   // Which tokens are brushed, which are of the phases shown, and how close the choice of each was (0 to 1, or null).
@@ -35,11 +37,17 @@ class TokenStrip {
     this.brush = brush;
     this.spans.forEach((span, index) => {
       const inside = !brush || (index >= brush[0] && index < brush[1]);
-      span.classList.toggle("gp-out", !shown(index) || !inside);
-      span.classList.toggle("gp-in", Boolean(brush) && inside);
-      span.classList.toggle("gp-cursor", index === this.cursor);
-      span.style.setProperty("--close", closeness ? closeness(index).toFixed(3) : "0");
+      const state = (shown(index) && inside ? 0 : 1) + (brush && inside ? 2 : 0) + (index === this.cursor ? 4 : 0);
+      if (state !== this.states[index]) { // thousands of tokens, of which few change while one brushes
+        this.states[index] = state;
+        span.classList.toggle("gp-out", Boolean(state & 1));
+        span.classList.toggle("gp-in", Boolean(state & 2));
+        span.classList.toggle("gp-cursor", Boolean(state & 4));
+      }
     });
+    if (Boolean(closeness) === this.closeness) return;
+    this.closeness = Boolean(closeness);
+    this.spans.forEach((span, index) => span.style.setProperty("--close", closeness ? closeness(index).toFixed(3) : "0"));
   }
   at(event) {
     const found = document.elementFromPoint(event.clientX, event.clientY)?.closest?.(".gp-token");
