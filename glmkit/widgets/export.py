@@ -39,7 +39,7 @@ def routing_page(
     Raises RequestError if even a short run does not fit.
     """
     length = len(run)
-    about = Message({"model": run.model, "live": False, "film": film is not None, "asked": ""}, [])
+    about = Message({"model": run.model, "live": False, "saved": True, "film": film is not None, "asked": ""}, [])
     if film is not None:
         film = _saved("film", film)
     while True:

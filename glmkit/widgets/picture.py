@@ -11,10 +11,11 @@ from jaxtyping import Float, Integer, UInt8
 from glmkit.runs import Run
 from glmkit.runs.routing import expert_sums
 
-__all__ = ["colours", "png", "routing_picture"]
+__all__ = ["levels", "png", "routing_picture"]
 
 # Light to dark in one hue: told apart by lightness alone. The same as in esm/base.js.
 RAMP = np.array([[247, 249, 252], [209, 226, 243], [133, 184, 221], [44, 123, 182], [8, 48, 107]], np.float32)
+LEVELS = 16  # four bits of a pixel
 WIDTH, LEFT, TOP, LINE = 860, 64, 92, 112
 INK, FAINT = "#1f2937", "#5b6472"
 
@@ -24,11 +25,11 @@ def routing_picture(run: Run, steps: Integer[np.ndarray, " n"]) -> tuple[str, by
     routing = run.routing
     share = expert_sums(routing.ids[steps], routing.experts) / max(1, len(steps))
     most = max(float(share.max(initial=0)), 1e-9)
-    cells = colours(share / most)
+    cells = levels(share / most)
     rows, columns = share.shape
     height = min(34, max(4, 480 // rows)) * rows
     image = base64.b64encode(png(cells)).decode()
-    scale = max(1, min(WIDTH // columns, 16))
+    scale = max(1, min(480 // columns, 16))
     return _svg(run, routing.layers, columns, len(steps), most, image, height), png(
         cells.repeat(scale, axis=0).repeat(scale, axis=1)
     )
@@ -55,7 +56,8 @@ def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: floa
     for column in range(0, experts, step):
         words.append(_text(LEFT + (column + 0.5) * wide / experts, bottom + 16, str(column), 11, anchor="middle"))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" width="{WIDTH}" height="{bottom + 46}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" '
+        f'width="{WIDTH}" height="{bottom + 46}">'
         f'<rect width="100%" height="100%" rx="8" fill="#fff"/>{"".join(words)}'
         f'<rect x="{LEFT - 1}" y="{TOP - 1}" width="{wide + 2}" height="{height + 2}" fill="none" stroke="#d5dae1"/>'
         f'<image x="{LEFT}" y="{TOP}" width="{wide}" height="{height}" preserveAspectRatio="none" '
@@ -74,19 +76,21 @@ def _text(
     )
 
 
-def colours(values: Float[np.ndarray, "row column"]) -> UInt8[np.ndarray, "row column 3"]:
-    """Of values between 0 and 1."""
-    at = np.clip(values, 0, 1) * (len(RAMP) - 1)
-    channels = [np.interp(at, np.arange(len(RAMP)), RAMP[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).astype(np.uint8)
+def levels(values: Float[np.ndarray, "row column"]) -> UInt8[np.ndarray, "row column"]:
+    """Of values between 0 and 1: as many as the picture has colours, few enough to pack well."""
+    return np.round(np.clip(values, 0, 1) * (LEVELS - 1)).astype(np.uint8)
 
 
-def png(pixels: UInt8[np.ndarray, "row column 3"]) -> bytes:
-    """A PNG file."""
-    height, width, _ = pixels.shape
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, width * 3)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
+def png(pixels: UInt8[np.ndarray, "row column"]) -> bytes:
+    """A PNG file of levels, in the colours of the ramp."""
+    height, width = pixels.shape
+    at = np.linspace(0, len(RAMP) - 1, LEVELS)
+    palette = np.stack([np.interp(at, np.arange(len(RAMP)), RAMP[:, channel]) for channel in range(3)], axis=-1)
+    even = np.pad(pixels, ((0, 0), (0, width % 2)))
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), even[:, ::2] << 4 | even[:, 1::2]], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 4, 3, 0, 0, 0)
+    content = zlib.compress(lines.tobytes(), 9)
+    parts = ((b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes()), (b"IDAT", content), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
     )

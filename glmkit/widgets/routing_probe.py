@@ -187,9 +187,9 @@ class RoutingProbe(Widget):
     # Messages.
 
     def snapshot(self) -> None:
-        film = self._history is not None
-        name, asked = ("" if self._lm is None else self._lm.name), self._x if isinstance(self._x, str) else ""
-        self.post("about", {"model": name, "live": self._lm is not None, "film": film, "asked": asked, **self._said()})
+        about = {"live": self._lm is not None, "saved": False, "film": self._history is not None}
+        about |= {"model": self._model_name(), "asked": self._x if isinstance(self._x, str) else ""}
+        self.post("about", about | {name: self._settings[name] for name in ("max_tokens", "thinking")})
         self._post_run()
         if self._effect is not None:
             self._post_message("effect", self._effect_message())
@@ -213,9 +213,6 @@ class RoutingProbe(Widget):
     def _post_run(self) -> None:
         if self._run is not None:
             self._post_message("run", pack_run(self._run))
-
-    def _said(self) -> dict[str, Any]:
-        return {name: self._settings[name] for name in ("max_tokens", "thinking")}
 
     def _effect_message(self) -> Message | None:
         if self._effect is None:
@@ -288,6 +285,9 @@ class RoutingProbe(Widget):
             raise RequestError("this probe has a run and no model; RoutingProbe(lm, run=run) can run it again")
         return self._lm
 
+    def _model_name(self) -> str:
+        return self._run.model if self._lm is None else self._lm.name
+
     def _layers(self) -> Layers:
         return self._run.layers if self._run is not None else Layers.of(self._need_lm().model)
 
@@ -311,10 +311,9 @@ class RoutingProbe(Widget):
         self._settings |= {"max_tokens": len(run) - len(self._prompt(run)), "seed": _seed(run, self._settings)}
 
     def _write_code(self, _: Any = None) -> None:
-        model = "nano" if self._lm is None else self._lm.name
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
         x = self._x if self._x is not None or self._run is None else self._prompt(self._run)
-        self._code = python_code(model, x, self._settings, self._changed, steps)
+        self._code = python_code(self._model_name(), x, self._settings, self._changed, steps)
 
 
 def _seed(run: Run, settings: Mapping[str, Any]) -> int:

@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browser.lab_page import LabPage
 from browser.test_notebooks import write_notebook
+from glmkit.runs import Layers, Run, Tokens
 
 RUN_SECONDS = 240
 MAKE = """import glmkit as gk
@@ -19,19 +21,44 @@ probe"""
 READ = """picked, effect = probe.selection, probe.effect
 print([list(picked.steps), picked.layer, picked.expert, str(probe.interventions), probe.run.text,
        effect and [float(effect.kl.mean()), len(effect.controls)]])"""
-LEFT = 34  # pixels of the map that its rows' names take
+LOOK = """import glmkit as gk
+probe = gk.widgets.RoutingProbe(run=gk.Run.load("run.safetensors"))
+probe"""
+LEFT, AXIS = 48, 36  # pixels of the map that the names of its rows and columns take
 
 
 @pytest.fixture
 def probe(lab: LabPage, notebooks: Path) -> Locator:
-    """A probe in a notebook, with a cell after it that reads it."""
+    """A probe of glm-nano in a notebook, with a cell after it that reads it."""
+    return opened(lab, notebooks, MAKE, READ, "lm.close()")
+
+
+@pytest.fixture
+def looker(lab: LabPage, notebooks: Path) -> Locator:
+    """One of a run that was kept, which needs no model."""
+    some_run().save(notebooks / "run.safetensors")
+    return opened(lab, notebooks, LOOK, READ)
+
+
+def opened(lab: LabPage, notebooks: Path, *cells: str) -> Locator:
     lab.page.set_viewport_size({"width": 1300, "height": 1500})
-    write_notebook(notebooks / "probe.ipynb", MAKE, READ, "lm.close()")
+    write_notebook(notebooks / "probe.ipynb", *cells)
     lab.open("probe.ipynb")
     lab.run_cell(0, RUN_SECONDS)
     widget = lab.page.locator(".gp.gp-live")
     widget.wait_for(timeout=20_000)
     return widget
+
+
+def some_run(tokens: int = 40) -> Run:
+    """With routes like those of glm-nano, at random."""
+    rng, zeros = np.random.default_rng(0), np.zeros(tokens, np.float32)
+    ids = rng.permuted(np.tile(np.arange(16, dtype=np.uint8), (tokens, 4, 1)), axis=-1)[..., :4]
+    phases = ("prompt",) * (tokens // 2) + ("think",) * (tokens - tokens // 2)
+    words = Tokens(np.zeros(tokens, np.int32), tuple(f"word{n} " for n in range(tokens)), phases, zeros, zeros)
+    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
+    arrays["router_margins"] = rng.random((tokens, 4), np.float32)
+    return Run(words, Layers((0, 1, 2, 3, 4), (1, 2, 3, 4), 16, 4), arrays, {}, "kept")
 
 
 def read(lab: LabPage) -> list:
@@ -59,7 +86,7 @@ def click_expert(probe: Locator, row: int, expert: int) -> None:
     """Of nano's map: four rows of sixteen."""
     canvas = probe.locator("canvas.gp-map")
     box = canvas.bounding_box()
-    wide, high = (box["width"] - LEFT - 4) // 16, (box["height"] - 24) / 4
+    wide, high = (box["width"] - LEFT - 4) // 16, (box["height"] - 4 - AXIS) / 4
     canvas.click(position={"x": LEFT + (expert + 0.5) * wide, "y": 4 + (row + 0.5) * high})
 
 
@@ -92,48 +119,42 @@ def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, p
     expect(probe.locator(".gp-filmBar output")).to_have_text("step 820 of 3320")
     page.wait_for_timeout(300)
     probe.screenshot(path=screenshots / "routing_probe_film.png")
+    probe.get_by_role("button", name="This run").click()
+    probe.get_by_role("textbox", name="Prompt").fill("Count from 1 to 40, please.")
+    probe.get_by_role("button", name="Run", exact=True).click()
+    expect(probe.locator(".gp-status")).to_be_hidden(timeout=RUN_SECONDS * 1000)
+    expect(probe.locator(".gp-tokens")).to_contain_text("Count from 1 to 40", timeout=60_000)
+    expect(probe.locator(".gp-effect")).to_be_hidden()  # it was of the run before
     assert lab.complaints == []
     assert lab.console_errors == []
 
 
-def test_keys_do_what_the_mouse_does(lab, probe):
-    probe.locator(".gp-tokens").focus()
+def test_keys_do_what_the_mouse_does(lab, looker):
+    looker.locator(".gp-tokens").focus()
     for key in ("Home", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):
         lab.page.keyboard.press(key)
-    probe.locator("canvas.gp-map").focus()
+    looker.locator("canvas.gp-map").focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
         lab.page.keyboard.press(key)
-    expect(probe.locator(".gp-page h3")).to_have_text("Layer 2, expert 2")
+    expect(looker.locator(".gp-page h3")).to_have_text("Layer 2, expert 2")
     steps, layer, expert, *_ = read(lab)
     assert (steps, layer, expert) == ([1, 2, 3], 2, 2)
     assert lab.console_errors == []
 
 
-def test_another_question_streams_and_stops(lab, probe):
-    probe.get_by_role("textbox", name="Prompt").fill("Count from 1 to 40, please.")
-    probe.get_by_role("spinbutton", name="Tokens at most").fill("400")
-    probe.get_by_role("button", name="Run", exact=True).click()
-    expect(probe.locator(".gp-status")).to_contain_text("tokens", timeout=60_000)
-    probe.get_by_role("button", name="Stop").click()
-    expect(probe.locator(".gp-status")).to_be_hidden(timeout=20_000)
-    assert "Count from 1 to 40" in read(lab)[4]
-    assert lab.console_errors == []
-
-
-def test_a_view_that_missed_a_message_asks_for_all_anew(lab, probe):
-    lab.page.keyboard.press("Escape")
+def test_a_view_that_missed_a_message_asks_for_all_anew(lab, looker):
     write = "probe._number += 1; probe.post_state(); print('[]')"
     lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")
     cell = lab.page.locator(".jp-CodeCell").nth(1)
     cell.locator(".cm-content").fill(write)
     lab.run_cell(1, RUN_SECONDS)
-    expect(probe.locator(".gp-name")).to_have_text("nano")
+    expect(looker.locator(".gp-name")).to_have_text("kept")
     assert lab.console_errors == []
 
 
-def test_the_page_it_exports_works_alone(lab, probe, page, tmp_path):
+def test_the_page_it_exports_works_alone(lab, looker, page, tmp_path):
     with page.expect_download() as download:
-        probe.get_by_role("button", name="Export HTML").click()
+        looker.get_by_role("button", name="Export HTML").click()
     download.value.save_as(tmp_path / "probe.html")
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -149,7 +170,7 @@ def test_the_page_it_exports_works_alone(lab, probe, page, tmp_path):
     assert lab.console_errors == []
 
 
-def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, notebooks):
+def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, looker, notebooks):
     expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
     lab.command("docmanager:save")
     path = notebooks / "probe.ipynb"
@@ -163,9 +184,9 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, probe, no
     assert still.evaluate("image => image.complete && image.naturalWidth") > 400
 
 
-def test_a_kernel_that_is_gone_is_said(lab, probe):
+def test_a_kernel_that_is_gone_is_said(lab, looker):
     lab.command("kernelmenu:shutdown")
     expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
-    probe.get_by_role("button", name="Run", exact=True).click()
-    expect(probe.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
-    expect(probe.locator(".gp-token").first).to_be_visible()  # what was shown stays
+    looker.get_by_role("button", name="Export HTML").click()
+    expect(looker.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
+    expect(looker.locator(".gp-token").first).to_be_visible()  # what was shown stays

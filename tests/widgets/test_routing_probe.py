@@ -256,9 +256,10 @@ def test_margins_that_are_infinite_are_wide():
 
 
 def test_a_picture_is_a_png():
-    image = png(np.zeros((2, 3, 3), np.uint8))
+    image = png(np.array([[0, 15, 5], [1, 2, 3]], np.uint8))
     assert image.startswith(b"\x89PNG\r\n\x1a\n")
-    assert b"IEND" in image
+    assert image[16:24] == b"\0\0\0\3\0\0\0\2"  # width and height
+    assert image.endswith(b"IEND\xaeB`\x82")
 
 
 def test_without_the_notebook_extra_the_error_names_the_command():

@@ -79,9 +79,9 @@ class ExpertMap {
   }
   layout() {
     const { layers, experts } = this.data, { width } = this;
-    const left = 34, top = 4, wide = (width - left - 4) / experts, cell = wide >= 4 ? Math.floor(wide) : wide;
+    const left = 48, top = 4, wide = (width - left - 4) / experts, cell = wide >= 4 ? Math.floor(wide) : wide;
     const high = Math.min(52, Math.max(4, Math.floor(480 / layers.length)));
-    return { left, top, cell, high, width, height: top + high * layers.length + 20 };
+    return { left, top, cell, high, width, height: top + high * layers.length + 36 };
   }
   box([row, expert]) {
     const { left, top, cell, high } = this.layout();
@@ -152,7 +152,13 @@ class ExpertMap {
     at.textAlign = "center";
     const step = [1, 2, 4, 5, 8, 10, 16, 20, 32, 40, 64].find(n => n * cell >= 26) ?? 100;
     for (let expert = 0; expert < experts; expert += step)
-      at.fillText(String(expert), left + (expert + 0.5) * cell, height - 8);
+      at.fillText(String(expert), left + (expert + 0.5) * cell, height - 24);
+    at.fillText("expert", left + (experts * cell) / 2, height - 8);
+    at.save();
+    at.translate(9, top + (high * layers.length) / 2);
+    at.rotate(-Math.PI / 2);
+    at.fillText("layer", 0, 0);
+    at.restore();
   }
   outlines(at, style) {
     const { accent, ink, warm } = style;

@@ -77,7 +77,7 @@ class RoutingProbe {
   heardAbout(content) {
     this.about = content;
     this.parts.name.textContent = content.model;
-    this.asking.hidden = this.exporter.hidden = !content.live;
+    this.asking.hidden = !content.live;
     this.tabs.hidden = !content.film;
     if (content.live && !this.question.value) {
       this.question.value = content.asked;
@@ -209,7 +209,7 @@ class RoutingProbe {
     this.body.hidden = !run && !film;
     this.runButton.disabled = Boolean(this.state?.doing) || this.dead;
     this.copy.disabled = this.exporter.disabled = Boolean(this.dead);
-    this.exporter.hidden = !this.about?.live || !run;
+    this.exporter.hidden = !this.about || this.about.saved || !run;
     if (film) this.paintFilm();
     else if (run) this.paintRun();
   }
@@ -314,10 +314,10 @@ class RoutingProbe {
     const { layer, expert } = this.picked, row = film.layers.indexOf(layer), chosen = row >= 0 && expert !== null ? [row, expert] : null;
     this.shares = { cells, by: "film" };
     this.map.show({ cells, layers: film.layers, experts, most: this.filmMost ??= film.load.reduce((a, b) => Math.max(a, b), 0) * film.load.scale }, chosen, {});
-    this.root.querySelector(".gp-map-title").textContent = `Share of each layer’s choices, ${film.families[this.family]}, step ${film.steps[this.step]}`;
+    this.root.querySelector(".gp-map-title").textContent = `Share of choices, ${film.families[this.family]}, step ${film.steps[this.step]}`;
     this.legend(this.filmMost, 1 / experts);
     this.parts.page.replaceChildren(...(chosen
-      ? [h("h3", {}, `Layer ${layer}, expert ${expert}`), h("h4", {}, `Load in training: ${film.families[this.family]} among all families`), loadChart(film, this.family, chosen, this.step, getComputedStyle(this.root))]
+      ? [h("h3", {}, `Layer ${layer}, expert ${expert}`), h("h4", {}, `Load in training, ${film.families[this.family]} among all`), loadChart(film, this.family, chosen, this.step, getComputedStyle(this.root))]
       : [h("h3", {}, "Expert"), h("p", { className: "gp-faint" }, "Click a cell for its load over training.")]));
     this.paintFilmBar();
   }
