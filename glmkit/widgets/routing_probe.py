@@ -188,7 +188,7 @@ class RoutingProbe(Widget):
 
     def snapshot(self) -> None:
         about = {"live": self._lm is not None, "saved": False, "film": self._history is not None}
-        about |= {"model": self._model_name(), "asked": self._x if isinstance(self._x, str) else ""}
+        about |= {"model": self._shown_name(), "asked": self._x if isinstance(self._x, str) else ""}
         self.post("about", about | {name: self._settings[name] for name in ("max_tokens", "thinking")})
         self._post_run()
         if self._effect is not None:
@@ -285,7 +285,7 @@ class RoutingProbe(Widget):
             raise RequestError("this probe has a run and no model; RoutingProbe(lm, run=run) can run it again")
         return self._lm
 
-    def _model_name(self) -> str:
+    def _shown_name(self) -> str:
         return self._run.model if self._lm is None else self._lm.name
 
     def _layers(self) -> Layers:
@@ -313,7 +313,7 @@ class RoutingProbe(Widget):
     def _write_code(self, _: Any = None) -> None:
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
         x = self._x if self._x is not None or self._run is None else self._prompt(self._run)
-        self._code = python_code(self._model_name(), x, self._settings, self._changed, steps)
+        self._code = python_code(self._shown_name(), x, self._settings, self._changed, steps)
 
 
 def _seed(run: Run, settings: Mapping[str, Any]) -> int:

@@ -45,6 +45,7 @@ def opened(lab: LabPage, notebooks: Path, *cells: str) -> Locator:
     write_notebook(notebooks / "probe.ipynb", *cells)
     lab.open("probe.ipynb")
     lab.run_cell(0, RUN_SECONDS)
+    assert lab.complaints == []
     widget = lab.page.locator(".gp.gp-live")
     widget.wait_for(timeout=20_000)
     return widget
