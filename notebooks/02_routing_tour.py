@@ -18,7 +18,7 @@
 # and asks what that changes, beside random others as a control. The model is glm-nano; set `MODEL` to a folder with
 # GLM-4.5's weights, or to a Hub id, and every line works the same way.
 #
-# It takes two CPU cores less than a minute, most of which is compiling. Expect a map on which thought and answer use
+# It takes two CPU cores about a minute, most of which is compiling. Expect a map on which thought and answer use
 # different experts, and an expert whose loss moves the model's predictions more than the loss of random others does. It
 # needs the `notebook` extra: `pip install "glmkit[notebook]"`.
 
