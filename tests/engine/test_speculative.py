@@ -45,7 +45,7 @@ def right(monkeypatch, plain):
         (answer,) = run(plain, ask(request.prompt, request.max_tokens + 4, temperature=0.0))
 
         def drafted(self, rows, pool, fill):
-            outcomes = run_steps(self, rows, pool, fill)
+            outcomes, kept = run_steps(self, rows, pool, fill)
             drawn, valid = [each.token for each in outcomes[0].drawn], (rows.segment_ids[0] >= 0).sum()
             fed = rows.tokens[0, 1:valid].tolist() if rows.kind.size == 4 else []
             right = next((place for place, draft in enumerate(fed) if draft != drawn[place]), len(fed))
@@ -53,7 +53,7 @@ def right(monkeypatch, plain):
             drafts = answer[start : start + 3]
             if wrong_at is not None:
                 drafts[wrong_at] = (drafts[wrong_at] + 1) % 256
-            return [outcomes[0]._replace(drafts=tuple(drafts)), *outcomes[1:]]
+            return [outcomes[0]._replace(drafts=tuple(drafts)), *outcomes[1:]], kept
 
         monkeypatch.setattr(Steps, "run", drafted)
         return answer[: request.max_tokens]
