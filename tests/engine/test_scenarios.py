@@ -48,7 +48,7 @@ class Subject:
             if cancelled:
                 ticket.cancel()
         for ticket, request, (*_, cancelled) in zip(tickets, requests, wanted, strict=True):
-            assert ticket.wait(60)
+            assert ticket.wait(600)
             assert request.error is None
             assert cancelled or len(request.tokens) == request.max_tokens
             if request.tokens:
