@@ -7,6 +7,7 @@ largest, of which there may be no more than one in a thousand.
 """
 
 import dataclasses
+import functools
 from collections import Counter
 
 import jax
@@ -16,7 +17,8 @@ from flax import nnx
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import glmkit as gk
-from glmkit.engine import Engine, Request, Sampling
+from glmkit.engine import Engine, Request, Sampling, engine as engine_module
+from glmkit.engine.scheduler import Ladder
 from glmkit.model import GLM
 from tiny import CONFIG, randomised
 
@@ -76,11 +78,13 @@ class Subject:
 @pytest.fixture(scope="module")
 def subjects() -> dict[str, Subject]:
     nano = gk.load("nano", max_len=MAX_LEN).model
-    return {
-        "the shape of GLM-4.5, in too little memory": Subject(tiny(), kv_memory=5 * 2**18),
-        "the shape of GLM-4.5-Air, with drafts": Subject(tiny(use_qk_norm=False), speculative_tokens=2),
-        "glm-nano, with drafts": Subject(nano, speculative_tokens=1),
-    }
+    with pytest.MonkeyPatch.context() as patched:  # fewer shapes, which take nearly all of the time to compile
+        patched.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(32, 256)))
+        return {
+            "the shape of GLM-4.5, in too little memory": Subject(tiny(), kv_memory=5 * 2**18),
+            "the shape of GLM-4.5-Air, with drafts": Subject(tiny(use_qk_norm=False), speculative_tokens=2),
+            "glm-nano, with drafts": Subject(nano, speculative_tokens=1),
+        }
 
 
 request = st.tuples(
