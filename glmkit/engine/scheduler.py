@@ -7,13 +7,14 @@ its way. Requests join and leave between steps. One that finds no page left wait
 import math
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.prefix import OutOfPages
-from glmkit.engine.steps import Kind, Outcome, Rows, Steps
+from glmkit.engine.seated import Seated
+from glmkit.engine.steps import Kind, Outcome, Steps
 from glmkit.engine.ticket import Ticket
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
@@ -60,66 +61,6 @@ class Ladder:
 REPRODUCIBLE = Ladder(chunks=(PAGE,), prefill=PAGE, reproducible=True)
 
 
-@dataclass
-class _Seated:
-    """The rows of a step and the requests in them."""
-
-    rows: Rows
-    places: dict[int, Ticket]
-    shown: dict[int, int] = field(default_factory=dict)  # the version of a lease whose pages are in the table
-    fed: dict[int, tuple[int, ...]] = field(default_factory=dict)  # what each appends now
-
-    def load(self) -> None:
-        """Write what the requests' next tokens are, and where they go."""
-        rows, size = self.rows, self.rows.kind.size
-        for row, ticket in self.places.items():
-            piece = self.fed[row] = ticket.fed(size)
-            rows.tokens[row, : len(piece)] = piece
-            rows.segment_ids[row] = -1
-            rows.segment_ids[row, : len(piece)] = 0
-            rows.length[row] = ticket.held
-            if rows.following is not None:
-                after = ticket.held + len(piece)
-                rows.following[row] = next(iter(ticket.request.piece(after, after + 1)), -1)
-            if self.shown.get(row) != ticket.lease.version:
-                pages = ticket.lease.pages
-                rows.table[row, : len(pages)] = pages
-                self.shown[row] = ticket.lease.version
-            if ticket.seen is not None:
-                ticket.seen[list(ticket.request.piece(ticket.held, ticket.held + size))] = True
-                rows.seen[row] = ticket.seen
-        if rows.kind.probing is not None:
-            self._load_changes()
-
-    def _load_changes(self) -> None:
-        """Write what of the model is changed for the tokens to come."""
-        rows, size = self.rows, self.rows.kind.size
-        phases = np.full((rows.kind.rows, size), -1, np.int32)
-        for row, ticket in self.places.items():
-            request, fed = ticket.request, self.fed[row]
-            drafts = fed[max(0, request.length - ticket.held) :]
-            known = request.probe.phases(request.prompt, request.tokens, request.forced, drafts)
-            phases[row, : len(fed)] = known[ticket.held : ticket.held + len(fed)]
-        probing = next(iter(self.places.values())).request.probe.probing
-        rows.probed = probing.probed(rows.length[:, None] + np.arange(size), phases)
-
-    def fill_masks(self) -> None:
-        """What may come at each place, as the grammars go on if the drafts before it are right."""
-        for row, ticket in self.places.items():
-            grammar, draws = ticket.request.grammar, ticket.held + len(self.fed[row]) >= ticket.request.length
-            if grammar is None or not draws or ticket.is_over:
-                continue
-            grammar.fill(self.rows.masks[row, 0])
-            drafts = self.fed[row][ticket.request.length - ticket.held :]
-            ahead = grammar.copy() if drafts else grammar
-            for place, draft in enumerate(drafts, 1):
-                try:
-                    ahead.take(draft)
-                except RequestError:  # it will not be drawn, and what is drawn after it is not looked at
-                    break
-                ahead.fill(self.rows.masks[row, place])
-
-
 class Scheduler:
     """Runs requests over the pages of a pool. One thread calls its methods."""
 
@@ -128,7 +69,7 @@ class Scheduler:
         self._ladder, self._drafts = ladder, drafts
         self.waiting: deque[Ticket] = deque()
         self.running: list[Ticket] = []  # in the order in which they began
-        self._answering: dict[int | None, _Seated] = {}  # the last steps of answers: mostly the next are of the same
+        self._answering: dict[int | None, Seated] = {}  # the last steps of answers: mostly the next are of the same
         self._may_admit = True  # whether anything has changed since nobody could
 
     def add(self, ticket: Ticket) -> None:
@@ -385,7 +326,7 @@ class Scheduler:
             except OutOfPages:
                 self._set_aside([other for other in self.running if other.part == ticket.part][-1])
 
-    def _seat(self, tickets: Sequence[Ticket], size: int) -> _Seated:
+    def _seat(self, tickets: Sequence[Ticket], size: int) -> Seated:
         tickets = sorted(tickets, key=lambda ticket: ticket.part)
         kind, last = self._kind(tickets, size), self._answering.get(_probing(tickets[0]))
         if last is not None and last.rows.kind == kind and [*last.places.values()] == tickets:
@@ -395,7 +336,7 @@ class Scheduler:
             first = part * kind.rows // self._pool.parts
             places |= dict(enumerate((ticket for ticket in tickets if ticket.part == part), first))
         sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
-        seated = _Seated(self._steps.rows(kind, sampling), places)
+        seated = Seated(self._steps.rows(kind, sampling), places)
         if size == 1 + self._drafts:
             self._answering[_probing(tickets[0])] = seated
         return seated

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jaxtyping import Bool, Int
 
 from glmkit.engine.compute import Drafting, Found, Given, Probed, draw_step, forward_step, whole_step
@@ -221,12 +221,8 @@ class Steps:
         )
 
     @property
-    def mesh(self) -> Mesh:
-        return self._model.embed[...].sharding.mesh
-
-    @property
     def _by_row(self) -> NamedSharding:
-        return NamedSharding(self.mesh, partition_spec(("batch",)))
+        return NamedSharding(self._model.embed[...].sharding.mesh, partition_spec(("batch",)))
 
 
 def _kinds(leaves: list[jax.Array], structure: Any) -> object:
