@@ -40,8 +40,9 @@ nano: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 nano: $(VENV)/.installed-base
 	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
+# A worker that crashes ends the run: pytest-xdist 3.8 may wait for ever for the one that replaces it.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --nbmake tests notebooks
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --nbmake tests notebooks
 
 test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser

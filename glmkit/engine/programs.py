@@ -91,11 +91,12 @@ class Programs:
         )
         if len(programs) < len(calls):
             with _without_jax_cache():
-                programs |= _in_parallel(
-                    (name, partial(_compile_and_keep, self._function.lower(*call), paths[name]))
-                    for name, call in calls.items()
-                    if name not in programs
+                compiled = _in_parallel(
+                    (name, self._function.lower(*call).compile) for name, call in calls.items() if name not in programs
                 )
+            for name, program in compiled.items():  # `serialize` beside a compilation has crashed the process
+                _keep(program, paths[name])
+            programs |= compiled
         for name, program in programs.items():
             _LOADED.put(paths[name], program)
         return programs
@@ -170,17 +171,15 @@ def _without_jax_cache() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _compile_and_keep(lowered: jax.stages.Lowered, path: Path) -> jax.stages.Compiled:
-    program = lowered.compile()
+def _keep(program: jax.stages.Compiled, path: Path) -> None:
     try:
         kept = pickle.dumps(serialize(program))
     except (ValueError, jax.errors.JaxRuntimeError):  # a backend that cannot
-        return program
+        return
     try:
         _write(path, kept)
     except OSError as error:
         warnings.warn(f"a compiled program was not kept in {path.parent}: {error.strerror}", stacklevel=1)
-    return program
 
 
 def _write(path: Path, kept: bytes) -> None:
