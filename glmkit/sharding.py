@@ -32,6 +32,12 @@ def mesh_of(x: jax.Array) -> AbstractMesh:
     return jax.typeof(x).sharding.mesh
 
 
+def platform_of(x: jax.Array) -> str:
+    """The platform ("cpu", "gpu", "tpu") of the mesh in the type of `x`; JAX's default where that has no devices."""
+    device = mesh_of(x).abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def named_sharding(like: jax.Array, *axes: str | None) -> NamedSharding | None:
     """The sharding of an array with logical `axes` on the mesh of `like`; None when `like` is on no mesh."""
     mesh = mesh_of(like)

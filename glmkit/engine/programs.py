@@ -29,6 +29,7 @@ from jax.experimental.serialize_executable import deserialize_and_load, serializ
 from jax.sharding import Mesh
 
 from glmkit.engine.live_code import ForeignCode, live_code_digest
+from glmkit.model.ops.attention import kernels
 from glmkit.model.ops.grouped_matmul import backend
 from glmkit.resources import program_cache_dir
 
@@ -104,6 +105,7 @@ class Programs:
     def _code(self) -> str | None:
         """A digest of the code that runs the model; None where it is not all glmkit's."""
         backend()  # imports the module, whose code counts too
+        kernels(self._mesh.devices.flat[0].platform)  # and so these
         try:
             return live_code_digest(_CODE, self._modules)
         except ForeignCode:

@@ -8,12 +8,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.model.adapter import project
-from glmkit.model.cache import LAYER_AXES, LayerCache
+from glmkit.model.cache import LAYER_AXES, LayerCache, cleared
 from glmkit.model.layers import RMSNorm, Rope, rotate
-from glmkit.model.ops.attention import attention, attention_blocked, attention_weights
+from glmkit.model.ops.attention import attention, attention_cached, attention_weights, kernels
 from glmkit.model.ops.vary import vary_like
 from glmkit.model.params import Init, weight
-from glmkit.sharding import mesh_of, partition_spec
+from glmkit.sharding import mesh_of, partition_spec, platform_of
 
 _TOKENS = partition_spec(("batch", None))
 _QUERIES = partition_spec(("batch", None, "kv_heads", None, None))
@@ -60,10 +60,12 @@ class Attention(nnx.Module):
         k = self._project(x, self.k, self.k_bias, self.k_norm)
         v = self._project(x, self.v, self.v_bias, None)
         q, k = rotate(q, rope, self.rotary_dim), rotate(k, rope, self.rotary_dim)
+        # Beside a pattern, what the pattern says: kernels of accelerators form no weights to keep.
+        platform = "cpu" if platform_of(q) == "cpu" else platform_of(q) if wanted is None else None
         if cache is None:
-            heads = _attend(q, k, v, segment_ids)
+            heads = _attend(q, k, v, segment_ids, platform)
         else:
-            heads, cache = _attend_cached(q, k, v, slots, cache, table)
+            heads, cache = _attend_cached(q, k, v, slots, cache, table, platform)
         pattern = None
         if wanted is not None and cache is None:
             pattern = _pattern(wanted, q, k, segment_ids)
@@ -78,29 +80,43 @@ class Attention(nnx.Module):
         return y if norm is None else norm(y)
 
 
-def _attend(q: Array, k: Array, v: Array, segment_ids: Array) -> Array:
-    specs = (_QUERIES, _KEYS, _KEYS, _TOKENS)
-    return jax.shard_map(attention, mesh=mesh_of(q), in_specs=specs, out_specs=_QUERIES)(q, k, v, segment_ids)
+def _attend(q: Array, k: Array, v: Array, segment_ids: Array, platform: str | None) -> Array:
+    @functools.partial(
+        jax.shard_map,
+        mesh=mesh_of(q),
+        in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS),
+        out_specs=_QUERIES,
+        check_vma=not kernels(platform),  # JAX's own do not say over which axes their results vary
+    )
+    def local(q, k, v, segment_ids):
+        return attention(q, k, v, segment_ids, platform)
+
+    return local(q, k, v, segment_ids)
 
 
 def _attend_cached(
-    q: Array, k: Array, v: Array, slots: Array, cache: LayerCache, table: Array
+    q: Array, k: Array, v: Array, slots: Array, cache: LayerCache, table: Array, platform: str | None
 ) -> tuple[Array, LayerCache]:
+    reads_whole_pages = platform_of(q) == "tpu"
+
     @functools.partial(
         jax.shard_map,
         mesh=mesh_of(q),
         in_specs=(_QUERIES, _KEYS, _KEYS, _TOKENS, _CACHE, _CACHE, _TOKENS),
         out_specs=(_QUERIES, _CACHE, _CACHE),
+        check_vma=not kernels(platform),
     )
     def local(q, k, v, slots, cache_k, cache_v, table):
         size = cache_k.shape[2]
+        if reads_whole_pages:
+            cache_k, cache_v = cleared(cache_k, table, slots), cleared(cache_v, table, slots)
         # Padding, whose slot is -1, and what is beyond a row's pages go past the last page, where a write is dropped.
         held = (slots >= 0) & (slots < table.shape[1] * size)
         page = jnp.take_along_axis(table, jnp.where(held, slots, 0) // size, axis=1)
         page, place = jnp.where(held, page, cache_k.shape[0]), slots % size
         cache_k = cache_k.at[page, :, place].set(k.astype(cache_k.dtype), mode="drop")
         cache_v = cache_v.at[page, :, place].set(v.astype(cache_v.dtype), mode="drop")
-        return attention_blocked(q, cache_k, cache_v, table, slots), cache_k, cache_v
+        return attention_cached(q, cache_k, cache_v, table, slots, platform), cache_k, cache_v
 
     heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v, table)
     return heads, LayerCache(cache_k, cache_v)

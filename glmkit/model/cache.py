@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding
-from jaxtyping import Array, DTypeLike, Int
+from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.config import GLMConfig
 from glmkit.model.ops.attention.blocked import PAGE
@@ -90,6 +90,23 @@ class KVCache:
     def emptied(self) -> Self:
         """The same memory with every row empty."""
         return dataclasses.replace(self, length=jnp.zeros_like(self.length))
+
+
+def cleared(
+    cache: Float[Array, "P KV S C"], table: Int[Array, "B N"], slots: Int[Array, "B T"]
+) -> Float[Array, "P KV S C"]:
+    """With zeros in the page that the tokens about to be written at `slots` of a row end in, if they begin it.
+
+    Whoever had the page before may have left NaN there, which is NaN with any weight: for kernels that read whole pages
+    and weigh by 0 what a row does not hold.
+    """
+    size = cache.shape[2]
+    first = jnp.where(slots < 0, jnp.iinfo(slots.dtype).max, slots).min(1)
+    last = slots.max(1) // size
+    begun = (first <= last * size) & (last < table.shape[1])
+    page = jnp.take_along_axis(table, jnp.where(begun, last, 0)[:, None], axis=1)[:, 0]
+    zeros = jnp.zeros((table.shape[0], *cache.shape[1:]), cache.dtype)
+    return cache.at[jnp.where(begun, page, cache.shape[0])].set(zeros, mode="drop")
 
 
 def _zeros(abstract: KVCache, on_host: bool) -> KVCache:
