@@ -1,8 +1,9 @@
 """Whether an accelerator computes what a CPU computes, and how fast: `python benchmarks/gpu.py`.
 
 The model is that of `write_model.py`. A process on the CPU gives the reference: float32 logits, which the accelerator
-gives again in float32 and in bfloat16. Speeds are those of `glmkit bench`, in its default dtype. The last line is an
-object, which is also written to `benchmarks/results/DEVICE.json`; on a machine without an accelerator nothing is.
+gives again in float32 and in bfloat16. Speeds are those of `glmkit bench`, in its default dtype; the attention kernels
+are also compared by themselves (`attention.py`). The last line is an object, which is also written to
+`benchmarks/results/DEVICE.json`; on a machine without an accelerator nothing is.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from attention import measured
 
 from glmkit import load_hf
 
@@ -77,6 +79,7 @@ def main() -> None:
             "float32_error": float(np.abs(single - reference).max() / np.abs(reference).max()),
             "bfloat16_kl": divergence(reference, logits(folder, "bfloat16")),
             "tokens_per_s": speeds,
+            "attention": measured(),
         }
     print(json.dumps(found))
     if jax.default_backend() != "cpu":
