@@ -60,8 +60,9 @@ class Attention(nnx.Module):
         k = self._project(x, self.k, self.k_bias, self.k_norm)
         v = self._project(x, self.v, self.v_bias, None)
         q, k = rotate(q, rope, self.rotary_dim), rotate(k, rope, self.rotary_dim)
-        # Beside a pattern, what the pattern says: kernels of accelerators form no weights to keep.
-        platform = "cpu" if platform_of(q) == "cpu" else platform_of(q) if wanted is None else None
+        platform = platform_of(q)
+        if wanted is not None and platform != "cpu":
+            platform = None  # as the pattern says: kernels of accelerators form no weights to keep
         if cache is None:
             heads = _attend(q, k, v, segment_ids, platform)
         else:

@@ -280,4 +280,5 @@ def _json(content: Mapping) -> bytes:
 
 
 def _progress(action: str, nbytes: int) -> tqdm:
-    return tqdm(total=nbytes, desc=action, unit="B", unit_scale=True, delay=_PROGRESS_DELAY, leave=False)
+    """Shows nothing where it would be written to a file or a pipe."""
+    return tqdm(total=nbytes, desc=action, unit="B", unit_scale=True, delay=_PROGRESS_DELAY, leave=False, disable=None)
