@@ -1,4 +1,4 @@
-// What the widgets share: elements, colours, the theme, and numbered messages with binary data.
+// What the widgets share: elements, colours, the theme, numbered messages with binary data, and what views do.
 
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -88,6 +88,100 @@ class Channel {
   close() {
     clearTimeout(this.silence);
     this.model.off("msg:custom", this.receive);
+  }
+}
+
+// What the views of all widgets do: follow the theme and the traits, hear messages, say what is being done and what
+// went wrong, copy the state as code. A widget's own calls `start` last, has `build`, `paint`, and a `heardKind` for
+// each kind of message.
+class View {
+  constructor(model) {
+    this.model = model;
+    this.parts = Object.fromEntries(["name", "status", "banner"].map(name => [name, h("div", { className: `gp-${name}` })]));
+    this.stopButton = this.button("Stop", () => this.channel.ask({ kind: "stop" }));
+    this.copy = this.button("Copy as Python", () => this.copyCode());
+    this.code = h("pre", { className: "gp-code", hidden: true, tabIndex: 0 });
+    this.parts.status.append(h("span", { className: "gp-doing" }), this.stopButton);
+    this.parts.status.hidden = this.parts.banner.hidden = true;
+  }
+  start(el, traits) {
+    this.build(el);
+    this.stopTheme = watchTheme(theme => this.useTheme(theme));
+    this.onTraits = () => this.refresh();
+    this.heeded = traits.map(name => `change:${name}`);
+    for (const event of this.heeded) this.model.on(event, this.onTraits);
+    this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
+    this.model.on("comm_live_update", this.onComm);
+    this.channel = new Channel(this.model, (content, buffers) => this.hear(content, buffers));
+  }
+  close() {
+    this.channel.close();
+    this.stopTheme();
+    for (const event of this.heeded) this.model.off(event, this.onTraits);
+    this.model.off("comm_live_update", this.onComm);
+  }
+  button(text, onclick, more = {}) { return h("button", { type: "button", textContent: text, onclick, ...more }); }
+  useTheme(theme) {
+    this.root.dataset.theme = theme;
+    this.refresh();
+  }
+  refresh() {
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => this.paint());
+  }
+
+  hear(content, buffers) {
+    if (content.kind === "silence") return this.lost("The kernel does not answer: it is busy with a cell, or gone.", true);
+    if (this.waiting) this.lost("");
+    this[`heard${content.kind[0].toUpperCase()}${content.kind.slice(1)}`]?.(content, buffers);
+  }
+  heardState(content) {
+    this.state = content;
+    this.doing(content.doing);
+    this.banner(content.error, content.error !== "");
+    this.refresh();
+  }
+  doing(text) {
+    this.parts.status.hidden = !text;
+    this.parts.status.firstChild.textContent = text ? `${text} …` : "";
+  }
+  banner(text, failed = false) {
+    this.parts.banner.textContent = text;
+    this.parts.banner.hidden = !text;
+    this.parts.banner.classList.toggle("gp-failed", failed);
+    this.parts.banner.setAttribute("role", failed ? "alert" : "status");
+  }
+  lost(text, waiting = false) {
+    this.waiting = waiting;
+    this.banner(text, text !== "");
+    if (!waiting && text) { this.dead = true; this.doing(""); this.refresh(); }
+  }
+
+  get live() { return Boolean(this.about?.live) && !this.dead; }
+  get busy() { return Boolean(this.state?.doing); }
+  set(name, value) {
+    this.model.set(name, value);
+    this.model.save_changes();
+    this.refresh();
+  }
+  async copyCode() {
+    this.code.textContent = this.model.get("_code");
+    this.code.hidden = !this.code.hidden;
+    try {
+      await navigator.clipboard.writeText(this.code.textContent);
+      this.copy.textContent = "Copied";
+      setTimeout(() => (this.copy.textContent = "Copy as Python"), 1500);
+    } catch { /* it stands below, to be copied by hand */ }
+  }
+  // Replaces what is in a part, and leaves the focus on the control in the same place.
+  keepFocus(part, children) {
+    const before = [...part.querySelectorAll("button,input")], place = before.indexOf(document.activeElement);
+    const value = place >= 0 ? document.activeElement.value : null;
+    part.replaceChildren(...children);
+    if (place < 0) return;
+    const after = part.querySelectorAll("button,input")[place];
+    if (after?.tagName === "INPUT") after.value = value;
+    after?.focus({ preventScroll: true });
   }
 }
 

@@ -1,37 +1,26 @@
 // The routing probe: tokens, map, page of an expert, changes and what they do, and the film of training.
 
-class RoutingProbe {
+class RoutingProbe extends View {
   constructor(model, el) {
-    this.model = model;
+    super(model);
     this.film = null;
     this.mode = "run";
     this.closeOn = true;
-    this.build(el);
-    this.stopTheme = watchTheme(theme => this.useTheme(theme));
-    this.onTraits = () => this.refresh();
-    for (const name of ["_selection", "_changes"]) model.on(`change:${name}`, this.onTraits);
-    this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
-    model.on("comm_live_update", this.onComm);
-    this.channel = new Channel(model, (content, buffers) => this.hear(content, buffers));
+    this.start(el, ["_selection", "_changes"]);
   }
   close() {
-    this.channel.close();
-    this.stopTheme();
+    super.close();
     clearInterval(this.playing);
-    for (const name of ["_selection", "_changes"]) this.model.off(`change:${name}`, this.onTraits);
-    this.model.off("comm_live_update", this.onComm);
   }
 
   useTheme(theme) {
-    this.root.dataset.theme = theme;
     this.themeRead = false;
-    this.refresh();
+    super.useTheme(theme);
   }
 
   // What there is on the page.
 
   build(el) {
-    const button = (text, onclick, more = {}) => h("button", { type: "button", textContent: text, onclick, ...more });
     this.tip = h("div", { className: "gp-tip", role: "status" });
     this.strip = new TokenStrip(brush => this.pick({ brush }), (index, span) => this.hoverToken(index, span));
     this.map = new ExpertMap(
@@ -39,23 +28,17 @@ class RoutingProbe {
       (cell, place) => this.hoverCell(cell, place),
     );
     this.chart = new DivergenceChart((index, x) => this.hoverDivergence(index, x));
-    this.parts = Object.fromEntries(
-      ["name", "status", "banner", "filters", "legend", "page", "changes", "effect", "stream", "filmBar"].map(name => [name, h("div", { className: `gp-${name}` })]),
-    );
     const { parts } = this;
+    for (const name of ["filters", "legend", "page", "changes", "effect", "stream", "filmBar"]) parts[name] = h("div", { className: `gp-${name}` });
     this.tabs = h("div", { className: "gp-switch", role: "group", "aria-label": "What the map shows" },
-      button("This run", () => this.setMode("run")), button("Training film", () => this.setMode("film")));
-    this.copy = button("Copy as Python", () => this.copyCode());
-    this.exporter = button("Export HTML", () => this.channel.ask({ kind: "export" }));
+      this.button("This run", () => this.setMode("run")), this.button("Training film", () => this.setMode("film")));
+    this.exporter = this.button("Export HTML", () => this.channel.ask({ kind: "export" }));
     this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: event => { event.stopPropagation(); if (event.key === "Enter") this.ask(); } });
     this.thinking = h("select", { "aria-label": "Thinking" }, ...["enabled", "disabled", "forced"].map(mode => h("option", { value: mode }, `thinking ${mode}`)));
     this.limit = h("input", { type: "number", min: 0, max: 100000, title: "Tokens at most; 0 only reads the prompt", "aria-label": "Tokens at most", onkeydown: event => event.stopPropagation() });
-    this.runButton = button("Run", () => this.ask(), { className: "gp-primary" });
-    this.stopButton = button("Stop", () => this.channel.ask({ kind: "stop" }));
+    this.runButton = this.button("Run", () => this.ask(), { className: "gp-primary" });
     this.asking = h("div", { className: "gp-ask" }, this.question, this.thinking, this.limit, h("span", { className: "gp-faint" }, "tokens"), this.runButton);
-    this.code = h("pre", { className: "gp-code", hidden: true, tabIndex: 0 });
-    parts.stream.hidden = parts.status.hidden = parts.banner.hidden = true;
-    parts.status.append(h("span", { className: "gp-doing" }), this.stopButton);
+    parts.stream.hidden = true;
     this.side = h("aside", { className: "gp-side" }, parts.page);
     this.body = h("div", { className: "gp-body" },
       h("div", { className: "gp-main" }, h("div", { className: "gp-map-head" }, h("span", { className: "gp-map-title" }), parts.legend), this.map.node), this.side);
@@ -68,12 +51,6 @@ class RoutingProbe {
 
   // What is heard.
 
-  hear(content, buffers) {
-    if (content.kind === "silence") return this.lost("The kernel does not answer: it is busy with a cell, or gone.", true);
-    if (this.waiting) this.lost("");
-    const heard = { about: "heardAbout", run: "heardRun", effect: "heardEffect", stream: "heardStream", state: "heardState", film: "heardFilm", page: "heardPage" }[content.kind];
-    if (heard) this[heard](content, buffers);
-  }
   heardAbout(content) {
     this.about = content;
     this.parts.name.textContent = content.model;
@@ -119,11 +96,8 @@ class RoutingProbe {
     this.doing(`${this.state?.doing || "running"}: ${content.count} tokens`);
   }
   heardState(content) {
-    this.state = content;
-    this.doing(content.doing);
-    this.banner(content.error, content.error !== "");
+    super.heardState(content);
     if (!content.doing) this.parts.stream.hidden = true;
-    this.refresh();
   }
   heardFilm(content, buffers) {
     this.film = { ...content, ...unpack(content, buffers) };
@@ -136,38 +110,14 @@ class RoutingProbe {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
-  doing(text) {
-    this.parts.status.hidden = !text;
-    this.parts.status.firstChild.textContent = text ? `${text} …` : "";
-  }
-  banner(text, failed = false) {
-    this.parts.banner.textContent = text;
-    this.parts.banner.hidden = !text;
-    this.parts.banner.classList.toggle("gp-failed", failed);
-    this.parts.banner.setAttribute("role", failed ? "alert" : "status");
-  }
-  lost(text, waiting = false) {
-    this.waiting = waiting;
-    this.banner(text, text !== "");
-    if (!waiting && text) { this.dead = true; this.doing(""); this.refresh(); }
-  }
 
   // What is picked.
 
   get picked() { return { brush: null, phases: [], layer: null, expert: null, by: "share", ...this.model.get("_selection") }; }
   get changes() { return this.model.get("_changes") ?? []; }
   get layers() { return this.mode === "film" ? this.film.layers : this.run.layers; }
-  get live() { return Boolean(this.about?.live) && !this.dead; }
-  pick(part) {
-    this.model.set("_selection", { ...this.picked, ...part });
-    this.model.save_changes();
-    this.refresh();
-  }
-  setChanges(changes) {
-    this.model.set("_changes", changes);
-    this.model.save_changes();
-    this.refresh();
-  }
+  pick(part) { this.set("_selection", { ...this.picked, ...part }); }
+  setChanges(changes) { this.set("_changes", changes); }
   setMode(mode) {
     if (mode === "film" && !this.film) return this.channel.ask({ kind: "film" });
     this.mode = mode;
@@ -178,22 +128,9 @@ class RoutingProbe {
   ask() {
     this.channel.ask({ kind: "ask", text: this.question.value, thinking: this.thinking.value, max_tokens: Number(this.limit.value) });
   }
-  async copyCode() {
-    this.code.textContent = this.model.get("_code");
-    this.code.hidden = !this.code.hidden;
-    try {
-      await navigator.clipboard.writeText(this.code.textContent);
-      this.copy.textContent = "Copied";
-      setTimeout(() => (this.copy.textContent = "Copy as Python"), 1500);
-    } catch { /* it stands below, to be copied by hand */ }
-  }
 
   // What is shown.
 
-  refresh() {
-    cancelAnimationFrame(this.frame);
-    this.frame = requestAnimationFrame(() => this.paint());
-  }
   paint() {
     const { run, parts } = this, film = this.mode === "film" && this.film;
     if (!this.themeRead && this.root.isConnected) {
@@ -207,7 +144,7 @@ class RoutingProbe {
     parts.changes.hidden = Boolean(film) || !run || !this.about?.live;
     parts.filmBar.hidden = !film;
     this.body.hidden = !run && !film;
-    this.runButton.disabled = Boolean(this.state?.doing) || this.dead;
+    this.runButton.disabled = this.busy || this.dead;
     this.copy.disabled = this.exporter.disabled = Boolean(this.dead);
     this.exporter.hidden = !this.about || this.about.saved || !run;
     if (film) this.paintFilm();
@@ -255,16 +192,6 @@ class RoutingProbe {
       run.weights ? by : null,
     ].filter(Boolean));
   }
-  // Replaces what is in a part, and leaves the focus on the control in the same place.
-  keepFocus(part, children) {
-    const before = [...part.querySelectorAll("button,input")], place = before.indexOf(document.activeElement);
-    const value = place >= 0 ? document.activeElement.value : null;
-    part.replaceChildren(...children);
-    if (place < 0) return;
-    const after = part.querySelectorAll("button,input")[place];
-    if (after?.tagName === "INPUT") after.value = value;
-    after?.focus({ preventScroll: true });
-  }
   paintPage(chosen, ids, shown) {
     const { page } = this.parts;
     if (!chosen || chosen[0] < 0) {
@@ -275,7 +202,7 @@ class RoutingProbe {
       ...this.changes.filter(c => c.layer !== layer || c.expert !== expert), { kind: change, layer, expert, by }]);
     this.bias ??= "1";
     const strength = h("input", { type: "number", step: 0.1, value: this.bias, "aria-label": "Bias of the selection score", oninput: e => (this.bias = e.target.value), onkeydown: e => e.stopPropagation() });
-    const button = (text, title, onclick) => h("button", { type: "button", textContent: text, title, onclick });
+    const button = (text, title, onclick) => this.button(text, onclick, { title });
     const actions = this.live ? h("div", { className: "gp-actions" },
       button("Ablate", "Rule it out: others take its place", () => set("ablate")), button("Force", "Have every token choose it", () => set("force")),
       h("span", { className: "gp-join" }, button("Bias", "Add to its selection score", () => Number(this.bias) && set("bias", Number(this.bias))), strength)) : null;
@@ -284,7 +211,7 @@ class RoutingProbe {
   paintChanges() {
     const chips = this.changes.map(c => h("span", { className: "gp-change" }, `${c.kind} ${c.layer}:${c.expert}${c.kind === "bias" ? ` by ${c.by}` : ""}`,
       h("button", { type: "button", "aria-label": `Take back ${c.kind} of layer ${c.layer}, expert ${c.expert}`, onclick: () => this.setChanges(this.changes.filter(o => o !== c)) }, "×")));
-    const go = h("button", { type: "button", className: "gp-primary gp-regenerate", textContent: "Regenerate", disabled: !chips.length || !this.live || Boolean(this.state?.doing), onclick: () => this.channel.ask({ kind: "regenerate" }) });
+    const go = h("button", { type: "button", className: "gp-primary gp-regenerate", textContent: "Regenerate", disabled: !chips.length || !this.live || this.busy, onclick: () => this.channel.ask({ kind: "regenerate" }) });
     this.keepFocus(this.parts.changes, [h("b", {}, "Changes"), ...(chips.length ? chips : [h("span", { className: "gp-faint" }, "none yet: pick an expert, then ablate, force or bias it")]), h("span", { className: "gp-space" }), go]);
   }
   paintEffect() {

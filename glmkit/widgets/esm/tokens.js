@@ -20,17 +20,25 @@ class TokenStrip {
     this.node.addEventListener("pointerleave", () => this.hovered(null));
     this.node.addEventListener("keydown", event => this.key(event));
   }
+  // `run` has the texts of tokens and, as numbers into PHASE_NAMES, their phases.
   show(run) {
-    this.run = run;
     this.cursor = 0;
-    this.spans = run.text.map((text, index) => {
-      const shown = text === "" ? "·" : text.replaceAll("\n", "↵\n").replaceAll("\t", "⇥");
-      return h("span", { className: `gp-token gp-${PHASE_NAMES[run.phase[index]]}`, textContent: shown });
-    });
-    this.spans.forEach((span, index) => (span.dataset.index = index));
-    this.states = new Int8Array(this.spans.length).fill(-1);
+    this.brush = null;
     this.closeness = null;
-    this.node.replaceChildren(...this.spans);
+    this.spans = [];
+    this.states = [];
+    this.node.replaceChildren();
+    this.append(run);
+  }
+  append({ text, phase }) {
+    const added = text.map((words, index) => {
+      const shown = words === "" ? "·" : words.replaceAll("\n", "↵\n").replaceAll("\t", "⇥");
+      return h("span", { className: `gp-token gp-${PHASE_NAMES[phase[index]]}`, textContent: shown });
+    });
+    added.forEach((span, index) => (span.dataset.index = this.spans.length + index));
+    this.spans.push(...added);
+    this.states.push(...added.map(() => -1));
+    this.node.append(...added);
   }
   // Which tokens are brushed, which are of the phases shown, and how close the choice of each was (0 to 1, or null).
   mark(brush, shown, closeness) {
