@@ -4,7 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmkit import errors as errors, probe as probe, text as text, train as train, widgets as widgets
+    from glmkit import (
+        errors as errors,
+        examples as examples,
+        probe as probe,
+        text as text,
+        train as train,
+        widgets as widgets,
+    )
     from glmkit.config import GLMConfig as GLMConfig
     from glmkit.lm import LM as LM
     from glmkit.loading import load as load
@@ -46,6 +53,7 @@ _HOME: dict[str, str | None] = {
     "compare": "glmkit.probe",
     "diff": "glmkit.probe",
     "errors": None,
+    "examples": None,
     "force": "glmkit.probe",
     "keep": "glmkit.probe",
     "load": "glmkit.loading",

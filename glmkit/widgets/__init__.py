@@ -7,10 +7,14 @@ from glmkit.errors import GLMKitError
 
 if TYPE_CHECKING:
     from glmkit.widgets.routing_probe import RoutingProbe as RoutingProbe
+    from glmkit.widgets.thinking_explorer import ThinkingExplorer as ThinkingExplorer
 
-_HOME = {"RoutingProbe": "glmkit.widgets.routing_probe"}
+_HOME = {
+    "RoutingProbe": "glmkit.widgets.routing_probe",
+    "ThinkingExplorer": "glmkit.widgets.thinking_explorer",
+}
 
-__all__ = ["RoutingProbe"]
+__all__ = ["RoutingProbe", "ThinkingExplorer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,12 @@
-"""The state of a probe as Python that does the same without it."""
+"""The state of a widget as Python that does the same without it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from glmkit.widgets.attempts import Attempt
 from glmkit.widgets.effects import Change
 
-__all__ = ["python_code"]
+__all__ = ["python_code", "thinking_code"]
 
 
 def python_code(
@@ -26,6 +27,53 @@ def python_code(
         lines.append("reread = lm.run(run.tokens.id, interventions=plan)  # the baseline's tokens, changed")
         lines.append("print(gk.compare(lm.run(run.tokens.id), reread).kl)")
     return "\n".join(lines)
+
+
+def thinking_code(
+    model: str,
+    x: Any,
+    shape: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    attempts: Sequence[Attempt],
+    picked: int | None,
+    plan: str,
+) -> str:
+    """Load, ask in all modes and with all seeds, which `shape` has, and lead to the attempt that is picked."""
+    lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
+    if x is None:
+        return "\n".join([*lines, "explorer = gk.widgets.ThinkingExplorer(lm)", "explorer"])
+    given = {name: value for name, value in settings.items() if value is not None}
+    if plan:
+        lines.append(f"plan = ...  # {plan}")
+    lines += [f"x = {x!r}", f"settings = {given!r}"]
+    budget = "" if shape["budget"] is None else f', budget=None if mode == "disabled" else {shape["budget"]}'
+    changed = ", interventions=plan" if plan else ""
+    lines += [
+        "runs = {",
+        f"    (mode, seed): lm.run(x, thinking=mode, seed=seed{budget}{changed}, **settings)",
+        f"    for mode in {shape['modes']!r}",
+        f"    for seed in {shape['seeds']!r}",
+        "}",
+    ]
+    if picked is not None:
+        lines += [*_way_to(attempts, attempts[picked], changed), "print(run.answer)"]
+    return "\n".join(lines)
+
+
+def _way_to(attempts: Sequence[Attempt], attempt: Attempt, changed: str) -> list[str]:
+    """One line for the run of an attempt that goes on from nothing, else those of its source, and how it goes on."""
+    if attempt.source is None:
+        return [f"run = runs[{attempt.mode!r}, {attempt.seed}]"]
+    if attempt.origin == "cut":
+        lines = _way_to(attempts, attempts[attempt.source], changed)
+        lines.append(f"ids = run.tokens.id[:{attempt.given}].tolist()  # the thought, cut")
+    else:
+        lines = [f"thought = {attempt.given!r}"]
+        lines.append('ids = lm.tokenizer.encode(lm.prompt(x, thinking="forced") + thought)')
+    if attempt.closed:
+        lines.append('ids.append(lm.tokenizer.token_id("</think>"))')
+    lines.append(f"run = lm.run(ids, seed={attempt.seed}{changed}, **settings)")
+    return lines
 
 
 def _settings(x: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

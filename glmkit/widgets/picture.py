@@ -1,4 +1,4 @@
-"""A picture of a routing map for a notebook without a kernel: an SVG with words around a PNG, a pixel for a cell."""
+"""Pictures for a notebook without a kernel: of a routing map, an SVG with words around a PNG, a pixel for a cell."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer, UInt8
 from glmkit.runs import Run
 from glmkit.runs.routing import expert_sums
 
-__all__ = ["levels", "png", "routing_picture"]
+__all__ = ["FAINT", "INK", "drawn_text", "levels", "png", "routing_picture"]
 
 # Light to dark in one hue: told apart by lightness alone. The same as in esm/base.js.
 RAMP = np.array([[247, 249, 252], [209, 226, 243], [133, 184, 221], [44, 123, 182], [8, 48, 107]], np.float32)
@@ -42,19 +42,21 @@ def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: floa
     if len(text) > 2 * LINE:
         shown[-1] = shown[-1][:-1] + "…"
     words = [
-        _text(12, 22, f"Routing of {count} of {len(run)} tokens" + (f", {run.model}" if run.model else ""), 15, "600"),
-        *(_text(12, 44 + 16 * number, line, 11, mono=True, colour=FAINT) for number, line in enumerate(shown)),
-        _text(12, TOP - 8, "layer", 11, colour=FAINT),
-        _text(LEFT, bottom + 34, "expert", 11, colour=FAINT),
-        _text(WIDTH - 12, bottom + 34, f"share of the tokens: 0 to {most:.0%}", 11, anchor="end", colour=FAINT),
+        drawn_text(
+            12, 22, f"Routing of {count} of {len(run)} tokens" + (f", {run.model}" if run.model else ""), 15, "600"
+        ),
+        *(drawn_text(12, 44 + 16 * number, line, 11, mono=True, colour=FAINT) for number, line in enumerate(shown)),
+        drawn_text(12, TOP - 8, "layer", 11, colour=FAINT),
+        drawn_text(LEFT, bottom + 34, "expert", 11, colour=FAINT),
+        drawn_text(WIDTH - 12, bottom + 34, f"share of the tokens: 0 to {most:.0%}", 11, anchor="end", colour=FAINT),
     ]
     step = max(1, -(-len(layers) * 14 // height))
     for row in range(0, len(layers), step):
         middle = TOP + (row + 0.5) * height / len(layers) + 4
-        words.append(_text(LEFT - 8, middle, str(layers[row]), 11, anchor="end"))
+        words.append(drawn_text(LEFT - 8, middle, str(layers[row]), 11, anchor="end"))
     step = max(1, -(-experts * 26 // wide))
     for column in range(0, experts, step):
-        words.append(_text(LEFT + (column + 0.5) * wide / experts, bottom + 16, str(column), 11, anchor="middle"))
+        words.append(drawn_text(LEFT + (column + 0.5) * wide / experts, bottom + 16, str(column), 11, anchor="middle"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" '
         f'width="{WIDTH}" height="{bottom + 46}">'
@@ -65,10 +67,12 @@ def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: floa
     )
 
 
-def _text(
+def drawn_text(
     x: float, y: float, words: str, size: int, weight: str = "400", *, anchor: str = "start", mono: bool = False,
     colour: str = INK,
 ) -> str:  # fmt: skip
+    """A line of text of an SVG."""
+    words = "".join(letter if letter.isprintable() else "�" for letter in words)  # of which XML forbids some
     family = "monospace" if mono else "system-ui,sans-serif"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-family="{family}" font-size="{size}" font-weight="{weight}" '

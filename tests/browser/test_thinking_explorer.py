@@ -1,0 +1,192 @@
+"""The thinking explorer as a person uses it: asked, stopped, cut, edited, read from the next cell, reopened."""
+
+import ast
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from browser.lab_page import LabPage
+from browser.test_routing_probe import RUN_SECONDS, opened
+
+MAKE = """import glmkit as gk
+lm = gk.load("nano", max_len=512)
+explorer = gk.widgets.ThinkingExplorer(lm, "What is 345 + 678?", temperature=0.0)
+explorer"""
+READ = """picked = explorer.selection
+print([picked.attempt, picked.mode, picked.token, explorer.run.completion.content, str(explorer.interventions),
+       [[a.mode, a.origin, a.content, a.finish_reason, a.thought_tokens] for a in explorer.attempts]])"""
+
+
+@pytest.fixture
+def explorer(lab: LabPage, notebooks: Path) -> Locator:
+    """One of glm-nano in a notebook, with a cell after it that reads it."""
+    return opened(lab, notebooks, MAKE, READ, "lm.close()")
+
+
+def read(lab: LabPage) -> list:
+    """What the next cell sees of the explorer."""
+    lab.run_cell(1, RUN_SECONDS)
+    return ast.literal_eval(lab.output(1))
+
+
+def card(explorer: Locator, mode: str, seed: int = 0) -> Locator:
+    return explorer.get_by_role("article", name=f"{mode}, seed {seed}", exact=True)
+
+
+def done(explorer: Locator) -> None:
+    expect(explorer.locator(".gp-status")).to_be_hidden(timeout=RUN_SECONDS * 1000)
+
+
+def test_a_thought_is_cut_and_edited_and_the_next_cell_reads_it(lab, explorer, screenshots):
+    forced = card(explorer, "forced")
+    expect(explorer.locator(".gp-card")).to_have_count(6)
+    expect(forced.locator(".gp-answer-text")).to_have_text("1023")
+    expect(forced.locator(".gp-timer")).to_contain_text("42 tokens")
+    expect(card(explorer, "disabled").locator(".gp-none")).to_be_visible()
+    forced.get_by_role("button", name="Prompt").click()
+    expect(forced.locator(".gp-shown")).to_have_text("[gMASK]<sop><|user|>\nWhat is 345 + 678?<|assistant|>\n<think>")
+    forced.get_by_role("button", name="Prompt").click()
+
+    forced.locator(".gp-token").nth(19).click()
+    expect(forced.locator(".gp-cut")).to_contain_text("cut after token 20 of 42")
+    forced.get_by_role("button", name="Go on").first.click()
+    done(explorer)
+    expect(explorer.get_by_role("article", name="forced, seed 0, cut").locator(".gp-answer-text")).to_have_text("1023")
+
+    forced.get_by_role("button", name="Edit thought").click()
+    text = forced.get_by_role("textbox", name="Thought, edited")
+    thought = text.input_value()
+    assert thought.endswith("→1023")
+    text.fill(thought.replace("→1023", "→1923"))
+    forced.get_by_role("button", name="Answer now").last.click()
+    done(explorer)
+    edited = explorer.get_by_role("article", name="forced, seed 0, edited")
+    expect(edited.locator(".gp-answer-text")).to_have_text("1923")
+    expect(edited.locator(".gp-origin")).to_have_text("edited and closed, from #4")
+    attempt, mode, token, content, plan, attempts = read(lab)
+    assert (attempt, mode, token, content, plan) == (7, "forced", None, "1923", "")
+    assert [row[:3] for row in attempts[6:]] == [["forced", "cut", "1023"], ["forced", "edited", "1923"]]
+
+    explorer.get_by_role("button", name="Copy as Python").click()
+    expect(explorer.locator(".gp-code").first).to_contain_text('lm.prompt(x, thinking="forced") + thought')
+    explorer.get_by_role("button", name="Cop").click()
+    forced.locator(".gp-token").nth(19).click()
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        lab.use_theme(theme)
+        expect(explorer).to_have_attribute("data-theme", theme.split()[1].lower())
+        explorer.scroll_into_view_if_needed()
+        lab.page.wait_for_timeout(400)
+        explorer.screenshot(path=screenshots / f"thinking_explorer_{theme.split()[1].lower()}.png")
+    lab.use_theme("JupyterLab Light")
+    assert lab.complaints == []
+    assert lab.console_errors == []
+
+
+def test_a_question_streams_with_a_budget_and_is_stopped(lab, explorer, screenshots):
+    budget = explorer.get_by_role("slider", name="Thinking budget")
+    budget.fill("4")
+    expect(explorer.locator(".gp-budget output")).to_have_text("24 tokens")
+    explorer.get_by_role("combobox", name="Examples").select_option(label="A long product")
+    explorer.get_by_role("textbox", name="Seeds").fill("7")
+    explorer.get_by_role("group", name="Modes").get_by_role("button", name="disabled").click()
+    explorer.get_by_role("button", name="Run", exact=True).click()
+    done(explorer)
+    *_, attempts = read(lab)
+    assert [(mode, thought) for mode, _, _, _, thought in attempts] == [("enabled", 25), ("forced", 25)]
+    expect(card(explorer, "forced", 7)).to_contain_text("closed by the budget of 24")
+    expect(card(explorer, "forced", 7).locator(".gp-token.gp-forced")).to_have_count(1)
+
+    budget.focus()
+    lab.page.keyboard.press("End")
+    expect(explorer.locator(".gp-budget output")).to_have_text("none")
+    explorer.get_by_role("textbox", name="Seeds").fill("0, 1")
+    explorer.get_by_role("textbox", name="Prompt").fill("Work out (84 - 37) * 6 + 158 - 49.")
+    explorer.get_by_role("textbox", name="Prompt").press("Enter")
+    expect(explorer.locator(".gp-timer.gp-ticking").first).to_be_visible(timeout=RUN_SECONDS * 1000)
+    explorer.screenshot(path=screenshots / "thinking_explorer_streaming.png")
+    took = lab.page.evaluate(STOP)
+    print(f"stopped {took:.0f} ms after the button was pressed")
+    assert took < 2000  # 200 ms on a machine that does nothing else
+    *_, attempts = read(lab)
+    assert "interrupted" in {finish for *_, finish, _ in attempts}
+    assert lab.complaints == []
+    assert lab.console_errors == []
+
+
+STOP = """() => new Promise(resolve => {
+  const status = document.querySelector('.gp-thinking .gp-status'), began = performance.now();
+  const seen = new MutationObserver(() => { if (status.hidden) resolve(performance.now() - began); });
+  seen.observe(status, { attributes: true });
+  [...status.querySelectorAll('button')].find(button => button.textContent === 'Stop').click();
+})"""
+
+
+def test_keys_cut_and_edit_and_a_missed_message_is_made_up_for(lab, explorer):
+    forced = card(explorer, "forced")
+    forced.locator(".gp-tokens").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        lab.page.keyboard.press(key)
+    expect(forced.locator(".gp-cut")).to_contain_text("cut after token 3 of 42")
+    lab.page.keyboard.press("Escape")
+    expect(forced.locator(".gp-cut")).to_be_hidden()
+    forced.get_by_role("button", name="Edit thought").press("Enter")
+    lab.page.keyboard.press("Escape")
+    expect(forced.get_by_role("button", name="Edit thought")).to_be_focused()
+    lab.page.keyboard.press("Enter")
+    forced.get_by_role("textbox", name="Thought, edited").fill("345+678\n5+8=13→3\n")
+    lab.page.keyboard.press("Control+Enter")
+    done(explorer)
+    edited = explorer.get_by_role("article", name="forced, seed 0, edited")
+    expect(edited.locator(".gp-answer-text")).to_have_text("1023")
+    lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")
+    cell = lab.page.locator(".jp-CodeCell").nth(1)
+    cell.locator(".cm-content").fill("explorer._number += 1; explorer.post_state()")
+    lab.run_cell(1, RUN_SECONDS)
+    expect(explorer.locator(".gp-name")).to_have_text("nano")
+    expect(explorer.locator(".gp-card")).to_have_count(7)
+    assert lab.console_errors == []
+
+
+def test_without_its_kernel_it_says_so_and_its_notebook_keeps_a_picture(lab, explorer, notebooks):
+    expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
+    lab.command("docmanager:save")
+    path = notebooks / "probe.ipynb"
+    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
+    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
+    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    assert path.stat().st_size < 100_000
+    lab.command("kernelmenu:shutdown")
+    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    explorer.get_by_role("button", name="Run", exact=True).click()
+    expect(explorer.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
+    expect(explorer.locator(".gp-token").first).to_be_visible()  # what was shown stays
+    lab.open("probe.ipynb")
+    still = lab.page.locator("img.glmkit-still")
+    still.wait_for(timeout=20_000)
+    assert still.evaluate("image => image.complete && image.naturalWidth") > 400
+
+
+def test_two_on_one_engine_at_once(lab, notebooks):
+    more = "other = gk.widgets.ThinkingExplorer(lm, modes=['forced'], seeds=[0])\nother"
+    first = opened(lab, notebooks, MAKE, more, "print([a.content for a in (*explorer.attempts, *other.attempts)])")
+    lab.run_cell(1, RUN_SECONDS)
+    second = lab.page.locator(".gp-thinking").nth(1)
+    second.get_by_role("textbox", name="Prompt").fill("What is 27 + 58?")
+    first.get_by_role("textbox", name="Prompt").fill("What is 41 + 33?")
+    for widget in (second, first):
+        widget.get_by_role("button", name="Run", exact=True).click()
+    for widget in (second, first):
+        expect(widget.locator(".gp-card").last.locator(".gp-answer-text")).to_have_text(
+            re.compile(r"^(85|74)$"), timeout=RUN_SECONDS * 1000
+        )
+        done(widget)
+    time.sleep(0.2)
+    lab.run_cell(2, RUN_SECONDS)
+    contents = ast.literal_eval(lab.output(2))
+    assert contents[-1] == "85"
+    assert contents[4] == "74"
+    assert lab.console_errors == []
