@@ -15,7 +15,7 @@ class Turn:
     """The assistant's turn after a prompt as it comes, token by token: the texts of its first thought, and of the rest.
 
     What the prompt has of the turn already, after the last <|assistant|>, is part of it. Steps are places among all
-    tokens, seconds are counted from when the answer was asked for.
+    tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int]):
@@ -29,33 +29,41 @@ class Turn:
         self.thought: list[str] = []
         self.rest: list[str] = []
         self.first: int | None = None  # the step of the thought's first token
-        self.thinking, self.began, self.ended = False, 0.0, 0.0
+        self.thinking = False
+        self._began: float | None = None
+        self._ended, self._lead = 0.0, []
         for token in prompt[start:]:
-            self.feed(token, 0.0)
+            self._take(token)
         self.given = len(self.thought)  # tokens of the thought that were in the prompt
 
     def feed(self, token: int, seconds: float) -> None:
-        """Take the next token, which came at `seconds`."""
+        """Take the next token, which came at `seconds`, of whatever clock."""
+        was_thinking = self.thinking
+        self._take(token)
+        if was_thinking or self.thinking:
+            self._ended = seconds
+            self._began = seconds if self._began is None else self._began
+
+    def _take(self, token: int) -> None:
         words = self._decoder.feed(token)
         self.text += words
         self.ids.append(token)
         if self.first is None and token == self._opening:
-            self.first, self.thinking, self.began = len(self.ids), True, seconds
-            return
-        if self.thinking:
-            self.ended = seconds
-            if token not in (self._closing, self._call):
-                self.thought.append(words)
-                return
+            self.first, self.thinking = len(self.ids), True
+        elif self.thinking and token not in (self._closing, self._call):
+            self.thought.append(words)
+        elif self.thinking:
             self.thinking = False
-            if token == self._closing:
-                return
-        self.rest.append(words)
+            self.rest += [words] if token == self._call else []
+        elif self.first is None and not self.rest and not words.strip():
+            self._lead.append(words)  # of an answer without a thought, or blanks before <think>
+        else:
+            self.rest += [words] if self.rest or self.first is not None else [*self._lead, words]
 
     @property
     def seconds(self) -> float:
-        """How long it thought, or has been thinking."""
-        return self.ended - self.began
+        """From the first token of the thought to its last, or so far."""
+        return 0.0 if self._began is None else self._ended - self._began
 
 
 class Piece(NamedTuple):

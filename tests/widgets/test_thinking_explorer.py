@@ -275,7 +275,7 @@ def test_a_turn_is_cut_into_thought_and_rest_wherever_its_tags_stand():
         return found
 
     whole = turn("\n<think>ab</think>\nc")
-    assert ("".join(whole.thought), "".join(whole.rest), whole.thinking) == ("ab", "\n\nc", False)
+    assert ("".join(whole.thought), "".join(whole.rest), whole.thinking) == ("ab", "\nc", False)
     assert whole.ids[whole.first : whole.first + 2] == words.encode("ab")
     begun = turn("b", given="\n<think>a")
     assert ("".join(begun.thought), begun.given, begun.thinking) == ("ab", 1, True)

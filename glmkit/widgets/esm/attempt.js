@@ -10,7 +10,9 @@ class AttemptCard {
     this.strip = new TokenStrip(brush => this.cutAt(brush), () => {});
     this.strip.node.setAttribute("aria-label",
       "Thought. Click a token to cut after it; or arrow keys to move, Escape to take it back.");
+    this.strip.node.title = "Click a token to cut after it";
     this.title = h("b", {});
+    this.numberText = h("span", { className: "gp-faint" });
     this.from = h("span", { className: "gp-origin" });
     this.timer = h("span", { className: "gp-timer" });
     this.finish = h("span", { className: "gp-finish" });
@@ -31,7 +33,7 @@ class AttemptCard {
     this.note = h("span", { className: "gp-faint" });
     this.buttons = h("div", { className: "gp-row" }, this.editButton, this.promptButton, h("span", { className: "gp-space" }), this.note);
     this.node = h("article", { className: "gp-card", onclick: event => { if (!event.target.closest("button,textarea,.gp-tokens,pre")) view.pick(this.told.number, null); } },
-      h("div", { className: "gp-row" }, this.title, this.from, h("span", { className: "gp-space" }), this.finish),
+      h("div", { className: "gp-row" }, this.title, this.numberText, this.from, h("span", { className: "gp-space" }), this.finish),
       this.timer, this.none, this.strip.node, this.editor, this.cutRow, this.answer, this.buttons, this.prompt);
     this.show(told);
   }
@@ -42,6 +44,7 @@ class AttemptCard {
     this.told = { ...told, at: performance.now() };
     this.strip.show({ text: told.thought, phase: told.phase });
     this.title.textContent = `${told.mode}, seed ${told.seed}`;
+    this.numberText.textContent = `#${told.number}`;
     this.node.setAttribute("aria-label", `${told.mode}, seed ${told.seed}${told.origin ? `, ${told.origin}` : ""}`);
     this.from.textContent = told.origin ? `${told.origin} ${told.closed ? "and closed, " : ""}from #${told.source}` : "";
     this.prompt.textContent = told.prompt;
@@ -78,10 +81,10 @@ class AttemptCard {
   // Between messages the clock runs on by itself.
   tick() {
     const { told } = this, running = this.thinks && told.count > 0 ? (performance.now() - told.at) / 1000 : 0;
-    const rest = told.rest.length ? `, answer ${told.rest.length} tokens` : "";
+    const rest = told.rest.length ? `, answer ${told.rest.length}` : "";
     this.timer.textContent = this.hasThought || told.thinking
       ? `thought ${seconds(told.seconds + running)}, ${told.thought.length} tokens${rest}`
-      : rest.slice(2) || (told.over ? "" : "waiting");
+      : rest ? `${rest.slice(2)} tokens` : told.over ? "" : "waiting";
     this.timer.classList.toggle("gp-ticking", this.thinks);
   }
   // What of it is picked; the thought after the cut is pale.
@@ -91,7 +94,7 @@ class AttemptCard {
     const kept = cut ? token - this.told.first + 1 : null;
     this.strip.mark(cut ? [0, kept] : null, () => true, null);
     this.cutRow.hidden = !cut || !this.told.over || !this.editor.hidden;
-    this.cutText.textContent = cut ? `cut after token ${kept} of ${this.told.thought.length}:` : "";
+    this.cutText.textContent = cut ? `after token ${kept} of ${this.told.thought.length}:` : "";
     const able = this.view.live && !this.view.busy;
     for (const button of [this.editButton, ...this.cutRow.querySelectorAll("button"), ...this.editor.querySelectorAll("button")]) button.disabled = !able;
     this.editButton.textContent = this.hasThought || !this.told.over ? "Edit thought" : "Write a thought";

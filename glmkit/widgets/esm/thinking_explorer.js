@@ -31,7 +31,7 @@ class ThinkingExplorer extends View {
     this.systemRow = h("div", { className: "gp-ask", hidden: true }, h("span", { className: "gp-faint" }, "system"), this.system);
     this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: enter });
     this.runButton = this.button("Run", () => this.ask(), { className: "gp-primary" });
-    this.modes = h("div", { className: "gp-switch", role: "group", "aria-label": "Modes" });
+    this.modes = h("div", { className: "gp-row gp-modes", role: "group", "aria-label": "Modes" });
     this.seeds = h("input", { type: "text", className: "gp-short", "aria-label": "Seeds", title: "Several, with commas between", onkeydown: enter });
     this.temperature = h("input", { type: "number", min: 0, step: 0.1, "aria-label": "Temperature", onkeydown: enter });
     this.limit = h("input", { type: "number", min: 1, max: 100000, "aria-label": "Tokens at most", onkeydown: enter });
