@@ -54,6 +54,16 @@ class Probing:
     def __hash__(self) -> int:
         return hash(self._structure)
 
+    @property
+    def group(self) -> Hashable:
+        """Equal for those whose requests may share steps: where nothing is changed, and only routes are kept, of which
+        a step with many rows keeps little. What else is kept or changed are values of each alone.
+        """
+        keep = self.keep
+        if self.plan is None and keep is not None and not jax.tree.leaves(keep) and keep == Keep(routes=keep.routes):
+            return keep.routes
+        return id(self)
+
     def changes(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions | None:
         """What changes for tokens at these positions, of these phases."""
         return None if self.plan is None else self.plan.at(positions, phases)

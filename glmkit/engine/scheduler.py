@@ -69,7 +69,7 @@ class Scheduler:
         self._ladder, self._drafts = ladder, drafts
         self.waiting: deque[Ticket] = deque()
         self.running: list[Ticket] = []  # in the order in which they began
-        self._answering: dict[int | None, Seated] = {}  # the last steps of answers: mostly the next are of the same
+        self._answering: dict[Hashable, Seated] = {}  # the last steps of answers: mostly the next are of the same
         self._may_admit = True  # whether anything has changed since nobody could
 
     def add(self, ticket: Ticket) -> None:
@@ -342,14 +342,14 @@ class Scheduler:
         return seated
 
 
-def _probing(ticket: Ticket) -> int | None:
+def _probing(ticket: Ticket) -> Hashable:
     """What tells requests apart that are not probed alike."""
-    return None if ticket.request.probe is None else id(ticket.request.probe.probing)
+    return None if ticket.request.probe is None else ticket.request.probe.probing.group
 
 
 def _by_probing(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
     """Those that may share a step."""
-    apart: dict[int | None, list[Ticket]] = {}
+    apart: dict[Hashable, list[Ticket]] = {}
     for ticket in tickets:
         apart.setdefault(_probing(ticket), []).append(ticket)
     return list(apart.values())

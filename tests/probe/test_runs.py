@@ -1,9 +1,12 @@
 """Runs: what is asked for is there under its name, is what the model computed, and survives a file."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import glmkit as gk
+from glmkit.engine.steps import Steps
 from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
 from glmkit.model import Keep
 from glmkit.text.phases import phases
@@ -137,3 +140,29 @@ def test_generation_keeps_every_step(lm):
 def test_a_dictated_token_has_its_own_phase(lm):
     run = lm.run("hi", max_tokens=8, thinking="forced", budget=2, temperature=0.0)
     assert run.tokens.phase[-8:] == ("think",) * 2 + ("forced",) * 2 + run.tokens.phase[-4:]
+
+
+def test_runs_at_the_same_time_share_steps_where_only_routes_are_kept(lm, monkeypatch):
+    """Each gets what it gets alone; those that keep something else of its own run beside them."""
+    asked = [("hi", "router"), ("there", "router"), ("hi", "resid_post:1"), ("hi", "resid_post:2")]
+    settings = {"max_tokens": 40, "temperature": 0.0, "thinking": "forced"}
+
+    def run(case):
+        return lm.run(case[0], keep=gk.keep(case[1]), **settings)
+
+    alone, rows, step = [run(case) for case in asked], [], Steps.run
+
+    def noted(self, taken, *arguments):
+        rows.append((int((taken.segment_ids[:, 0] >= 0).sum()), taken.kind.probing.keep))
+        return step(self, taken, *arguments)
+
+    monkeypatch.setattr(Steps, "run", noted)
+    with ThreadPoolExecutor(len(asked)) as pool:
+        together = list(pool.map(run, asked))
+    for got, expected in zip(together, alone, strict=True):
+        assert got.tokens.id.tolist() == expected.tokens.id.tolist()
+        assert got.keys() == expected.keys()
+        for key in got.keys():  # noqa: SIM118 - of a run, not of a dict
+            assert_close(got[key], expected[key])
+    assert 2 in {count for count, keep in rows if keep.routes}
+    assert {count for count, keep in rows if not keep.routes} == {1}
