@@ -16,7 +16,7 @@ from glmkit.lm import LM
 from glmkit.probe import Plan
 from glmkit.runs import Run, Watch
 from glmkit.text.template import thinking_mode
-from glmkit.turns import SAMPLING
+from glmkit.turns import SAMPLING, TURN, refuse_unknown
 from glmkit.widgets.attempts import Attempt, Piece, Turn
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.code import thinking_code
@@ -67,7 +67,7 @@ class ThinkingExplorer(Widget):
         **settings: Any,
     ):
         self._lm, self._x = lm, None
-        self._settings = {"max_tokens": 256, **settings}
+        self._settings = _settings({"max_tokens": 256, **settings})
         self._modes, self._seeds, self._budget = _modes(modes), _seeds(seeds), _budget(budget)
         self._plan = _plan(interventions)
         self._attempts: list[Attempt] = []
@@ -138,8 +138,7 @@ class ThinkingExplorer(Widget):
             raise RequestError(f"{len(modes)} modes and {len(seeds)} seeds; expected at most {MOST} answers")
         budget = _budget(settings.pop("budget", self._budget))
         x = x.messages if isinstance(x, Example) else x
-        settings = {**self._settings, **settings}
-        check_integer("max_tokens", settings["max_tokens"], 1)
+        settings = _settings({**self._settings, **settings})
         prompts = {mode: self._encoded(x, mode, settings) for mode in modes}
         asked = [(mode, seed) for mode in modes for seed in seeds]
         attempts = [
@@ -349,6 +348,16 @@ def _seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if not found:
         raise RequestError("seeds is empty; expected one or several integers")
     return found
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Checked as far as they are not the engine's to check."""
+    for name, several in (("thinking", "modes"), ("seed", "seeds")):
+        if name in settings:
+            raise RequestError(f"{name} is {settings[name]!r}; expected {several}=, a list, in its place")
+    refuse_unknown(settings, (*TURN, *SAMPLING))
+    check_integer("max_tokens", settings["max_tokens"], 1)
+    return settings
 
 
 def _budget(budget: Any) -> int | None:
