@@ -1,7 +1,7 @@
 """From tokens to an answer: text, reasoning, content and tool calls, as they come and when they are done."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,14 +178,18 @@ def _overlap(text: str, stop: str) -> int:
 class ChatStream:
     """Iterate for deltas; `completion` has the whole answer. A loop that was left goes on with the next one."""
 
-    def __init__(self, deltas: Iterator[Delta], answer: Answer):
-        self._deltas, self._answer = deltas, answer
+    def __init__(self, deltas: Iterator[Delta], answer: Answer, stop: Callable[[], None] = lambda: None):
+        self._deltas, self._answer, self._stop = deltas, answer, stop
         self._done = False
 
     def __iter__(self) -> Iterator[Delta]:
         # Not from the generator itself, which would end with a loop that is left early.
         yield from iter(lambda: next(self._deltas, None), None)
         self._done = True
+
+    def stop(self) -> None:
+        """End the answer with what came so far, and whoever waits for more of it. Any thread may."""
+        self._stop()
 
     @property
     def partial(self) -> Completion:

@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from glmkit.engine.pool import Pool
+from glmkit.engine.scheduler import Scheduler
+from glmkit.engine.snapshot import CacheTree, snapshot
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model import GLM
 from glmkit.model.ops.attention.blocked import PAGE
@@ -28,13 +30,28 @@ class ContextCache:
     """What an engine's pages hold of earlier prompts and answers: full pages of 256 tokens, whose keys and values a
     request that begins alike has for nothing."""
 
-    def __init__(self, model: GLM, pool: Pool, ask: Callable[[Callable[[], Any]], Any]):
-        self._model, self._pool, self._ask = model, pool, ask
+    def __init__(self, model: GLM, pool: Pool, scheduler: Scheduler, ask: Callable[[Callable[[], Any]], Any]):
+        self._model, self._pool, self._scheduler, self._ask = model, pool, scheduler, ask
 
     @property
     def tokens(self) -> int:
         """How many tokens are known."""
         return PAGE * self._ask(lambda: sum(tree.cached for tree in self._pool.trees))
+
+    def tree(self) -> CacheTree:
+        """What is known, page by page, and which pages the requests that run have: as it is between two steps.
+
+        Raises `RequestError` while requests run on weights that were changed since.
+        """
+        return self._ask(lambda: snapshot(self._pool, self._scheduler))
+
+    @property
+    def changes(self) -> int:
+        """A number that differs once pages have changed hands: what to look at before `tree` is asked for again.
+
+        It costs nothing, and waits for no step.
+        """
+        return sum(tree.changes for tree in self._pool.trees)
 
     def clear(self) -> None:
         """Know nothing any more; requests that run are not disturbed."""

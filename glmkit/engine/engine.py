@@ -62,7 +62,9 @@ class Engine:
         self._scheduler = Scheduler(
             self._steps, self._pool, most, model.config.vocab_size, ladder, drafts=drafting.tokens
         )
-        self.cache = ContextCache(model, self._pool, lambda job: self._ask(partial(self._on_current_weights, job)))
+        self.cache = ContextCache(
+            model, self._pool, self._scheduler, lambda job: self._ask(partial(self._on_current_weights, job))
+        )
         self._inbox: deque[Ticket] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()

@@ -25,6 +25,7 @@ class Node:
     children: dict[tuple[int, ...], "Node"] = field(default_factory=dict)
     leases: int = 0  # that read it
     used: int = 0  # when it was last part of a lease
+    hits: int = 0  # requests that found it here
 
 
 @dataclass(eq=False)
@@ -44,6 +45,11 @@ class Lease:
     def __len__(self) -> int:
         return len(self.shared) + len(self.own)
 
+    def count_hits(self) -> None:
+        """Its request found the pages that it shares, and need not compute them."""
+        for node in self.shared:
+            node.hits += 1
+
 
 class PrefixTree:
     """Pages `0 .. count - 1` of `page_size` tokens each.
@@ -58,6 +64,7 @@ class PrefixTree:
         self._clock = 0
         self._known = 0  # pages in a tree
         self._idle = 0  # of these, which no lease reads
+        self.changes = 0  # goes up whenever a page changes hands; any thread may look
 
     @property
     def free(self) -> int:
@@ -80,7 +87,7 @@ class PrefixTree:
 
     def lease(self, prompt: Sequence[int], scope: Hashable = None) -> Lease:
         """The longest known beginning of a prompt, in full pages; its last token is always left to be computed."""
-        self._clock += 1
+        self._clock, self.changes = self._clock + 1, self.changes + 1
         lease = Lease(scope, self._roots.setdefault(scope, Node((), -1, None)), self._path(prompt, scope))
         for node in lease.shared:
             self._read(node)
@@ -91,7 +98,7 @@ class PrefixTree:
         if not self._free:
             self._evict()
         lease.own.append(self._free.pop())
-        lease.version += 1
+        lease.version, self.changes = lease.version + 1, self.changes + 1
         return lease.own[-1]
 
     def publish(self, lease: Lease, tokens: Sequence[int]) -> bool:
@@ -112,7 +119,7 @@ class PrefixTree:
             self._free.append(page)
         self._read(node)
         lease.shared.append(node)
-        lease.version += 1
+        lease.version, self.changes = lease.version + 1, self.changes + 1
         return True
 
     def adopt(self, parent: Node | None, tokens: Sequence[int], scope: Hashable = None) -> Node:
@@ -124,7 +131,7 @@ class PrefixTree:
         if not self._free:
             raise OutOfPages
         node = parent.children[piece] = Node(piece, self._free.pop(), parent, used=self._clock)
-        self._known, self._idle = self._known + 1, self._idle + 1
+        self._known, self._idle, self.changes = self._known + 1, self._idle + 1, self.changes + 1
         return node
 
     def end(self, lease: Lease) -> None:
@@ -138,6 +145,7 @@ class PrefixTree:
                 self._free.append(node.page)
         self._free += lease.own
         lease.shared, lease.own = [], []
+        self.changes += 1
 
     def drop(self, scope: Hashable) -> None:
         """A scope that nothing was published in will not come again."""
@@ -146,12 +154,18 @@ class PrefixTree:
     def grow(self, count: int) -> None:
         """Have `count` pages in all."""
         self._free = [*range(count - 1, self.count - 1, -1), *self._free]
-        self.count = count
+        self.count, self.changes = count, self.changes + 1
 
     def clear(self) -> None:
         """Forget what pages hold, those of running requests excepted, which will not be known later either."""
         self._free += [node.page for node in self.nodes() if not node.leases]
         self._roots, self._known, self._idle = {}, 0, 0
+        self.changes += 1
+
+    @property
+    def scopes(self) -> tuple[Hashable, ...]:
+        """What there are trees of."""
+        return tuple(self._roots)
 
     def nodes(self, *scopes: Hashable) -> Iterator[Node]:
         """The known pages of these scopes, by default of all, parents before their children."""

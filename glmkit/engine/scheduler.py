@@ -206,6 +206,7 @@ class Scheduler:
         ticket.part, ticket.lease, ticket.held = part, lease, len(lease) * PAGE
         if request.cached_tokens is None:  # not one that waited for pages and finds its own
             request.cached_tokens = ticket.held
+            lease.count_hits()
         if request.probe is not None:
             request.probe.begin()
         if request.sampling.repetition_penalty != 1:

@@ -1,10 +1,14 @@
 """Contexts on the disk: what was known is known again, and never to another model."""
 
+from threading import Event
+from time import sleep
+
 import jax
 import numpy as np
 import pytest
 
 from glmkit.engine import Engine, Request, Sampling
+from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from tiny import model, small_model
@@ -79,3 +83,48 @@ def test_other_files_are_refused_and_a_save_is_whole_or_not_there(saved, tmp_pat
     assert engine.cache.save(tmp_path / "empty") == 0
     assert engine.cache.load(tmp_path / "empty") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "empty", "text"]
+
+
+def test_the_tree_shows_who_shares_what_and_how_often_it_was_found():
+    engine = Engine(model(), max_len=600)
+    assert engine.cache.tree() == snapshot_of_nothing()
+    before = engine.cache.changes
+    ask(engine)
+    ask(engine, LONG[:PAGE] + LONG[:280])
+    ask(engine)
+    assert engine.cache.changes != before
+    tree = engine.cache.tree()
+    first, second, other = tree.find(LONG)[0], tree.find(LONG)[1], tree.find(LONG[:PAGE] + LONG[:280])[1]
+    assert tree.context(second) == tuple(LONG[: 2 * PAGE])
+    assert tree.context(other) == tuple(LONG[:PAGE] + LONG[:PAGE])
+    assert [tree.pages[place].parent for place in (first, second, other)] == [None, first, first]
+    assert [tree.pages[place].hits for place in (first, second, other)] == [2, 1, 0]
+    assert tree.hits == 3  # one of the second request, two of the third
+    assert tree.nbytes == 3 * tree.page_bytes > 0
+    assert tree.find(LONG[1:]) == tree.find(LONG, plain=False) == ()
+    assert not tree.requests
+
+
+def test_the_tree_shows_the_pages_of_requests_that_run():
+    engine = Engine(model(), max_len=600)
+    ask(engine)
+    reader = engine.reader(1)
+    heard = Event()
+    request = Request(tuple(LONG), Sampling(temperature=0.0), 20, frozenset())
+    ticket = engine.submit(request, lambda token: heard.set(), reader=reader)
+    assert heard.wait(60)
+    while not reader.is_behind:  # it waits to be read
+        sleep(0.01)
+    tree = engine.cache.tree()
+    (running,) = tree.requests
+    assert running.shared == tree.find(LONG)
+    assert (running.cached, running.own, running.waits) == (2 * PAGE, 1, False)
+    assert running.held <= running.length == len(LONG) + len(request.tokens)
+    assert [tree.pages[place].readers for place in running.shared] == [1, 1]
+    ticket.cancel()
+    ticket.wait()
+    assert [page.readers for page in engine.cache.tree().pages] == [0, 0]
+
+
+def snapshot_of_nothing() -> CacheTree:
+    return CacheTree(PAGE, 0, 0, 0, (), ())
