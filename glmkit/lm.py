@@ -298,7 +298,14 @@ class LM(Runs):
             if completion.error is not None:
                 raise completion.error
             return completion
-        chat = ChatStream(self._deltas(request, answer), answer)
+        arrived: SimpleQueue[list[Delta] | None] = SimpleQueue()
+        watch = Watch()
+
+        def stop() -> None:
+            watch.stop()
+            arrived.put(None)  # at once, though the step that is computed may take long
+
+        chat = ChatStream(self._deltas(request, answer, arrived, watch), answer, stop)
         if stream:
             return chat
         show_live(chat)
@@ -336,9 +343,10 @@ class LM(Runs):
             answer.finish()
         return [answer.completion() for _, answer in asked]
 
-    def _deltas(self, request: Request, answer: Answer) -> Iterator[Delta]:
+    def _deltas(
+        self, request: Request, answer: Answer, arrived: "SimpleQueue[list[Delta] | None]", watch: Watch
+    ) -> Iterator[Delta]:
         """Deltas as they come. Interrupted while it waits for one, the stream ends with what came so far."""
-        arrived: SimpleQueue[list[Delta] | None] = SimpleQueue()
         reader = self.engine.reader(_STREAMED_AHEAD)
         ticket = self.engine.submit(
             self._probed(request),
@@ -346,6 +354,7 @@ class LM(Runs):
             ended=lambda: arrived.put(None),
             reader=reader,
         )
+        watch.follow(ticket)
         try:
             while (deltas := _next(arrived, ticket)) is not None:
                 reader.take()

@@ -5,6 +5,7 @@ import gc
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import numpy as np
@@ -65,6 +66,20 @@ def test_streamed_deltas_together_equal_the_completion(lm):
 def test_thinking_modes_shape_the_prompt(lm, thinking, ending):
     assert lm.prompt("hi", thinking=thinking).endswith("<|assistant|>" + ending)
     assert lm.chat("hi", thinking=thinking, max_tokens=1, seed=0).prompt.endswith("<|assistant|>" + ending)
+
+
+def test_a_stream_is_stopped_from_another_thread(lm):
+    stream = lm.chat("hi", max_tokens=400, seed=4, temperature=0, thinking="disabled", stream=True)
+    for read, _ in enumerate(stream, 1):
+        if read == 3:
+            threading.Thread(target=stream.stop).start()
+    done = stream.completion
+    assert done.finish_reason == "interrupted"
+    assert 3 <= len(done.tokens) < 400
+    never_begun = lm.chat("hi", max_tokens=400, stream=True)
+    never_begun.stop()
+    assert list(never_begun) == []
+    assert never_begun.completion.finish_reason == "interrupted"
 
 
 def test_a_stream_that_was_left_goes_on_where_it_stopped(lm):

@@ -34,6 +34,11 @@ class Runs:
     _using: Plan | None = None
     _probing: Probing | None = None  # of requests while it is in use
 
+    @property
+    def interventions(self) -> Plan | None:
+        """What is in use: of the `using` blocks that are open."""
+        return self._using
+
     def run(
         self,
         x: str | Sequence[Mapping[str, Any]] | Sequence[int],
