@@ -249,6 +249,11 @@ class LM(Runs):
             files["README.md"] = card.encode() if isinstance(card, str) else card
         save_hf(self.model, path, files=files, **options)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called, after which it can be asked for nothing."""
+        return self._model is None
+
     def close(self) -> None:
         """Give the memory back. What else refers to the model keeps it alive; a stream that is not over ends."""
         if self._engine is not None:

@@ -29,6 +29,11 @@ class KnownPage:
     used: int
     plain: bool
 
+    @property
+    def name(self) -> str:
+        """Of the memory that it lies in, "part:page"; the same for as long as it is known."""
+        return f"{self.part}:{self.page}"
+
 
 @dataclass(frozen=True)
 class RunningRequest:

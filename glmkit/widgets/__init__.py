@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 from glmkit.errors import GLMKitError
 
 if TYPE_CHECKING:
+    from glmkit.widgets.cache_explorer import CacheExplorer as CacheExplorer
+    from glmkit.widgets.chat import Chat as Chat
     from glmkit.widgets.routing_probe import RoutingProbe as RoutingProbe
     from glmkit.widgets.thinking_explorer import ThinkingExplorer as ThinkingExplorer
 
 _HOME = {
+    "CacheExplorer": "glmkit.widgets.cache_explorer",
+    "Chat": "glmkit.widgets.chat",
     "RoutingProbe": "glmkit.widgets.routing_probe",
     "ThinkingExplorer": "glmkit.widgets.thinking_explorer",
 }
 
-__all__ = ["RoutingProbe", "ThinkingExplorer"]
+__all__ = ["CacheExplorer", "Chat", "RoutingProbe", "ThinkingExplorer"]
 
 
 def __getattr__(name: str) -> Any:
