@@ -10,7 +10,7 @@ from glmkit.engine.answer import Completion
 from glmkit.errors import RequestError
 from glmkit.text import ToolCall, normalize_messages, normalize_tools
 
-__all__ = ["AgentStep", "ToolResult", "run_agent"]
+__all__ = ["AgentStep", "ToolResult", "result_text", "run_agent"]
 
 Chat = Callable[..., Completion]
 Run = Callable[[str, dict[str, Any]], Any]
@@ -94,6 +94,11 @@ def _steps(
             return
 
 
+def result_text(value: Any) -> str:
+    """What the model is told of what a function returned. Raises what `json` does for what it cannot write."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _called(call: ToolCall, functions: Mapping[str, Callable], run: Run | None) -> ToolResult:
     try:
         if call.name in functions:
@@ -102,7 +107,7 @@ def _called(call: ToolCall, functions: Mapping[str, Callable], run: Run | None) 
             value = run(call.name, call.arguments)
         else:  # only a model without tokens for calls, which follows no grammar
             raise RequestError(f"there is no tool {call.name!r}")
-        content = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        content = result_text(value)
     except Exception as error:  # what is wrong with a call is for the model to hear
         told = f"{type(error).__name__}: {error}"
         return ToolResult(call, json.dumps({"error": told}, ensure_ascii=False), error=error)

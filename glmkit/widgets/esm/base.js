@@ -164,13 +164,15 @@ class View {
     this.model.save_changes();
     this.refresh();
   }
-  async copyCode() {
-    this.code.textContent = this.model.get("_code");
-    this.code.hidden = !this.code.hidden;
+  copyCode() { return this.showCode(this.model.get("_code"), this.copy); }
+  async showCode(text, button) {
+    const name = button.textContent;
+    this.code.hidden = !this.code.hidden && this.code.textContent === text;
+    this.code.textContent = text;
     try {
-      await navigator.clipboard.writeText(this.code.textContent);
-      this.copy.textContent = "Copied";
-      setTimeout(() => (this.copy.textContent = "Copy as Python"), 1500);
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = name === "Copied" ? button.textContent : name), 1500);
     } catch { /* it stands below, to be copied by hand */ }
   }
   // Replaces what is in a part, and leaves the focus on the control in the same place.
