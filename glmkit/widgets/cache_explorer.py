@@ -286,7 +286,7 @@ class CacheExplorer(Widget):
     def _keep_looking(self) -> None:
         """Tell of the tree as it changes, and while requests run, until the widget or the model is closed."""
         seen, me = None, threading.current_thread()
-        while self._looks is me:
+        while self._looks is me and threading.main_thread().is_alive():  # at the end engines forget, and views need not
             try:
                 now = self._lm.engine.cache.changes
                 if now != seen or self._tree.requests:

@@ -79,7 +79,9 @@ class CacheExplorer extends View {
     if (content.page !== this.picked.page) return;
     this.page = content;
     this.strip.show(content);
-    this.refresh();
+    this.paint();
+    if (this.entering) this.strip.node.focus();
+    this.entering = false;
   }
 
   // What is picked and asked for.
@@ -100,7 +102,10 @@ class CacheExplorer extends View {
     const down = { ArrowDown: 1, ArrowUp: -1 }[event.key], along = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const to = (r, c) => this.pickPage(rows[r][Math.min(rows[r].length - 1, Math.max(0, c))]);
     if (event.key === "Escape") this.pickPage(null);
-    else if (event.key === "Enter") this.strip.node.focus();
+    else if (event.key === "Enter") {
+      this.entering = this.strip.node.hidden; // until its tokens have come
+      this.strip.node.focus();
+    }
     else if (!rows.length || (down === undefined && along === undefined && event.key !== "Home" && event.key !== "End")) return;
     else if (row < 0 || event.key === "Home") to(0, 0);
     else if (event.key === "End") to(rows.length - 1, 1e9);
@@ -165,7 +170,7 @@ class CacheExplorer extends View {
         return cell;
       });
       const at = branch.start + branch.common;
-      const words = h("div", { className: "gp-branch-words" }, h("span", { className: "gp-faint" }, branch.depth ? `${at} ` : ""), h("code", {}, `${branch.common || branch.start ? "…" : ""}${oneLine(branch.text)}…`),
+      const words = h("div", { className: "gp-branch-words" }, branch.depth ? h("span", { className: "gp-faint" }, `${at} `) : null, h("code", {}, `${branch.common || branch.start ? "…" : ""}${oneLine(branch.text)}…`),
         branch.plain ? null : h("span", { className: "gp-chip-note" }, "with interventions"));
       const row = h("div", { className: "gp-branch", role: "group", "aria-label": `Branch from token ${at}: ${oneLine(branch.text)}` }, words, h("div", { className: "gp-cells" }, ...cells));
       row.style.marginLeft = `${Math.min(branch.depth, 10) * 20}px`;

@@ -32,7 +32,7 @@ class ChatView extends View {
     this.tools = h("div", { className: "gp-tools gp-faint" });
     this.opened = h("div", { className: "gp-opened", hidden: true });
     this.saying = h("div", { className: "gp-saying" }, this.words,
-      h("div", { className: "gp-ask" }, this.thinking, h("label", {}, "tokens ", this.limit), h("label", {}, "temperature ", this.heat), this.approving, h("span", { className: "gp-space" }), this.back, this.again, this.send));
+      h("div", { className: "gp-ask" }, this.thinking, h("label", {}, "tokens ", this.limit), h("label", {}, "temperature ", this.heat), this.approving, h("span", { className: "gp-buttons" }, this.back, this.again, this.send)));
     this.root = h("div", { className: "gp gp-chat" },
       h("header", {}, h("strong", {}, "Chat"), this.parts.name, this.tools, h("span", { className: "gp-space" }), this.copy, h("div", { className: "gp-switch", role: "group", "aria-label": "Copy as code of a client" }, ...this.clients)),
       this.code, this.log, this.parts.status, this.parts.banner, this.saying, this.opened);
@@ -65,6 +65,7 @@ class ChatView extends View {
   }
   heardTurn(told) {
     this.keepEnd(() => this.turnOf(told.turn).take(told));
+    if (this.busy) this.doing(this.turnOf(told.turn).asks ? "a call waits for you" : this.state.doing);
     this.refresh();
   }
   heardStream(told) {

@@ -61,7 +61,7 @@ class TurnView {
   paintAbout(live, busy, picked) {
     const { state } = this, over = Boolean(state.finish);
     const parts = [state.mode && `thinking ${state.mode}`, `${state.count ?? 0} tokens`];
-    if (over) parts.push(`${state.cached_tokens} of ${state.prompt_tokens} prompt tokens from the cache`, state.finish.replace("_", " "), `seed ${state.seed}`);
+    if (over) parts.push(`prompt ${state.prompt_tokens}, ${state.cached_tokens} of it cached`, state.finish.replace("_", " "), `seed ${state.seed}`);
     if (state.changed) parts.push(`with ${state.changed}`);
     this.about.textContent = parts.filter(Boolean).join(" · ");
     this.picker.setAttribute("aria-pressed", String(picked));
@@ -69,6 +69,7 @@ class TurnView {
     this.picker.disabled = this.shower.disabled = !over || !live;
     this.opener.disabled = !over || !live || busy;
   }
+  get asks() { return (this.state?.cards ?? []).some(card => card.state === "asks"); }
   paintCards() {
     const told = this.state.cards ?? [];
     while (this.cards.length > told.length) this.cards.pop().node.remove();
