@@ -20,7 +20,7 @@ from glmkit.probe import Plan
 from glmkit.train.lora import add_lora
 from tiny import small_model, tokenizer, with_updates
 
-STREAMS = np.random.default_rng(3).integers(0, 256, (2, 400)).tolist()
+STREAM = np.random.default_rng(3).integers(0, 256, 400).tolist()
 PLANS = (None, gk.ablate(layer=1, expert=[0]), gk.ablate(layer=1, expert=[3]) + gk.bias(layer=1, expert=[5], by=1.0))
 
 
@@ -43,8 +43,8 @@ class Subject:
         for place in adapted_places(self.lm.model):
             place.parameter.b[...] = 0 * place.parameter.b[...]
 
-    def ask(self, stream: int, length: int, tokens: int, plan: int, keep: bool) -> None:
-        prompt, plan = STREAMS[stream][:length], PLANS[plan]
+    def ask(self, length: int, tokens: int, plan: int, keep: bool) -> None:
+        prompt, plan = STREAM[:length], PLANS[plan]
         with LM(jax.tree.map(lambda leaf: leaf, self.lm.model), tokenizer(), max_len=400, reproducible=True) as new:
             (asked, cached), (fresh, none) = (said(lm, prompt, tokens, plan, keep) for lm in (self.lm, new))
         for one, other in zip(asked, fresh, strict=True):
@@ -64,7 +64,7 @@ def said(lm: LM, prompt: list[int], tokens: int, plan: Plan | None, keep: bool) 
 
 
 def operations(rng: Random, count: int) -> Iterator[tuple]:
-    """Mostly questions, most of them longer than a page, so that there is something to be known."""
+    """Mostly questions, most of them longer than a page and beginning alike, so that there is something to be known."""
     for _ in range(count):
         what = rng.random()
         if what < 0.1:
@@ -72,20 +72,14 @@ def operations(rng: Random, count: int) -> Iterator[tuple]:
         elif what < 0.2:
             yield "adapt", rng.choice((None, 1, 2))
         else:
-            length = rng.randint(1, 40) if rng.random() < 0.2 else rng.randint(258, 390)
-            yield (
-                "ask",
-                rng.randrange(len(STREAMS)),
-                length,
-                rng.randint(1, 5),
-                rng.randrange(len(PLANS)),
-                rng.random() < 0.3,
-            )
+            length = rng.randint(1, 40) if rng.random() < 0.15 else rng.randint(258, 390)
+            plan = rng.randrange(len(PLANS))
+            yield "ask", length, rng.randint(1, 5), plan, bool(plan) and rng.random() < 0.4
 
 
 def test_interleavings():
     subject = Subject()
-    for name, *arguments in operations(Random(0), 50):
+    for name, *arguments in operations(Random(0), 40):
         getattr(subject, name)(*arguments)
     assert min(subject.seen[how, changed, False] for how in ("read", "cached") for changed in (True, False)) >= 3
-    assert min(subject.seen["read", changed, True] for changed in (True, False)) >= 3
+    assert subject.seen["read", True, True] >= 3
