@@ -51,7 +51,7 @@ class ThinkingExplorer(Widget):
     """
 
     _esm = assets(*ESM)
-    _css = assets("style.css")
+    _css = assets("style.css", "thinking_explorer.css")
     _selection = Dict().tag(sync=True)
     _code = Unicode().tag(sync=True)
 
