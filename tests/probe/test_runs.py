@@ -145,7 +145,7 @@ def test_a_dictated_token_has_its_own_phase(lm):
 def test_runs_at_the_same_time_share_steps_where_only_routes_are_kept(lm, monkeypatch):
     """Each gets what it gets alone; those that keep something else of its own run beside them."""
     asked = [("hi", "router"), ("there", "router"), ("hi", "resid_post:1"), ("hi", "resid_post:2")]
-    settings = {"max_tokens": 40, "temperature": 0.0, "thinking": "forced"}
+    settings = {"max_tokens": 150, "temperature": 0.0, "thinking": "forced"}  # long enough to meet each other
 
     def run(case):
         return lm.run(case[0], keep=gk.keep(case[1]), **settings)
