@@ -240,7 +240,7 @@ def test_stop_is_heard_at_once_in_an_answer_a_decision_and_a_call(lm, scripted):
         time.sleep(0.01)
     assert stopped_within(chat) < 0.2
     assert [card.state for card in chat.turns[1].cards] == ["stopped", "stopped"]
-    assert len(chat.messages) == 6  # both calls have a result: the conversation can go on
+    assert len(chat.messages) == 7  # both calls have a result: the conversation can go on
 
 
 def stopped_within(chat) -> float:
