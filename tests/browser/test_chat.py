@@ -22,6 +22,8 @@ settings = {"tools": [get_weather], "max_tokens": 120, "temperature": 0}
 chat = gk.widgets.Chat(lm, "What is 27 + 58?", tool_choice="none", thinking="forced", **settings)
 chat"""
 CALL = """chat.ask("What is the weather in Oslo?", tool_choice="auto", thinking="disabled")"""
+# Nothing ends an answer but its length, or somebody who stops it.
+ENDLESS = "import dataclasses; lm.generation = dataclasses.replace(lm.generation, eos_token_id=())"
 READ = """print([chat.selection.turn, len(chat.turns), chat.messages[-1]["role"],
        [card.state for turn in chat.turns for card in turn.cards], str(chat.interventions),
        len(chat.run), chat.probe is not None])"""
@@ -108,8 +110,9 @@ def test_a_conversation_with_a_thought_a_call_and_a_probe(lab, chat, screenshots
 
 
 def test_stop_a_missed_message_and_a_kernel_that_is_gone(lab, chat, notebooks):
+    write_cell(lab, 1, ENDLESS)
+    lab.run_cell(1, RUN_SECONDS)
     chat.get_by_label("Tokens at most").fill("900")
-    chat.get_by_label("Temperature").fill("5")  # at which the end of a turn is as likely as any token
     say(chat, "Tell me a long story about a ship.")
     expect(chat.locator(".gp-status")).to_contain_text("tokens", timeout=RUN_SECONDS * 1000)
     chat.get_by_role("button", name="Stop").click()
