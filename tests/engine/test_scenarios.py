@@ -105,9 +105,9 @@ operation = st.one_of(
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("the shape of GLM-4.5, in too little memory", 70),
-        ("the shape of GLM-4.5-Air, with drafts", 70),
-        ("glm-nano, with drafts", 60),
+        ("the shape of GLM-4.5, in too little memory", 90),
+        ("the shape of GLM-4.5-Air, with drafts", 90),
+        ("glm-nano, with drafts", 20),
     ],
 )
 def test_scenarios(subjects, name, count):
