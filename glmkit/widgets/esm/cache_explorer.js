@@ -39,7 +39,7 @@ class CacheExplorer extends View {
     parts.page.append(this.pageHead, this.strip.node, this.forking);
     this.body = h("div", { className: "gp-cache" }, parts.tree, h("aside", { className: "gp-side" }, parts.page));
     this.asking = h("div", { className: "gp-ask" }, this.question, this.thinking, this.limit, h("span", { className: "gp-faint" }, "tokens"), this.askButton);
-    this.root = h("div", { className: "gp" },
+    this.root = h("div", { className: "gp gp-cache-explorer" },
       h("header", {}, h("strong", {}, "Cache explorer"), parts.name, h("span", { className: "gp-space" }), this.copy, this.forget),
       this.asking, parts.status, parts.banner, this.code, parts.figures, this.body, parts.requests);
     el.replaceChildren(this.root);
