@@ -1,5 +1,6 @@
 """The cache explorer without a browser: the tree it tells of, forks, and what the next cell reads."""
 
+import dataclasses
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -23,6 +24,12 @@ SETTINGS = {"max_tokens": 6}
 def lm():
     with LM(model(), tokenizer(), max_len=600, name="tiny") as opened:
         yield opened
+
+
+@pytest.fixture
+def endless(lm, monkeypatch):
+    """No token ends an answer."""
+    monkeypatch.setattr(lm, "generation", dataclasses.replace(lm.generation, eos_token_id=()))
 
 
 @pytest.fixture
@@ -142,7 +149,7 @@ def test_it_looks_by_itself_while_others_ask(explorer, lm):
     assert len(explorer.sent) == before
 
 
-def test_stop_is_heard_at_once_and_two_explorers_do_not_disturb_each_other(explorer, lm):
+def test_stop_is_heard_at_once_and_two_explorers_do_not_disturb_each_other(explorer, lm, endless):
     other = heard(gk.widgets.CacheExplorer(lm, max_tokens=6))
     begun = threading.Event()
     explorer.send = lambda content, buffers=None: begun.set() if content["kind"] == "stream" else None

@@ -1,5 +1,6 @@
 """The chat without a browser: turns, tool calls that are decided on, the code it copies, and what its views hear."""
 
+import dataclasses
 import json
 import sys
 import threading
@@ -37,6 +38,12 @@ def slow(seconds: float) -> str:
 def lm():
     with LM(model(), tokenizer(), max_len=600, name="tiny") as opened:
         yield opened
+
+
+@pytest.fixture
+def endless(lm, monkeypatch):
+    """No token ends an answer."""
+    monkeypatch.setattr(lm, "generation", dataclasses.replace(lm.generation, eos_token_id=()))
 
 
 @dataclass
@@ -218,7 +225,7 @@ def test_a_tool_that_is_only_declared_is_served_by_run_or_mocked(lm, scripted):
     assert served.messages[2]["content"] == '["add", {"a": 2, "b": 3}]'
 
 
-def test_stop_is_heard_at_once_in_an_answer_a_decision_and_a_call(lm, scripted):
+def test_stop_is_heard_at_once_in_an_answer_a_decision_and_a_call(lm, scripted, endless):
     chat = heard(gk.widgets.Chat(lm, thinking="disabled", **SETTINGS))
     begun = threading.Event()
     chat.send = lambda content, buffers=None: begun.set() if content["kind"] == "stream" else None
