@@ -95,6 +95,20 @@ def _attend(q: Array, k: Array, v: Array, segment_ids: Array, platform: str | No
     return local(q, k, v, segment_ids)
 
 
+def _written(
+    cache: Float[Array, "P KV S C"], page: Int[Array, "B T"], place: Int[Array, "B T"], new: Float[Array, "B T KV C"]
+) -> Float[Array, "P KV S C"]:
+    """With the keys or values of new tokens; those beyond the last page are dropped.
+
+    A single token has one beside it that is dropped. On CPU, XLA makes another operation of a single write, fuses it into
+    what reads it, and then copies the whole cache before each.
+    """
+    if page.size == 1:
+        page = jnp.concatenate([page, jnp.full_like(page, cache.shape[0])], axis=1)
+        place, new = jnp.repeat(place, 2, axis=1), jnp.repeat(new, 2, axis=1)
+    return cache.at[page, :, place].set(new.astype(cache.dtype), mode="drop")
+
+
 def _attend_cached(
     q: Array, k: Array, v: Array, slots: Array, cache: LayerCache, table: Array, platform: str | None
 ) -> tuple[Array, LayerCache]:
@@ -115,8 +129,7 @@ def _attend_cached(
         held = (slots >= 0) & (slots < table.shape[1] * size)
         page = jnp.take_along_axis(table, jnp.where(held, slots, 0) // size, axis=1)
         page, place = jnp.where(held, page, cache_k.shape[0]), slots % size
-        cache_k = cache_k.at[page, :, place].set(k.astype(cache_k.dtype), mode="drop")
-        cache_v = cache_v.at[page, :, place].set(v.astype(cache_v.dtype), mode="drop")
+        cache_k, cache_v = (_written(x, page, place, new) for x, new in ((cache_k, k), (cache_v, v)))
         return attention_cached(q, cache_k, cache_v, table, slots, platform), cache_k, cache_v
 
     heads, cache_k, cache_v = local(q, k, v, slots, cache.k, cache.v, table)
