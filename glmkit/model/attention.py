@@ -100,8 +100,8 @@ def _written(
 ) -> Float[Array, "P KV S C"]:
     """With the keys or values of new tokens; those beyond the last page are dropped.
 
-    A single token has one beside it that is dropped. On CPU, XLA makes another operation of a single write, fuses it into
-    what reads it, and then copies the whole cache before each.
+    A single token has one beside it that is dropped. On CPU, XLA makes another operation of a single write, fuses it
+    into what reads it, and then copies the whole cache before each.
     """
     if page.size == 1:
         page = jnp.concatenate([page, jnp.full_like(page, cache.shape[0])], axis=1)
