@@ -105,9 +105,9 @@ operation = st.one_of(
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("the shape of GLM-4.5, in too little memory", 90),
-        ("the shape of GLM-4.5-Air, with drafts", 90),
-        ("glm-nano, with drafts", 20),
+        ("the shape of GLM-4.5, in too little memory", 85),
+        ("the shape of GLM-4.5-Air, with drafts", 85),
+        ("glm-nano, with drafts", 30),
     ],
 )
 def test_scenarios(subjects, name, count):
@@ -125,5 +125,5 @@ def test_scenarios(subjects, name, count):
                 subject.engine.release()
 
     scenario()
-    assert subject.decided["all"] > 500
+    assert subject.decided["all"] > 3 * count  # enough to say something of near ties
     assert subject.decided["near"] <= subject.decided["all"] / 1000
