@@ -1,0 +1,51 @@
+"""The numbers of a run."""
+
+import dataclasses
+from typing import Literal
+
+from glmkit.checks import check_integer
+from glmkit.model.transformer import Remat
+from glmkit.train.optimizer import batch_warmup
+
+__all__ = ["Settings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The numbers of a run. Two runs of the same settings, data and model see the same batches and take the same steps.
+
+    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
+    their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
+    data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
+    a curriculum.
+    """
+
+    batch_size: int = 8
+    length: int = 1024
+    accumulate: int = 1
+    batch_warmup: int = 0
+    epochs: int = 1
+    shuffle: bool = True
+    steps: int | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-4
+    warmup: float = 0.03  # the share of all steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    master_weights: bool = False
+    remat: Remat = "none"
+    freeze: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "freeze", tuple(self.freeze))
+        for name in ("batch_size", "length", "accumulate", "epochs"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("batch_warmup", self.batch_warmup, 0)
+        if self.steps is not None:
+            check_integer("steps", self.steps, 1)
+
+    def micro_batches(self, step: int) -> int:
+        """How many micro-batches the step after `step` steps takes."""
+        return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
