@@ -103,8 +103,9 @@ def _thought(lm: LM, run: Run) -> tuple[int, int]:
     start = turn[-1] if turn.size else 0
     opened = places["<think>"][places["<think>"] > start]
     closed = places["</think>"][places["</think>"] > opened[0]] if opened.size else opened
-    if not closed.size or closed[0] + 1 >= len(run):
-        had = "has no thought" if not opened.size else "ends before its thought does, or right after it"
+    empty = not opened.size or (closed.size and closed[0] == opened[0] + 1)  # it is where thinking is disabled
+    if empty or not closed.size or closed[0] + 1 >= len(run):
+        had = "has no thought" if empty else "ends before its thought does, or right after it"
         raise RequestError(f'this run {had}; run it with thinking="forced" and more max_tokens')
     return int(opened[0]), int(closed[0])
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from glmkit.widgets.training_record import StepLike, TrainingRecord
 
 __all__ = ["TrainingDashboard", "TrainingSelection"]
 
+_DRAW_SECONDS = 20  # between two pictures for the notebook while the run goes on
 ESM = ("base.js", "map.js", "line_chart.js", "load_film.js", "training_dashboard.js")
 
 
@@ -56,7 +58,7 @@ class TrainingDashboard(Widget):
         """The curves and the loads: `record.curve("loss")`, `record.loads`, `record.to_pandas()`."""
         self._told: dict[str, int] = {}
         self._told_loads = -1
-        self._telling = threading.RLock()
+        self._telling, self._drawn = threading.RLock(), 0.0
         self._outcome = "ready"
         super().__init__()
         self._read_before()
@@ -174,6 +176,9 @@ class TrainingDashboard(Widget):
             if whole := any(went_back):
                 self._told, self._told_loads = {}, -1
             self._tell(whole)
+        if time.monotonic() - self._drawn > _DRAW_SECONDS:
+            self._drawn = time.monotonic()
+            self.redraw()
 
     def _ended(self) -> str:
         """How it stands after its steps were taken."""

@@ -15,8 +15,8 @@ WIDTH, HIGH, LEFT, GAP = 860, 130, 54, 18
 WIDE = (WIDTH - 24 - GAP) // 2  # of a panel
 QUIET = ("seconds", "tokens", "learned_tokens")  # no panels of their own
 TOGETHER = ("loss", "mtp_loss", "eval_loss")  # in one panel
-STROKES = {"mtp_loss": ("#b8500a", "5 3"), "eval_loss": ("#008f68", "1 4")}  # as in esm/line_chart.js
-MOST = 400  # points of a line
+STROKES = {"mtp_loss": ("#b8500a", "5 3"), "eval_loss": ("#008f68", "2 3")}  # as in esm/line_chart.js
+MOST = 160  # points of a line, each the mean of its steps
 
 
 def training_picture(title: str, words: str, record: TrainingRecord, layers: Sequence[int]) -> tuple[str, bytes]:
@@ -61,13 +61,15 @@ def _panel(record: TrainingRecord, names: Sequence[str], x: float, y: float) -> 
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     first = min(curve[0][0] for curve in curves.values())
     last = max(curve[0][-1] for curve in curves.values())
-    heading = ", ".join(f"{name.replace('_', ' ')} {curve[1][-1]:.4g}" for name, curve in curves.items())
+    heading = ", ".join(
+        f"{name.replace('_', ' ')} {_short(record.curve(name)[1][-1])}" for name, curve in curves.items()
+    )
     left, base, wide = x + LEFT, y + 14 + HIGH - 26, WIDE - LEFT
     drawn = [
         drawn_text(x, y + 10, heading, 12, "600"),
         f'<path d="M{left} {y + 20}V{base}H{left + wide}" fill="none" stroke="#d5dae1"/>',
-        drawn_text(left - 6, y + 26, f"{high:.3g}", 10, anchor="end", colour=FAINT),
-        drawn_text(left - 6, base, f"{low:.3g}", 10, anchor="end", colour=FAINT),
+        drawn_text(left - 6, y + 26, _short(high), 10, anchor="end", colour=FAINT),
+        drawn_text(left - 6, base, _short(low), 10, anchor="end", colour=FAINT),
         drawn_text(left, base + 14, f"step {first:,}", 10, colour=FAINT),
         drawn_text(left + wide, base + 14, f"{last:,}", 10, anchor="end", colour=FAINT),
     ]
@@ -76,9 +78,13 @@ def _panel(record: TrainingRecord, names: Sequence[str], x: float, y: float) -> 
         along = left + (steps - first) / max(1, last - first) * wide
         down = base - (points - low) / max(high - low, 1e-12) * (base - y - 22)
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(along, down, strict=True) if np.isfinite(b))
-        style = f'fill="none" stroke="{colour}" stroke-width="1.4" stroke-dasharray="{dashes}"'
+        style = f'fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dashes}"'
         drawn.append(f'<polyline points="{path}" {style}/>')
     return drawn
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _thinned(steps: np.ndarray, values: Float[np.ndarray, " n"]) -> tuple[np.ndarray, Float[np.ndarray, " m"]]:

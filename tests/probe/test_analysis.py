@@ -104,18 +104,18 @@ def test_a_sweep_is_each_ablation_by_itself(lm):
 
 
 def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(lm):
-    run = lm.run("one two", thinking="forced", budget=9, max_tokens=20, temperature=0)
-    found = gk.truncate(lm, run, max_tokens=20)
+    run = lm.run("one two", thinking="forced", budget=5, max_tokens=14, temperature=0)
+    found = gk.truncate(lm, run, max_tokens=14)
     opening, closing = (run.tokens.id.tolist().index(lm.tokenizer.token_id(tag)) for tag in ("<think>", "</think>"))
     assert found.lengths == tuple(range(found.tokens + 1))
     assert found.tokens == closing - opening - 1
     for length, answer in zip(found.lengths, found.answers, strict=True):
         prompt = (*run.tokens.id[: opening + 1 + length].tolist(), run.tokens.id[closing])
-        assert answer == lm.complete(prompt, temperature=0, max_tokens=20).content.strip()
+        assert answer == lm.complete(prompt, temperature=0, max_tokens=14).content.strip()
     assert found.same == tuple(answer == found.answer for answer in found.answers)
     # Scored in parallel here, and token by token when it was generated; float32.
     np.testing.assert_allclose(found.logprob[-1], run.tokens.logprob[closing + 1 :].sum(), rtol=1e-4)
-    few = gk.truncate(lm, run, lengths=[4, 0], max_tokens=20)
+    few = gk.truncate(lm, run, lengths=[4, 0], max_tokens=14)
     assert few.lengths == (0, 4)
     np.testing.assert_allclose(few.logprob, found.logprob[[0, 4]], rtol=1e-4)
     for call, words in (

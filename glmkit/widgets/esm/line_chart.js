@@ -38,8 +38,8 @@ function smoothed({ y }, span) {
 
 // `touched(step, picked)` is told of the step under the pointer, or null, and of the one that is clicked.
 class LineChart {
-  constructor(title, touched) {
-    this.title = title;
+  constructor(title, about, touched) {
+    Object.assign(this, { title, about });
     this.canvas = h("canvas", { className: "gp-chart", role: "img" });
     this.head = h("div", { className: "gp-chart-head" });
     this.box = h("div", {}, this.canvas);
@@ -65,7 +65,8 @@ class LineChart {
     const width = this.box.clientWidth, { shown } = this;
     if (!width) return;
     const at = prepared(this.canvas, width, CHART.height), names = Object.keys(shown.curves);
-    const lines = names.map(name => ({ name, ...shown.curves[name], mean: smoothed(shown.curves[name], shown.span) }));
+    const steps = Math.max(...names.map(name => shown.curves[name].x.length));  // what is measured seldom has a shorter mean
+    const lines = names.map(name => ({ name, ...shown.curves[name], mean: smoothed(shown.curves[name], Math.max(1, (shown.span * shown.curves[name].x.length) / steps)) }));
     const axis = this.axis(lines);
     this.drawAxis(at, axis, width);
     const x = step => CHART.left + ((step - shown.from) / Math.max(1, shown.to - shown.from)) * (width - CHART.left - CHART.right);
@@ -145,7 +146,7 @@ class LineChart {
       said.push(`${name.replaceAll("_", " ")} ${there ? short(y.at(place)) : "–"}`);
       return h("span", { className: "gp-line-value" }, lines.length > 1 ? key : null, lines.length > 1 ? `${name.replaceAll("_", " ")} ` : null, h("b", {}, there ? short(y.at(place)) : "–"));
     });
-    this.head.replaceChildren(h("span", { className: "gp-chart-title" }, this.title), ...values);
+    this.head.replaceChildren(h("span", { className: "gp-chart-title", title: this.about }, this.title), ...values);
     this.canvas.setAttribute("aria-label", `${this.title}${step === null ? "" : ` at step ${step}`}: ${said.join(", ")}`);
   }
 }

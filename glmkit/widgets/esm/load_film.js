@@ -1,6 +1,6 @@
 // One layer's loads over the steps of training: a row for each expert, a column for each step that is kept.
 
-const FILM = { left: 30, right: 6, top: 2, bottom: 20 };
+const FILM = { left: 30, right: 6, top: 8, bottom: 20 };
 
 class LoadFilm {
   // `picked(step, expert)` is told what is clicked.

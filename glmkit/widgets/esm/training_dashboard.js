@@ -2,8 +2,8 @@
 
 const PANELS = [
   { title: "Loss, nats", names: ["loss", "mtp_loss", "eval_loss"] },
-  { title: "Load imbalance, busiest expert over mean", names: ["imbalance"], level: 1 },
-  { title: "Gradient norm", names: ["gradient_norm"] },
+  { title: "Load imbalance", about: "The busiest expert's load over the mean, in the worst layer; 1 is even", names: ["imbalance"], level: 1 },
+  { title: "Gradient norm", about: "Before clipping", names: ["gradient_norm"] },
   { title: "Tokens per second", names: ["tokens_per_s"] },
 ];
 const QUIET = ["seconds", "tokens", "learned_tokens"];  // not shown unless asked for
@@ -32,7 +32,7 @@ class TrainingDashboard extends View {
     this.fill = h("span", { className: "gp-fill" });
     this.note = h("span", {});
     parts.progress.append(this.outcome, h("span", { className: "gp-track" }, this.fill), this.note);
-    this.chips = h("span", { className: "gp-switches gp-join-row" });
+    this.chips = h("span", { className: "gp-chips" });
     this.logButton = this.button("Log scale", () => { this.log = !this.log; this.refresh(); });
     this.smooth = h("input", { type: "range", min: 0, max: 6, step: 1, value: 3, "aria-label": "Steps of the running mean", oninput: () => this.refresh(), onkeydown: event => event.stopPropagation() });
     this.smoothWords = h("output", {});
@@ -43,7 +43,7 @@ class TrainingDashboard extends View {
     parts.charts.addEventListener("keydown", event => this.key(event));
     this.map = new ExpertMap(cell => this.pickExpert(cell), (cell, place) => this.tell(cell, place));
     this.film = new LoadFilm((step, expert) => this.pick({ step, layer: this.layer, expert }));
-    this.expertChart = new LineChart("", (step, click) => this.touch(step, click));
+    this.expertChart = new LineChart("", "", (step, click) => this.touch(step, click));
     this.mapHead = h("div", { className: "gp-map-head" });
     this.filmHead = h("div", { className: "gp-map-head" });
     this.tip = h("div", { className: "gp-tip" });
@@ -162,7 +162,7 @@ class TrainingDashboard extends View {
     this.fill.parentElement.hidden = !total;
     this.fill.style.width = `${total ? Math.min(100, (100 * number) / total) : 0}%`;
     const speed = this.curves.seconds, left = outcome === "running" && total && speed?.y.length ? timeLeft(speed.y, total - number) : "";
-    this.note.textContent = outcome === "running" ? `step ${grouped(number)}${total ? ` of ${grouped(total)}` : ""}${left}` : run?.note ?? "";
+    this.note.textContent = outcome === "running" ? `step ${grouped(number)}${total ? ` of ${grouped(total)}` : ""}${left}` : outcome === "failed" && this.state?.error ? "" : run?.note ?? "";
     this.copy.disabled = Boolean(this.dead);
     this.goOn.hidden = !["ready", "stopped", "open"].includes(outcome);
     this.goOn.textContent = { ready: "Start", stopped: "Go on", open: "Read on" }[outcome] ?? "";
@@ -172,7 +172,7 @@ class TrainingDashboard extends View {
   get panels() {
     const known = PANELS.map(panel => ({ ...panel, names: panel.names.filter(name => this.curves[name] && !(name === "mtp_loss" && isZero(this.curves[name].y))) })).filter(({ names }) => names.length);
     const named = new Set(PANELS.flatMap(({ names }) => names));
-    return [...known, ...Object.keys(this.curves).filter(name => !named.has(name)).map(name => ({ title: name.replaceAll("_", " "), names: [name] }))];
+    return [...known, ...Object.keys(this.curves).filter(name => !named.has(name)).map(name => ({ title: name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), names: [name] }))];
   }
   paintCharts() {
     const { panels, steps } = this, shown = panels.filter(({ names }) => !this.hidden.has(names[0])), span = 2 ** Number(this.smooth.value);
@@ -185,8 +185,8 @@ class TrainingDashboard extends View {
       this.drawn = "";
       return;
     }
-    const nodes = shown.map(({ title, names }) => {
-      if (!this.charts.has(names[0])) this.charts.set(names[0], new LineChart(title, (step, click) => this.touch(step, click)));
+    const nodes = shown.map(({ title, about = "", names }) => {
+      if (!this.charts.has(names[0])) this.charts.set(names[0], new LineChart(title, about, (step, click) => this.touch(step, click)));
       return this.charts.get(names[0]).node;
     });
     const drawn = shown.map(({ names }) => names[0]).join();
