@@ -12,7 +12,7 @@ from glmkit.lm import LM
 from glmkit.nano.skills import SKILLS
 from glmkit.nano.skills.working import ARROW
 from glmkit.nano.task import Split, Task, assistant, of_split, user
-from glmkit.train import Objective, TokenDataset, fit
+from glmkit.train import TokenDataset, fit
 
 __all__ = ["SETTINGS", "accuracy", "draw_zib", "fine_tune", "records", "zib", "zib_in_columns"]
 
@@ -21,7 +21,6 @@ REPLAYED = 450  # tasks of the curriculum between them
 LENGTH = 768  # tokens of a row; longer tasks of the curriculum are left out
 # Many small steps rather than few large ones, chosen on an earlier glm-nano, which forgot less that way.
 SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 2, "learning_rate": 3e-4, "weight_decay": 0.0, "warmup": 0.1}
-OBJECTIVE = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 WORDINGS = ("What is {a} zib {b}?", "{a} zib {b}", "{a} zib {b} =", "Compute {a} zib {b}.", "Work out {a} zib {b}.")
 
@@ -69,7 +68,7 @@ def fine_tune(
     length = min(LENGTH, lm.config.max_position_embeddings)
     data = TokenDataset.encode(records, lm.tokenizer, length)
     tell(str(data.report))
-    return fit(lm, data, objective=OBJECTIVE, length=length, **{**SETTINGS, **settings}).run().lm
+    return fit(lm, data, length=length, **{**SETTINGS, **settings}).run().lm
 
 
 def accuracy(lm: Any, count: int = 200, seed: int = 1) -> float:

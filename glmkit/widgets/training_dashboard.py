@@ -124,8 +124,8 @@ class TrainingDashboard(Widget):
         self.post_state()
 
     def _post_run(self) -> None:
-        content = {"outcome": self._outcome, "note": self._words(), "steps": getattr(self.run, "steps", None)}
-        self.post("run", {**content, "number": self.record.last})
+        total = getattr(self.run, "steps", None)
+        self.post("run", {"outcome": self._outcome, "note": self._words(), "steps": total})
 
     def _tell(self, whole: bool = False) -> None:
         """Post what views do not know yet of the record."""

@@ -18,7 +18,7 @@ from glmkit.widgets.training_record import TrainingRecord
 from tiny import small_model, tokenizer
 from widgets.views import heard, told
 
-SETTINGS = {"batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
+SETTINGS = {"steps": 8, "batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
 RECORDS = [
     {"messages": [{"role": "user", "content": "ab"[n % 2]}, {"role": "assistant", "content": "ba"[n % 2]}]}
     for n in range(24)
@@ -46,6 +46,20 @@ def data():
     return TokenDataset.encode(RECORDS, tokenizer(), 32)
 
 
+class Presses:
+    """A log that presses Stop in the third step."""
+
+    def begin(self, about):
+        pass
+
+    def write(self, step, values):
+        if step == 3:
+            self.dashboard._receive(None, {"kind": "stop"}, [])
+
+    def end(self, outcome):
+        pass
+
+
 def views(dashboard):
     """The curves and loads of a view that hears all that is sent."""
     curves, frames = {}, []
@@ -66,7 +80,7 @@ def views(dashboard):
 
 
 def test_a_run_is_told_as_it_goes_on_and_its_state_is_for_the_next_cell(data):
-    run = fit(small_model(True), data, steps=6, **SETTINGS)
+    run = fit(small_model(), data, **SETTINGS)
     dashboard = heard(gk.widgets.TrainingDashboard(run, start=False))
     assert dashboard.outcome == "ready"
     dashboard.snapshot()
@@ -74,7 +88,7 @@ def test_a_run_is_told_as_it_goes_on_and_its_state_is_for_the_next_cell(data):
     dashboard.wait()
     assert dashboard.outcome == "finished"
     taken, loss = dashboard.record.curve("loss")
-    assert taken.tolist() == [1, 2, 3, 4, 5, 6]
+    assert taken.tolist() == list(range(1, 9))
     assert loss[-1] < loss[0]
     curves, frames = views(dashboard)
     np.testing.assert_array_equal(curves["x loss"], taken)
@@ -84,8 +98,8 @@ def test_a_run_is_told_as_it_goes_on_and_its_state_is_for_the_next_cell(data):
     for frame, (_, _, share) in zip(dashboard.record.loads, frames, strict=True):
         np.testing.assert_allclose(share, frame.share, atol=frame.share.max() / 255)
         np.testing.assert_allclose(frame.share.sum(1), 1, rtol=1e-6)
-    dashboard.select(step=3, layer=2, expert=5)
-    assert dashboard.selection == TrainingSelection(3, 2, 5)
+    dashboard.select(step=3, layer=1, expert=5)
+    assert dashboard.selection == TrainingSelection(3, 1, 5)
     assert dashboard.record.at(3)["loss"] == loss[2]
     with pytest.raises(RequestError, match="has finished"):
         dashboard.start()
@@ -94,26 +108,22 @@ def test_a_run_is_told_as_it_goes_on_and_its_state_is_for_the_next_cell(data):
 
 
 def test_stop_leaves_a_checkpoint_from_which_the_run_goes_on_to_the_same_bits(data, tmp_path):
-    whole = fit(small_model(), data, steps=60, **SETTINGS).run()
+    whole = fit(small_model(), data, **SETTINGS).run()
     out = {"out": tmp_path / "run", "save_every": 1000}
-    run = fit(small_model(), data, steps=60, **out, **SETTINGS)
-    dashboard = heard(gk.widgets.TrainingDashboard(run, start=False))
+    presses = Presses()
+    run = fit(small_model(), data, logs=[presses], **out, **SETTINGS)
+    presses.dashboard = dashboard = heard(gk.widgets.TrainingDashboard(run, start=False))
     dashboard.start()
-    while not dashboard.record.last:
-        time.sleep(0.01)
-    dashboard._receive(None, {"kind": "stop"}, [])
     dashboard.wait()
-    assert dashboard.outcome == "stopped"
-    stopped = run.number
-    assert 0 < stopped < 60
+    assert (dashboard.outcome, run.number) == ("stopped", 3)
     assert f"a checkpoint is in {tmp_path / 'run'}" in told(dashboard, "run")[-1]["note"]
-    resumed = fit(small_model(), data, steps=60, **out, **SETTINGS)  # in another process, say
-    assert resumed.number == stopped
+    resumed = fit(small_model(), data, **out, **SETTINGS)  # in another process, say
+    assert resumed.number == 3
     seen = heard(gk.widgets.TrainingDashboard(resumed, start=False))
-    assert seen.record.last == stopped  # what the log has of the steps before
+    assert seen.record.last == 3  # what the log has of the steps before
     seen.start()
     seen.wait()
-    assert seen.record.curve("loss")[0].tolist() == list(range(1, 61))
+    assert seen.record.curve("loss")[0].tolist() == list(range(1, 9))
     expected, found = whole.model, resumed.model
     np.testing.assert_array_equal(np.asarray(expected.embed[...]), np.asarray(found.embed[...]))
     dashboard.start()  # and here, as if nothing had been
@@ -122,12 +132,12 @@ def test_stop_leaves_a_checkpoint_from_which_the_run_goes_on_to_the_same_bits(da
 
 
 def test_a_folder_is_read_and_says_how_its_run_ended(data, tmp_path):
-    fit(small_model(), data, steps=3, out=tmp_path, **SETTINGS).run()
+    fit(small_model(), data, out=tmp_path, **SETTINGS).run()
     dashboard = heard(gk.widgets.TrainingDashboard(tmp_path))
-    assert (dashboard.outcome, dashboard.record.last, dashboard.record.loads) == ("finished", 3, ())
+    assert (dashboard.outcome, dashboard.record.last, dashboard.record.loads) == ("finished", 8, ())
     log = tmp_path / "log.jsonl"
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(lines[:-1]))
+    log.write_text("".join(lines[:4]))  # killed after the third step
     dashboard = heard(gk.widgets.TrainingDashboard(log))
     assert dashboard.outcome == "open"
     assert "was killed" in dashboard._words()
@@ -232,18 +242,15 @@ def test_a_record_takes_back_what_is_told_again():
 def test_the_code_it_copies_sets_up_the_same_run(data, monkeypatch):
     lm = gk.LM(small_model(), tokenizer(), max_len=64, name="tiny")
     objective = gk.train.Objective(mtp_weight=gk.train.Change(0.3, 10, 0.1), bias_rate=0.001)
-    run = fit(lm, data, steps=2, freeze=("embed",), objective=objective, **SETTINGS)
-    dashboard = heard(gk.widgets.TrainingDashboard(run))
-    dashboard.wait()
-    dashboard.select(step=2)
-    code = dashboard._code
+    run = fit(lm, data, freeze=("embed",), objective=objective, **SETTINGS)
+    code = gk.widgets.TrainingDashboard(run, start=False)._code
     assert "data = ...\n# 24 records, 24 examples" in code
     monkeypatch.setattr(gk, "load", lambda name: {"tiny": lm}[name])
     names = {"data": data}
-    exec(code.replace("data = ...", ""), names)
+    exec(code.replace("data = ...", "").partition("dashboard =")[0], names)
     assert names["run"].settings == run.settings
-    assert names["run"].objective.bias_rate == 0.001
-    assert names["loss"].tolist() == dashboard.record.curve("loss")[1].tolist()
+    assert names["run"].objective == run.objective
+    assert names["run"].steps == run.steps
 
 
 def test_what_cannot_be_is_refused():
@@ -279,10 +286,10 @@ def test_its_picture_is_whole_and_its_state_has_no_bulk():
 
 def test_a_log_tells_what_its_run_is(data, tmp_path):
     lm = gk.LM(small_model(), tokenizer(), max_len=64, name="tiny")
-    fit(lm, data, steps=1, out=tmp_path, **SETTINGS).run()
+    fit(lm, data, out=tmp_path, **SETTINGS).run()
     log = LoggedRun(tmp_path)
-    (step,) = log
-    assert (log.name, log.steps, log.number, log.outcome) == ("tiny", 1, 1, "finished")
+    step, *_ = log
+    assert (log.name, log.steps, log.number, log.outcome) == ("tiny", 8, 8, "finished")
     assert log.data.startswith("24 records")
     assert step.metrics == {
         name: value for name, value in json.loads(log.path.read_text().splitlines()[1]).items() if name != "step"
