@@ -97,6 +97,7 @@ def test_a_run_is_watched_stopped_and_gone_on_with(lab, notebooks, screenshots):
     photograph(lab, widget, screenshots, "training_dashboard")
     outputs = saved(lab, notebooks)["cells"][0]["outputs"]
     assert "Finished at step 400 of 400" in _pictures(outputs)  # drawn anew when the run ended
+    lose_kernel(lab)
     reopened_picture(lab).screenshot(path=screenshots / "training_dashboard_still.png")
     assert lab.console_errors == []
 
