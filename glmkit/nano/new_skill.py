@@ -17,10 +17,10 @@ from glmkit.train import TokenDataset, fit
 __all__ = ["SETTINGS", "accuracy", "draw_zib", "fine_tune", "records", "zib", "zib_in_columns"]
 
 EXAMPLES = 300  # of the new operation
-REPLAYED = 450  # tasks of the curriculum between them
+REPLAYED = 250  # tasks of the curriculum between them
 LENGTH = 768  # tokens of a row; longer tasks of the curriculum are left out
 # Many small steps rather than few large ones, chosen on an earlier glm-nano, which forgot less that way.
-SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 2, "learning_rate": 3e-4, "weight_decay": 0.0, "warmup": 0.1}
+SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "weight_decay": 0.0, "warmup": 0.1}
 
 WORDINGS = ("What is {a} zib {b}?", "{a} zib {b}", "{a} zib {b} =", "Compute {a} zib {b}.", "Work out {a} zib {b}.")
 

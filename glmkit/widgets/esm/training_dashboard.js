@@ -19,6 +19,7 @@ class TrainingDashboard extends View {
   }
   close() {
     clearInterval(this.watch);
+    cancelAnimationFrame(this.frame);
     super.close();
   }
 
@@ -143,13 +144,19 @@ class TrainingDashboard extends View {
   // How it is drawn.
 
   useTheme(theme) {
-    this.root.dataset.theme = theme;
+    this.style = null;
+    super.useTheme(theme);
+  }
+  // Whether the colours are known, as they are once the widget and its styles are in the page.
+  readStyle() {
+    if (!this.root.isConnected) return false;
     const style = getComputedStyle(this.root);
     this.style = Object.fromEntries(["accent", "ink", "warm", "faint", "line", "think"].map(name => [name, style.getPropertyValue(`--gp-${name}`)]));
-    this.map.useTheme(theme);
-    this.refresh();
+    this.map.useTheme(this.root.dataset.theme);
+    return this.style.accent !== "";
   }
   paint() {
+    if (!this.style?.accent && !this.readStyle()) return this.refresh();
     this.paintRun();
     this.paintCharts();
     this.paintLoads();
