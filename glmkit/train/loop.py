@@ -17,7 +17,7 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.errors import TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
 from glmkit.sharding import partition_spec
@@ -27,7 +27,7 @@ from glmkit.train.evaluation import evaluate
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
 from glmkit.train.optimizer import cosine, make_optimizer
-from glmkit.train.settings import Settings
+from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
 from glmkit.train.trainable import trained_objective
 
@@ -115,9 +115,9 @@ class Fit:
     ):
         self._source = lm_or_model
         model = lm_or_model.model if isinstance(lm_or_model, LM) else lm_or_model
-        _check_data(data, model, settings)
+        check_data(data, model, settings)
         if eval_data is not None:
-            _check_data(eval_data, model, settings)
+            check_data(eval_data, model, settings)
         self.settings, self._data, self._eval_data = settings, data, eval_data
         self._eval_every, self._save_every = check_integer("eval_every", eval_every, 1), save_every
         self._progress = progress
@@ -227,7 +227,8 @@ class Fit:
         batch = self._next_batch()
         with interrupts.step(), self._lock:
             self._state, metrics = self._call(batch)
-            values = _numbers(metrics)  # waits for the step
+            named = metrics._asdict().items()
+            values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
             self._number += 1
             self._position = self._batches.get_state()
         seconds = time.monotonic() - began
@@ -293,9 +294,9 @@ class Fit:
             config=self._state.model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings=_json_like(dataclasses.asdict(self.settings))
-            | {"steps": self.steps, "mtp_weight": _json_like(self.objective.mtp_weight)}
-            | {"bias_rate": self.objective.bias_rate, "balance_weight": self.objective.balance_weight}
+            settings=dataclasses.asdict(self.settings)
+            | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
+            | {"steps": self.steps}
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
         )
 
@@ -314,8 +315,7 @@ class Fit:
 
     def _refuse(self, batch: Batch, values: Mapping[str, float]) -> None:
         """Keep the batch and stop: the update was not applied."""
-        folder = Path(tempfile.mkdtemp()) if self._checkpoints is None else self._checkpoints.folder.parent
-        path = folder / f"not_finite_step_{self._number}.npz"
+        path = (self.folder or Path(tempfile.mkdtemp())) / f"not_finite_step_{self._number}.npz"
         np.savez(path, **{name: np.asarray(part) for name, part in batch._asdict().items()})
         raise TrainingError(
             f"step {self._number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
@@ -334,28 +334,10 @@ def _programs(objective: Objective, settings: Settings, steps: int):
     return optimizer, compiled_step(objective, optimizer, s.remat)
 
 
-def _check_data(data: Source, model: GLM, settings: Settings) -> None:
-    if data.length > settings.length:
-        raise DataError(
-            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
-        )
-    if settings.length > model.config.max_position_embeddings:
-        raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")
-    if data.largest_token >= model.config.vocab_size:
-        raise DataError(
-            f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
-            "another tokenizer"
-        )
-
-
 def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
     """The model with copies of these arrays, sharing the others."""
     graph, copied, shared = nnx.split(model, which, ...)
     return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
-
-
-def _numbers(metrics: Metrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics._asdict().items() if name not in ("finite", "load")}
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
@@ -364,11 +346,3 @@ def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
         "tokens/s": f"{metrics['tokens_per_s']:,.0f}",
         "imbalance": f"{metrics['imbalance']:.2f}",
     }
-
-
-def _json_like(value: Any) -> Any:
-    return (
-        [_json_like(item) for item in value]
-        if isinstance(value, tuple)
-        else ({key: _json_like(item) for key, item in value.items()} if isinstance(value, Mapping) else value)
-    )

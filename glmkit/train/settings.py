@@ -1,13 +1,16 @@
-"""The numbers of a run."""
+"""The numbers of a run, and whether its data and its model go with them."""
 
 import dataclasses
 from typing import Literal
 
 from glmkit.checks import check_integer
+from glmkit.errors import ConfigError, DataError
+from glmkit.model import GLM
 from glmkit.model.transformer import Remat
+from glmkit.train.data import Source
 from glmkit.train.optimizer import batch_warmup
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "check_data"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,3 +52,20 @@ class Settings:
     def micro_batches(self, step: int) -> int:
         """How many micro-batches the step after `step` steps takes."""
         return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
+
+
+def check_data(data: Source, model: GLM, settings: Settings) -> None:
+    """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, or another
+    tokenizer's data.
+    """
+    if data.length > settings.length:
+        raise DataError(
+            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
+        )
+    if settings.length > model.config.max_position_embeddings:
+        raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")
+    if data.largest_token >= model.config.vocab_size:
+        raise DataError(
+            f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
+            "another tokenizer"
+        )
