@@ -16,12 +16,12 @@ from glmkit.train import TokenDataset, fit
 
 __all__ = ["SETTINGS", "accuracy", "draw_zib", "fine_tune", "records", "zib", "zib_in_columns"]
 
-EXAMPLES = 200  # of the new operation
-REPLAYED = 360  # tasks of the curriculum between them
+EXAMPLES = 150  # of the new operation
+REPLAYED = 480  # tasks of the curriculum between them
 NEAR = ("one_step", "hard", "multi_step", "word_problem")  # like it: it would take their place, were they not repeated
 LENGTH = 768  # tokens of a row; longer tasks of the curriculum are left out
-# Many small steps rather than few large ones, chosen on an earlier glm-nano, which forgot less that way.
-SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 5e-4, "weight_decay": 0.0, "warmup": 0.1}
+# Small steps, one pass: a larger rate learns zib no better and forgets more of the sums, which are written alike.
+SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.0, "warmup": 0.1}
 
 WORDINGS = ("What is {a} zib {b}?", "{a} zib {b}", "{a} zib {b} =", "Compute {a} zib {b}.", "Work out {a} zib {b}.")
 
