@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         replay as replay,
         scale_shared as scale_shared,
         sweep as sweep,
+        truncate as truncate,
     )
     from glmkit.runs import Run as Run
     from glmkit.weights import load_hf as load_hf, restore as restore, save as save, save_hf as save_hf
@@ -70,6 +71,7 @@ _HOME: dict[str, str | None] = {
     "sweep": "glmkit.probe",
     "text": None,
     "train": None,
+    "truncate": "glmkit.probe",
     "widgets": None,
 }
 

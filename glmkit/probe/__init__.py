@@ -9,6 +9,7 @@ from glmkit.probe.plan import Plan
 from glmkit.probe.routing_stats import RoutingStats
 from glmkit.probe.statistics import collect
 from glmkit.probe.sweeping import AblationSweep, sweep
+from glmkit.probe.truncation import TruncationSweep, truncate
 
 __all__ = [
     "AblationSweep",
@@ -17,6 +18,7 @@ __all__ = [
     "LogitLens",
     "Plan",
     "RoutingStats",
+    "TruncationSweep",
     "ablate",
     "add",
     "bias",
@@ -30,4 +32,5 @@ __all__ = [
     "replay",
     "scale_shared",
     "sweep",
+    "truncate",
 ]

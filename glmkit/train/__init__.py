@@ -10,10 +10,12 @@ from glmkit.train.data import Batch, DataReport, Source, TokenDataset, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.examples import Example, encode_record
 from glmkit.train.log import JsonLog, Log, TensorBoardLog
-from glmkit.train.loop import Fit, Settings, Step, fit
+from glmkit.train.logged import LoggedRun, LoggedStep
+from glmkit.train.loop import Fit, Step, fit
 from glmkit.train.lora import LoRAParam, add_lora, merge_lora
 from glmkit.train.loss import loss_sums
 from glmkit.train.optimizer import adamw, batch_warmup, cosine, make_optimizer, muon, with_master_weights
+from glmkit.train.settings import Settings
 from glmkit.train.step import Change, Metrics, Objective, TrainState, compiled_step, train_step
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "JsonLog",
     "LoRAParam",
     "Log",
+    "LoggedRun",
+    "LoggedStep",
     "Metrics",
     "Objective",
     "Settings",

@@ -25,6 +25,9 @@ class RunIdentity:
     data: str
     settings: Mapping[str, Any]
 
+    def __post_init__(self):
+        object.__setattr__(self, "settings", _json_like(self.settings))  # as they will be read again
+
     def check(self, saved: Mapping[str, Any], folder: Path) -> None:
         """Raise `TrainingError` naming what differs from the run in `folder`."""
         for name, value in dataclasses.asdict(self).items():
@@ -111,6 +114,12 @@ def _named(state: Any) -> dict[str, jax.Array]:
     """Every array by its path, in the order of the tree."""
     leaves, _ = jax.tree.flatten_with_path(state)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _json_like(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_json_like(item) for item in value]
+    return {key: _json_like(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _difference(saved: Any, given: Any) -> str:

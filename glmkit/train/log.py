@@ -20,17 +20,19 @@ class Log(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """After a step."""
 
-    def close(self) -> None:
-        """When the run ends or is interrupted."""
+    def end(self, outcome: str) -> None:
+        """When the iteration ends: "finished", "stopped", or "failed: ..." and why. A stopped run may go on."""
 
 
 class JsonLog:
-    """One JSON object per line, each on the disk before the next step: `{"step": 3, "loss": 2.1, ...}`."""
+    """One JSON object per line, each in the file before the next step: `{"step": 3, "loss": 2.1, ...}`.
+
+    A line `{"begin": ...}` goes before the first, `{"end": outcome}` behind the last.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
 
     def begin(self, about: Mapping[str, Any]) -> None:
         self._line({"begin": dict(about)})
@@ -38,12 +40,12 @@ class JsonLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         self._line({"step": step, **values})
 
-    def close(self) -> None:
-        self._file.close()
+    def end(self, outcome: str) -> None:
+        self._line({"end": outcome})
 
     def _line(self, content: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(content) + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
 
 
 class TensorBoardLog:
@@ -63,5 +65,6 @@ class TensorBoardLog:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
-        self._writer.close()
+    def end(self, outcome: str) -> None:
+        self._writer.add_text("end", outcome)
+        self._writer.flush()

@@ -3,85 +3,49 @@
 import dataclasses
 import functools
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding
+from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.errors import TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
-from glmkit.model.adapter import LoRAParam, adapted_places
-from glmkit.model.transformer import Remat
 from glmkit.sharding import partition_spec, platform_of
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
-from glmkit.train.optimizer import batch_warmup, cosine, make_optimizer
+from glmkit.train.optimizer import cosine, make_optimizer
+from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
+from glmkit.train.trainable import trained_objective
 
-__all__ = ["Fit", "Settings", "Step", "fit"]
+__all__ = ["Fit", "Step", "fit"]
 
 FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The numbers of a run. Two runs of the same settings, data and model see the same batches and take the same steps.
-
-    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
-    their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
-    data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
-    `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
-    a curriculum.
-    """
-
-    batch_size: int = 8
-    length: int = 1024
-    accumulate: int = 1
-    batch_warmup: int = 0
-    epochs: int = 1
-    shuffle: bool = True
-    steps: int | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 1e-4
-    warmup: float = 0.03  # the share of all steps
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    master_weights: bool = False
-    remat: Remat = "none"
-    freeze: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self):
-        object.__setattr__(self, "freeze", tuple(self.freeze))
-        for name in ("batch_size", "length", "accumulate", "epochs"):
-            check_integer(name, getattr(self, name), 1)
-        check_integer("batch_warmup", self.batch_warmup, 0)
-        if self.steps is not None:
-            check_integer("steps", self.steps, 1)
-
-    def micro_batches(self, step: int) -> int:
-        """How many micro-batches the step after `step` steps takes."""
-        return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
-
-
-@dataclasses.dataclass(frozen=True)
 class Step:
-    """What came of one step. `model` and `lm` are copies of the weights as they are now, whole and usable."""
+    """What came of one step. `model` and `lm` are copies of the weights as they are now, whole and usable.
+
+    `load` counts the tokens that chose each expert, in a row for each of the run's `moe_layers`.
+    """
 
     number: int
     metrics: Mapping[str, float]
+    load: Float[np.ndarray, "moe_layer E"] = dataclasses.field(repr=False)
     _run: "Fit" = dataclasses.field(repr=False)
 
     @property
@@ -128,7 +92,10 @@ def fit(
 
 
 class Fit:
-    """A run in hand; see `fit`. Iterating again goes on where the iteration was left."""
+    """A run in hand; see `fit`. Iterating again goes on where the iteration was left.
+
+    It may go on in a thread while others read `model` and `lm`, which wait for the step that is being taken.
+    """
 
     def __init__(
         self,
@@ -148,13 +115,13 @@ class Fit:
     ):
         self._source = lm_or_model
         model = lm_or_model.model if isinstance(lm_or_model, LM) else lm_or_model
-        _check_data(data, model, settings)
+        check_data(data, model, settings)
         if eval_data is not None:
-            _check_data(eval_data, model, settings)
+            check_data(eval_data, model, settings)
         self.settings, self._data, self._eval_data = settings, data, eval_data
         self._eval_every, self._save_every = check_integer("eval_every", eval_every, 1), save_every
         self._progress = progress
-        self.objective = _objective(objective, model, settings.freeze)
+        self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
         self._optimizer, self._step = _programs(self.objective, settings, self.steps)
         self._batches = self._stream()
@@ -162,7 +129,7 @@ class Fit:
         self._moving = nnx.Any(self.objective.trainable, Buffer)
         model = model if donate else _copy(model, self._moving)
         self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
-        self._number = 0
+        self._number, self._lock = 0, threading.RLock()  # held while the state is consumed or copied
         self._last_metrics: dict[str, float] = {}
         self._logs = list(logs)
         self._checkpoints = None
@@ -171,7 +138,8 @@ class Fit:
             self._checkpoints = Checkpoints(Path(out) / "checkpoints", keep_best=keep_best)
             self._go_on()
         for log in self._logs:
-            log.begin({"settings": dataclasses.asdict(settings), "steps": self.steps, "data": str(data.report)})
+            about = {"model": self.name, "settings": dataclasses.asdict(settings), "steps": self.steps}
+            log.begin(about | {"data": self.data})
 
     @property
     def number(self) -> int:
@@ -179,9 +147,32 @@ class Fit:
         return self._number
 
     @property
+    def name(self) -> str:
+        """Of the LM that is trained; empty for a model without one."""
+        return self._source.name if isinstance(self._source, LM) else ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its log and its checkpoints are: `out`."""
+        return None if self._checkpoints is None else self._checkpoints.folder.parent
+
+    @property
+    def data(self) -> str:
+        """What it learns from, in words."""
+        return str(self._data.report)
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that `Step.load` has a row for; the prediction layer's is last, if it is trained."""
+        model = self._state.model
+        own = tuple(number for number in model.layer_numbers if model.config.is_moe(number))
+        return (*own, model.config.num_hidden_layers) if self.objective.mtp_weight else own
+
+    @property
     def model(self) -> GLM:
         """A copy of the model as it is now."""
-        return _copy(self._state.model, self._moving)
+        with self._lock:
+            return _copy(self._state.model, self._moving)
 
     @property
     def lm(self) -> LM:
@@ -200,16 +191,22 @@ class Fit:
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
-        with bar, Interrupts(self.save) as interrupts:
-            while self._number < self.steps:
-                step = self._advance(interrupts)
-                bar.set_postfix(_shown(step.metrics), refresh=False)
-                bar.update()
-                yield step
-        if self._checkpoints is not None and self._checkpoints.latest != self._number:
+        outcome = "stopped"
+        try:
+            with bar, Interrupts(self.save) as interrupts:
+                while self._number < self.steps:
+                    step = self._advance(interrupts)
+                    bar.set_postfix(_shown(step.metrics), refresh=False)
+                    bar.update()
+                    yield step
             self.save()
-        for log in self._logs:
-            log.close()
+            outcome = "finished"
+        except Exception as error:
+            outcome = f"failed: {error}"
+            raise
+        finally:
+            for log in self._logs:
+                log.end(outcome)
 
     def run(self) -> "Fit":
         """Take all the steps that are left."""
@@ -218,16 +215,20 @@ class Fit:
         return self
 
     def save(self) -> None:
-        """Write a checkpoint now, if the run has a folder for them."""
-        if self._checkpoints is not None:
-            self._checkpoints.save(self._number, self._saved(), self._identity(), self._position, self._last_metrics)
+        """Write a checkpoint now, if the run has a folder for them and there is none of this step."""
+        with self._lock:
+            if self._checkpoints is not None and self._checkpoints.latest != self._number:
+                self._checkpoints.save(
+                    self._number, self._saved(), self._identity(), self._position, self._last_metrics
+                )
 
     def _advance(self, interrupts: Interrupts) -> Step:
         began = time.monotonic()
         batch = self._next_batch()
-        with interrupts.step():
+        with interrupts.step(), self._lock:
             self._state, metrics = self._call(batch)
-            values = _numbers(metrics)  # waits for the step
+            named = metrics._asdict().items()
+            values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
             self._number += 1
             self._position = self._batches.get_state()
         seconds = time.monotonic() - began
@@ -244,7 +245,7 @@ class Fit:
             log.write(self._number, values)
         if self._number % self._save_every == 0:
             self.save()
-        return Step(self._number, values, self)
+        return Step(self._number, values, np.asarray(metrics.load), self)
 
     def _call(self, batch: Batch) -> tuple[TrainState, Metrics]:
         try:
@@ -293,9 +294,9 @@ class Fit:
             config=self._state.model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings=_json_like(dataclasses.asdict(self.settings))
-            | {"steps": self.steps, "mtp_weight": _json_like(self.objective.mtp_weight)}
-            | {"bias_rate": self.objective.bias_rate, "balance_weight": self.objective.balance_weight}
+            settings=dataclasses.asdict(self.settings)
+            | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
+            | {"steps": self.steps}
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
         )
 
@@ -314,8 +315,7 @@ class Fit:
 
     def _refuse(self, batch: Batch, values: Mapping[str, float]) -> None:
         """Keep the batch and stop: the update was not applied."""
-        folder = Path(tempfile.mkdtemp()) if self._checkpoints is None else self._checkpoints.folder.parent
-        path = folder / f"not_finite_step_{self._number}.npz"
+        path = (self.folder or Path(tempfile.mkdtemp())) / f"not_finite_step_{self._number}.npz"
         np.savez(path, **{name: np.asarray(part) for name, part in batch._asdict().items()})
         raise TrainingError(
             f"step {self._number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
@@ -334,60 +334,10 @@ def _programs(objective: Objective, settings: Settings, steps: int):
     return optimizer, compiled_step(objective, optimizer, s.remat)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Free:
-    """A filter of the parameters whose path, such as `blocks.0.attention.q`, no pattern names."""
-
-    patterns: tuple[str, ...]
-
-    def __call__(self, path: tuple[Any, ...], _: Any) -> bool:
-        return not any(self.names(pattern, path) for pattern in self.patterns)
-
-    @staticmethod
-    def names(pattern: str, path: tuple[Any, ...]) -> bool:
-        """Whether a pattern names the parameter, or what it is part of."""
-        path = ".".join(map(str, path))
-        return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
-
-
-def _objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
-    """With the filter of what is trained: adapters if the model has any, and what is not frozen."""
-    adapted = bool(adapted_places(model))
-    kind = LoRAParam if adapted else nnx.Param
-    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, kind))]
-    for pattern in freeze:
-        if not any(_Free.names(pattern, path) for path in paths):
-            known = ", ".join(".".join(map(str, path)) for path in paths[:3])
-            raise ConfigError(f"freeze: {pattern!r} names no trained parameter; they are called {known}, ...")
-    return dataclasses.replace(
-        objective,
-        trainable=nnx.All(kind, _Free(freeze)) if freeze else kind,
-        mtp_weight=0.0 if adapted or model.mtp is None else objective.mtp_weight,
-    )
-
-
-def _check_data(data: Source, model: GLM, settings: Settings) -> None:
-    if data.length > settings.length:
-        raise DataError(
-            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
-        )
-    if settings.length > model.config.max_position_embeddings:
-        raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")
-    if data.largest_token >= model.config.vocab_size:
-        raise DataError(
-            f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
-            "another tokenizer"
-        )
-
-
 def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
     """The model with copies of these arrays, sharing the others."""
     graph, copied, shared = nnx.split(model, which, ...)
     return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
-
-
-def _numbers(metrics: Metrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics._asdict().items() if name != "finite"}
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
@@ -396,11 +346,3 @@ def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
         "tokens/s": f"{metrics['tokens_per_s']:,.0f}",
         "imbalance": f"{metrics['imbalance']:.2f}",
     }
-
-
-def _json_like(value: Any) -> Any:
-    return (
-        [_json_like(item) for item in value]
-        if isinstance(value, tuple)
-        else ({key: _json_like(item) for key, item in value.items()} if isinstance(value, Mapping) else value)
-    )

@@ -83,6 +83,7 @@ class Metrics(NamedTuple):
     learned_tokens: Int[Array, ""]
     tokens: Int[Array, ""]  # without padding
     finite: Bool[Array, ""]  # whether the update was applied; it is not if loss or gradient is NaN or infinite
+    load: Float[Array, "moe_layer E"]  # tokens that chose each expert; the prediction layer's row last, if it was run
 
 
 def train_step(
@@ -129,6 +130,7 @@ def train_step(
         learned_tokens=counts.next,
         tokens=(batch.segment_ids >= 0).sum(),
         finite=finite,
+        load=sums.load,
     )
     return new, metrics
 

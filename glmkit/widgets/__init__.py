@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from glmkit.widgets.chat import Chat as Chat
     from glmkit.widgets.routing_probe import RoutingProbe as RoutingProbe
     from glmkit.widgets.thinking_explorer import ThinkingExplorer as ThinkingExplorer
+    from glmkit.widgets.training_dashboard import TrainingDashboard as TrainingDashboard
 
 _HOME = {
     "CacheExplorer": "glmkit.widgets.cache_explorer",
     "Chat": "glmkit.widgets.chat",
     "RoutingProbe": "glmkit.widgets.routing_probe",
     "ThinkingExplorer": "glmkit.widgets.thinking_explorer",
+    "TrainingDashboard": "glmkit.widgets.training_dashboard",
 }
 
-__all__ = ["CacheExplorer", "Chat", "RoutingProbe", "ThinkingExplorer"]
+__all__ = ["CacheExplorer", "Chat", "RoutingProbe", "ThinkingExplorer", "TrainingDashboard"]
 
 
 def __getattr__(name: str) -> Any:

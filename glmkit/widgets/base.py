@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from glmkit.errors import GLMKitError, RequestError
 
@@ -36,6 +36,7 @@ class Widget(anywidget.AnyWidget):
         self._number, self._sending = 0, threading.Lock()
         self._thread: threading.Thread | None = None
         self._doing, self._stopping = "", threading.Event()
+        self._still: DisplayHandle | None = None
         self.error: Exception | None = None
         """What the last work failed with."""
         self.on_msg(self._receive)
@@ -128,10 +129,20 @@ class Widget(anywidget.AnyWidget):
         """
         data, metadata = self._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
+        if (still := self._still_data()) is not None:
+            self._still = display(still, raw=True, display_id=True)
+
+    def redraw(self) -> None:
+        """Draw the picture that the notebook keeps anew, as things are now; where the widget was shown."""
+        if self._still is not None and (still := self._still_data()) is not None:
+            self._still.update(still, raw=True)
+
+    def _still_data(self) -> dict[str, Any] | None:
         with contextlib.suppress(GLMKitError):
             if (drawn := self.picture()) is not None:
                 svg, png = drawn
                 source = base64.b64encode(svg.encode()).decode()
-                alt = f"{type(self).__name__}, as it was when the cell ran"
+                alt = f"{type(self).__name__}, as it was last drawn"
                 html = f'<img class="glmkit-still" alt="{alt}" src="data:image/svg+xml;base64,{source}">'
-                display({"text/html": html, "image/png": base64.b64encode(png).decode(), "text/plain": alt}, raw=True)
+                return {"text/html": html, "image/png": base64.b64encode(png).decode(), "text/plain": alt}
+        return None

@@ -1,17 +1,22 @@
 """The cache explorer as a person uses it: pages appear as others ask, are picked, and gone on from."""
 
-import ast
-import json
-import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.lab_page import LabPage
-from browser.test_notebooks import write_notebook
+from browser.widget_page import (
+    RUN_SECONDS,
+    lose_kernel,
+    opened,
+    photograph,
+    read,
+    reopened_picture,
+    saved,
+    write_cell,
+)
 
-RUN_SECONDS = 240
 MAKE = """import glmkit as gk
 lm = gk.load("nano", max_len=1024)
 story = "".join(f"Item {n} of the list costs {n * 7 % 100} coins. " for n in range(40))
@@ -29,14 +34,7 @@ print([len(picked.context), picked.request, [request.kept for request in request
 @pytest.fixture
 def explorer(lab: LabPage, notebooks: Path) -> Locator:
     """An explorer of glm-nano, then a cell in which others ask, and one that reads it."""
-    lab.page.set_viewport_size({"width": 1300, "height": 1500})
-    write_notebook(notebooks / "explorer.ipynb", MAKE, OTHERS, READ, "lm.close()")
-    lab.open("explorer.ipynb")
-    lab.run_cell(0, RUN_SECONDS)
-    assert lab.complaints == []
-    widget = lab.page.locator(".gp.gp-live")
-    widget.wait_for(timeout=20_000)
-    return widget
+    return opened(lab, notebooks, MAKE, OTHERS, READ, "lm.close()")
 
 
 def test_pages_are_seen_picked_and_gone_on_from(lab, explorer, screenshots):
@@ -55,7 +53,7 @@ def test_pages_are_seen_picked_and_gone_on_from(lab, explorer, screenshots):
     explorer.get_by_role("button", name="Continue here").click()
     fork = explorer.locator(".gp-request", has_text="fork of request 0")
     expect(fork).to_contain_text("written, ", timeout=RUN_SECONDS * 1000)
-    context, request, kept, cached, answer, length = read(lab)
+    context, request, kept, cached, answer, length = read(lab, 2)
     assert (request, kept[0], cached % 256, length > context) == (1, 0, 0, True)
     assert kept[1] == context
     assert context % 256 == 41
@@ -64,21 +62,14 @@ def test_pages_are_seen_picked_and_gone_on_from(lab, explorer, screenshots):
     explorer.get_by_role("button", name="Copy as Python").click()
     expect(explorer.locator(".gp-code")).to_contain_text("lm.complete(ids1")
     explorer.get_by_role("button", name="Cop").click()
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        lab.use_theme(theme)
-        expect(explorer).to_have_attribute("data-theme", theme.split()[1].lower())
-        explorer.scroll_into_view_if_needed()
-        page.wait_for_timeout(400)
-        explorer.screenshot(path=screenshots / f"cache_explorer_{theme.split()[1].lower()}.png")
-    lab.use_theme("JupyterLab Light")
+    photograph(lab, explorer, screenshots, "cache_explorer")
     explorer.locator(".gp-branches").focus()
     for key in ("Home", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     expect(explorer.locator(".gp-tokens")).to_be_focused(timeout=20_000)
     for key in ("Home", "ArrowRight"):
         page.keyboard.press(key)
-    lab.run_cell(2, RUN_SECONDS)
-    assert ast.literal_eval(lab.output(2))[0] == 258  # the second token of the second page
+    assert read(lab, 2)[0] == 258  # the second token of the second page
     explorer.get_by_role("button", name="Forget all").click()
     expect(cells).to_have_count(0, timeout=20_000)
     assert lab.complaints == []
@@ -86,32 +77,12 @@ def test_pages_are_seen_picked_and_gone_on_from(lab, explorer, screenshots):
 
 
 def test_it_is_told_anew_after_a_reload_and_a_reader_without_a_kernel_sees_the_picture(lab, explorer, notebooks):
-    expect(lab.page.locator("img.glmkit-still")).to_be_hidden()
     count = explorer.locator(".gp-branches .gp-page-cell").count()
     write_cell(lab, 1, "explorer._number += 1; explorer.post_state()")  # a message that the view misses
     lab.run_cell(1, RUN_SECONDS)
     expect(explorer.locator(".gp-branches .gp-page-cell")).to_have_count(count)
-    lab.command("docmanager:save")
-    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
-    path = notebooks / "explorer.ipynb"
-    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
-    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    assert path.stat().st_size < 100_000
-    lab.command("kernelmenu:shutdown")
-    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    saved(lab, notebooks)
+    lose_kernel(lab)
     explorer.locator(".gp-branches .gp-page-cell").first.click()  # whose tokens nobody tells any more
     expect(explorer.locator(".gp-banner")).to_contain_text("The kernel", timeout=20_000)
-    lab.open("explorer.ipynb")
-    still = lab.page.locator("img.glmkit-still")
-    still.wait_for(timeout=20_000)
-    assert still.evaluate("image => image.complete && image.naturalWidth") > 400
-
-
-def read(lab: LabPage) -> list:
-    """What the next cell sees."""
-    lab.run_cell(2, RUN_SECONDS)
-    return ast.literal_eval(lab.output(2))
-
-
-def write_cell(lab: LabPage, number: int, source: str) -> None:
-    lab.page.locator(".jp-CodeCell").nth(number).locator(".cm-content").fill(source)
+    reopened_picture(lab)

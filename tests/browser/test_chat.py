@@ -1,6 +1,5 @@
 """The chat as a person uses it: a thought unfolded, a call edited and approved, a turn opened in the probe."""
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -9,9 +8,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.lab_page import LabPage
-from browser.test_notebooks import write_notebook
+from browser.widget_page import RUN_SECONDS, lose_kernel, opened, photograph, read, saved, write_cell
 
-RUN_SECONDS = 240
 MAKE = """import glmkit as gk
 def get_weather(city: str) -> str:
     "Get the weather in a city"
@@ -32,14 +30,8 @@ READ = """print([chat.selection.turn, len(chat.turns), chat.messages[-1]["role"]
 @pytest.fixture
 def chat(lab: LabPage, notebooks: Path) -> Locator:
     """A chat with glm-nano, and cells that ask for a call and that read it."""
-    lab.page.set_viewport_size({"width": 1300, "height": 1700})
-    write_notebook(notebooks / "chat.ipynb", MAKE, CALL, READ, "lm.close()")
-    lab.open("chat.ipynb")
-    lab.run_cell(0, RUN_SECONDS)
-    assert lab.complaints == []
-    widget = lab.page.locator(".gp-chat.gp-live")
-    widget.wait_for(timeout=20_000)
-    return widget
+    opened(lab, notebooks, MAKE, CALL, READ, "lm.close()", height=1700)
+    return lab.page.locator(".gp-chat.gp-live")
 
 
 def say(chat: Locator, words: str) -> None:
@@ -50,7 +42,6 @@ def say(chat: Locator, words: str) -> None:
 
 
 def test_a_conversation_with_a_thought_a_call_and_a_probe(lab, chat, screenshots):
-    page = lab.page
     turns = chat.locator(".gp-turn")
     expect(turns.first).to_contain_text("seed", timeout=RUN_SECONDS * 1000)
     summary = turns.first.locator("summary")
@@ -94,17 +85,11 @@ def test_a_conversation_with_a_thought_a_call_and_a_probe(lab, chat, screenshots
     opened = chat.locator(".gp-opened .gp.gp-live")
     expect(opened.locator(".gp-tokens")).to_contain_text("27 + 58", timeout=RUN_SECONDS * 1000)
     expect(chat.locator(".gp-status").first).to_be_hidden(timeout=RUN_SECONDS * 1000)
-    picked, count, last, states, plan, length, probed = read(lab)
+    picked, count, last, states, plan, length, probed = read(lab, 2)
     assert (picked, last, states, plan, probed) == (0, "assistant", ["done", "mocked"], "", True)
     assert count == 5
     assert length > 40
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        lab.use_theme(theme)
-        expect(chat).to_have_attribute("data-theme", theme.split()[1].lower())
-        chat.scroll_into_view_if_needed()
-        page.wait_for_timeout(400)
-        chat.screenshot(path=screenshots / f"chat_{theme.split()[1].lower()}.png")
-    lab.use_theme("JupyterLab Light")
+    photograph(lab, chat, screenshots, "chat")
     assert lab.complaints == []
     assert lab.console_errors == []
 
@@ -122,25 +107,9 @@ def test_stop_a_missed_message_and_a_kernel_that_is_gone(lab, chat, notebooks):
     lab.run_cell(1, RUN_SECONDS)
     expect(chat.locator(".gp-turn")).to_have_count(2)
     expect(chat.locator(".gp-by-user").last).to_contain_text("a long story")
-    lab.command("docmanager:save")
-    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
-    path = notebooks / "chat.ipynb"
-    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
-    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    assert path.stat().st_size < 100_000
-    lab.command("kernelmenu:shutdown")
-    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    saved(lab, notebooks)
+    lose_kernel(lab)
     view = lab.page.locator(".gp-chat.gp-live").first
     say(view, "Are you there?")
     expect(view.locator(".gp-banner").last).to_contain_text("The kernel", timeout=20_000)
     assert lab.complaints == []
-
-
-def read(lab: LabPage) -> list:
-    """What the next cell sees."""
-    lab.run_cell(2, RUN_SECONDS)
-    return ast.literal_eval(lab.output(2))
-
-
-def write_cell(lab: LabPage, number: int, source: str) -> None:
-    lab.page.locator(".jp-CodeCell").nth(number).locator(".cm-content").fill(source)

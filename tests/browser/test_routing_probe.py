@@ -1,8 +1,5 @@
 """The routing probe as a person uses it: brushed, clicked, regenerated, read from the next cell, kept and reopened."""
 
-import ast
-import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +7,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browser.lab_page import LabPage
-from browser.test_notebooks import write_notebook
+from browser.widget_page import RUN_SECONDS, lose_kernel, opened, photograph, read, reopened_picture, saved
 from glmkit.runs import Layers, Run, Tokens
 
-RUN_SECONDS = 240
 MAKE = """import glmkit as gk
 lm = gk.load("nano", max_len=512)
 probe = gk.widgets.RoutingProbe(lm, "What is 27 + 58?", thinking="forced", max_tokens=90, seed=0)
@@ -40,17 +36,6 @@ def looker(lab: LabPage, notebooks: Path) -> Locator:
     return opened(lab, notebooks, LOOK, READ)
 
 
-def opened(lab: LabPage, notebooks: Path, *cells: str) -> Locator:
-    lab.page.set_viewport_size({"width": 1300, "height": 1500})
-    write_notebook(notebooks / "probe.ipynb", *cells)
-    lab.open("probe.ipynb")
-    lab.run_cell(0, RUN_SECONDS)
-    assert lab.complaints == []
-    widget = lab.page.locator(".gp.gp-live")
-    widget.wait_for(timeout=20_000)
-    return widget
-
-
 def some_run(tokens: int = 40) -> Run:
     """With routes like those of glm-nano, at random."""
     rng, zeros = np.random.default_rng(0), np.zeros(tokens, np.float32)
@@ -60,12 +45,6 @@ def some_run(tokens: int = 40) -> Run:
     arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
     arrays["router_margins"] = rng.random((tokens, 4), np.float32)
     return Run(words, Layers((0, 1, 2, 3, 4), (1, 2, 3, 4), 16, 4), arrays, {}, "kept")
-
-
-def read(lab: LabPage) -> list:
-    """What the next cell sees of the probe."""
-    lab.run_cell(1, RUN_SECONDS)
-    return ast.literal_eval(lab.output(1))
 
 
 def brush(page: Page, probe: Locator, first: int, last: int) -> None:
@@ -100,7 +79,7 @@ def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, p
     probe.get_by_role("button", name="Regenerate").click()
     probe.locator(".gp-figure").first.wait_for(timeout=RUN_SECONDS * 1000)
     expect(probe.locator(".gp-status")).to_be_hidden()
-    steps, layer, expert, plan, text, effect = read(lab)
+    steps, layer, expert, plan, text, effect = read(lab, 1)
     assert (steps, layer, expert, plan) == ([4, 5, 6, 7, 8, 9], 4, 5, "ablate(layer=4, expert=5, how=reroute)")
     assert "27 + 58" in text
     assert effect[0] >= 0
@@ -108,13 +87,7 @@ def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, p
     probe.get_by_role("button", name="Copy as Python").click()
     expect(probe.locator(".gp-code")).to_contain_text("gk.ablate(layer=4, expert=5)")
     probe.get_by_role("button", name="Cop").click()
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        lab.use_theme(theme)
-        expect(probe).to_have_attribute("data-theme", theme.split()[1].lower())
-        probe.scroll_into_view_if_needed()
-        page.wait_for_timeout(400)
-        probe.screenshot(path=screenshots / f"routing_probe_{theme.split()[1].lower()}.png")
-    lab.use_theme("JupyterLab Light")
+    photograph(lab, probe, screenshots, "routing_probe")
     probe.get_by_role("button", name="Training film").click()
     probe.get_by_role("slider").fill("30")
     expect(probe.locator(".gp-filmBar output")).to_have_text("step 820 of 3320")
@@ -138,7 +111,7 @@ def test_keys_do_what_the_mouse_does(lab, looker):
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
         lab.page.keyboard.press(key)
     expect(looker.locator(".gp-page h3")).to_have_text("Layer 2, expert 2")
-    steps, layer, expert, *_ = read(lab)
+    steps, layer, expert, *_ = read(lab, 1)
     assert (steps, layer, expert) == ([1, 2, 3], 2, 2)
     assert lab.console_errors == []
 
@@ -172,22 +145,12 @@ def test_the_page_it_exports_works_alone(lab, looker, page, tmp_path):
 
 
 def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, looker, notebooks):
-    expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
-    lab.command("docmanager:save")
-    path = notebooks / "probe.ipynb"
-    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
-    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
-    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    assert path.stat().st_size < 100_000
-    lab.open("probe.ipynb")
-    still = lab.page.locator("img.glmkit-still")
-    still.wait_for(timeout=20_000)
-    assert still.evaluate("image => image.complete && image.naturalWidth") > 400
+    saved(lab, notebooks)
+    reopened_picture(lab)
 
 
 def test_a_kernel_that_is_gone_is_said(lab, looker):
-    lab.command("kernelmenu:shutdown")
-    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    lose_kernel(lab)
     looker.get_by_role("button", name="Export HTML").click()
     expect(looker.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
     expect(looker.locator(".gp-token").first).to_be_visible()  # what was shown stays

@@ -1,7 +1,6 @@
 """The thinking explorer as a person uses it: asked, stopped, cut, edited, read from the next cell, reopened."""
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.lab_page import LabPage
-from browser.test_routing_probe import RUN_SECONDS, opened
+from browser.widget_page import RUN_SECONDS, lose_kernel, opened, photograph, read, reopened_picture, saved, write_cell
 
 MAKE = """import glmkit as gk
 lm = gk.load("nano", max_len=512)
@@ -24,12 +23,6 @@ print([picked.attempt, picked.mode, picked.token, explorer.run.completion.conten
 def explorer(lab: LabPage, notebooks: Path) -> Locator:
     """One of glm-nano in a notebook, with a cell after it that reads it."""
     return opened(lab, notebooks, MAKE, READ, "lm.close()")
-
-
-def read(lab: LabPage) -> list:
-    """What the next cell sees of the explorer."""
-    lab.run_cell(1, RUN_SECONDS)
-    return ast.literal_eval(lab.output(1))
 
 
 def card(explorer: Locator, mode: str, seed: int = 0) -> Locator:
@@ -71,7 +64,7 @@ def test_a_thought_is_cut_and_edited_and_the_next_cell_reads_it(lab, explorer, s
     answers(edited, "1923")
     done(explorer)
     expect(edited.locator(".gp-origin")).to_have_text("edited and closed, from #4")
-    attempt, mode, token, content, plan, attempts = read(lab)
+    attempt, mode, token, content, plan, attempts = read(lab, 1)
     assert (attempt, mode, token, content, plan) == (7, "forced", None, "1923", "")
     assert [row[:3] for row in attempts[6:]] == [["forced", "cut", "1023"], ["forced", "edited", "1923"]]
 
@@ -79,13 +72,7 @@ def test_a_thought_is_cut_and_edited_and_the_next_cell_reads_it(lab, explorer, s
     expect(explorer.locator(".gp-code").first).to_contain_text('lm.prompt(x, thinking="forced") + thought')
     explorer.get_by_role("button", name="Cop").click()
     forced.locator(".gp-token").nth(19).click()
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        lab.use_theme(theme)
-        expect(explorer).to_have_attribute("data-theme", theme.split()[1].lower())
-        explorer.scroll_into_view_if_needed()
-        lab.page.wait_for_timeout(400)
-        explorer.screenshot(path=screenshots / f"thinking_explorer_{theme.split()[1].lower()}.png")
-    lab.use_theme("JupyterLab Light")
+    photograph(lab, explorer, screenshots, "thinking_explorer")
     assert lab.complaints == []
     assert lab.console_errors == []
 
@@ -100,7 +87,7 @@ def test_a_question_streams_with_a_budget_and_is_stopped(lab, explorer, screensh
     explorer.get_by_role("button", name="Run", exact=True).click()
     expect(card(explorer, "forced", 7)).to_contain_text("closed by the budget of 24", timeout=RUN_SECONDS * 1000)
     done(explorer)
-    *_, attempts = read(lab)
+    *_, attempts = read(lab, 1)
     assert [(mode, thought) for mode, _, _, _, thought in attempts] == [("enabled", 25), ("forced", 25)]
     expect(card(explorer, "forced", 7).locator(".gp-token.gp-forced")).to_have_count(1)
 
@@ -116,7 +103,7 @@ def test_a_question_streams_with_a_budget_and_is_stopped(lab, explorer, screensh
     took = lab.page.evaluate(STOP)
     print(f"stopped {took:.0f} ms after the button was pressed")
     assert took < 2000  # 200 ms on a machine that does nothing else
-    *_, attempts = read(lab)
+    *_, attempts = read(lab, 1)
     assert "interrupted" in {finish for *_, finish, _ in attempts}
     assert lab.complaints == []
     assert lab.console_errors == []
@@ -147,8 +134,7 @@ def test_keys_cut_and_edit_and_a_missed_message_is_made_up_for(lab, explorer):
     answers(explorer.get_by_role("article", name="forced, seed 0, edited"), "1023")
     done(explorer)
     lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")
-    cell = lab.page.locator(".jp-CodeCell").nth(1)
-    cell.locator(".cm-content").fill("explorer._number += 1; explorer.post_state()")
+    write_cell(lab, 1, "explorer._number += 1; explorer.post_state()")
     lab.run_cell(1, RUN_SECONDS)
     expect(explorer.locator(".gp-name")).to_have_text("nano")
     expect(explorer.locator(".gp-card")).to_have_count(7)
@@ -156,22 +142,12 @@ def test_keys_cut_and_edit_and_a_missed_message_is_made_up_for(lab, explorer):
 
 
 def test_without_its_kernel_it_says_so_and_its_notebook_keeps_a_picture(lab, explorer, notebooks):
-    expect(lab.page.locator("img.glmkit-still")).to_be_hidden()  # the widget itself is there
-    lab.command("docmanager:save")
-    path = notebooks / "probe.ipynb"
-    lab.page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
-    outputs = json.loads(path.read_text())["cells"][0]["outputs"]
-    assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    assert path.stat().st_size < 100_000
-    lab.command("kernelmenu:shutdown")
-    expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+    saved(lab, notebooks)
+    lose_kernel(lab)
     explorer.get_by_role("button", name="Run", exact=True).click()
     expect(explorer.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
     expect(explorer.locator(".gp-token").first).to_be_visible()  # what was shown stays
-    lab.open("probe.ipynb")
-    still = lab.page.locator("img.glmkit-still")
-    still.wait_for(timeout=20_000)
-    assert still.evaluate("image => image.complete && image.naturalWidth") > 400
+    reopened_picture(lab)
 
 
 def test_two_on_one_engine_at_once(lab, notebooks):

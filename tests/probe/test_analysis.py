@@ -103,6 +103,40 @@ def test_a_sweep_is_each_ablation_by_itself(lm):
     assert swept.top(1)[0][2] == swept.kl.max()
 
 
+def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(lm):
+    run = lm.run("one two", thinking="forced", budget=5, max_tokens=14, temperature=0)
+    found = gk.truncate(lm, run, max_tokens=14)
+    opening, closing = (run.tokens.id.tolist().index(lm.tokenizer.token_id(tag)) for tag in ("<think>", "</think>"))
+    assert found.lengths == tuple(range(found.tokens + 1))
+    assert found.tokens == closing - opening - 1
+    for length, answer in zip(found.lengths, found.answers, strict=True):
+        prompt = (*run.tokens.id[: opening + 1 + length].tolist(), run.tokens.id[closing])
+        assert answer == lm.complete(prompt, temperature=0, max_tokens=14).content.strip()
+    assert found.same == tuple(answer == found.answer for answer in found.answers)
+    # Scored in parallel here, and token by token when it was generated; float32.
+    np.testing.assert_allclose(found.logprob[-1], run.tokens.logprob[closing + 1 :].sum(), rtol=1e-4)
+    few = gk.truncate(lm, run, lengths=[4, 0], max_tokens=14)
+    assert few.lengths == (0, 4)
+    np.testing.assert_allclose(few.logprob, found.logprob[[0, 4]], rtol=1e-4)
+    for call, words in (
+        (lambda: gk.truncate(lm, lm.run("one", thinking="disabled")), "has no thought"),
+        (lambda: gk.truncate(lm, lm.run("one", thinking="forced", max_tokens=2)), "ends before its thought"),
+        (lambda: gk.truncate(lm, run, lengths=[99]), "the thought has 0 to"),
+        (lambda: gk.truncate(lm, run, lengths=[]), "lengths are"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            call()
+
+
+def test_the_least_thought_that_settles_the_answer():
+    def settled(*answers):
+        return gk.probe.TruncationSweep("", "85", 3, (0, 1, 3), answers, np.zeros(3)).settled
+
+    assert settled("3", "85", "85") == 1
+    assert settled("85", "3", "85") == 3
+    assert settled("85", "85", "3") is None
+
+
 def test_two_checkpoints_differ_where_they_were_changed(tmp_path):
 
     first = model()

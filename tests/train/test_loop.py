@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -107,7 +108,7 @@ def test_ctrl_c_saves_the_step_it_came_in(data, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    done = len((tmp_path / "log.jsonl").read_text().splitlines()) - 1
+    done = (tmp_path / "log.jsonl").read_text().count('"step"')
     resumed = fit(model(), data, steps=6, out=tmp_path, save_every=1000, **SETTINGS)
     assert next(iter(resumed)).number == done + 1
 
@@ -134,6 +135,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(data, tmp_p
     with pytest.raises(TrainingError, match=r"step 1: loss nan.*not_finite_step_1\.npz"):
         fit(network, data, steps=6, out=tmp_path, **SETTINGS).run()
     assert np.load(tmp_path / "not_finite_step_1.npz")["tokens"].shape == (1, 2, 32)
+
+
+def test_the_log_says_how_a_run_ended(data, tmp_path):
+    network = jax.tree.map(lambda leaf: leaf, model())
+    network.norm.scale[...] = network.norm.scale[...] * np.nan
+    run = fit(model(), data, steps=2, out=tmp_path / "good", **SETTINGS)
+    next(iter(run))
+    run.run()
+    with pytest.raises(TrainingError):
+        fit(network, data, steps=2, out=tmp_path / "bad", **SETTINGS).run()
+    good, bad = (
+        [json.loads(line).get("end") for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("good", "bad")
+    )
+    assert good == [None, None, "stopped", None, "finished"]
+    assert bad[-1].startswith("failed: step 1: loss nan")
+
+
+def test_every_step_tells_the_experts_loads(data):
+    network = model(True)
+    run = fit(network, data, steps=2, **SETTINGS)
+    assert run.moe_layers == (1, 2)  # of the model, and the prediction layer
+    for step in run:
+        assert step.load.shape == (2, 8)
+        assert step.load[0].sum() == step.metrics["tokens"] * network.config.num_experts_per_tok
+        assert (step.load.max(1) / step.load.mean(1)).max() == pytest.approx(step.metrics["imbalance"], rel=1e-6)
+    assert fit(model(), data, steps=2, **SETTINGS).moe_layers == (1,)
+
+
+def test_the_model_can_be_read_while_a_thread_trains(data):
+    run = fit(model(), data, steps=40, **SETTINGS)
+    thread = threading.Thread(target=run.run)
+    thread.start()
+    while thread.is_alive():
+        assert all(np.isfinite(leaf).all() for leaf in leaves(run.model))
+    thread.join()
+    assert run.number == 40
 
 
 def test_only_adapters_are_trained_where_there_are_any(data):

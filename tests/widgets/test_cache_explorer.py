@@ -1,6 +1,5 @@
 """The cache explorer without a browser: the tree it tells of, forks, and what the next cell reads."""
 
-import dataclasses
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -15,39 +14,22 @@ from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.widgets.branches import branches, tree_message
 from glmkit.widgets.cache_explorer import CacheSelection
 from tiny import model, tokenizer
+from widgets.views import heard, told
 
 LONG = "".join(chr(97 + place * place % 26) for place in range(2 * PAGE + 20))  # a token for each letter
 SETTINGS = {"max_tokens": 6}
 
 
-@pytest.fixture(scope="module")
-def lm():
-    with LM(model(), tokenizer(), max_len=600, name="tiny") as opened:
-        yield opened
-
-
-@pytest.fixture
-def endless(lm, monkeypatch):
-    """No token ends an answer."""
-    monkeypatch.setattr(lm, "generation", dataclasses.replace(lm.generation, eos_token_id=()))
-
-
 @pytest.fixture
 def explorer(lm):
     lm.engine.cache.clear()
-    return heard(gk.widgets.CacheExplorer(lm, lm.tokenizer.encode(LONG), **SETTINGS))
+    return quiet(gk.widgets.CacheExplorer(lm, lm.tokenizer.encode(LONG), **SETTINGS))
 
 
-def heard(explorer):
-    """With what it sends in `explorer.sent`, in order, and without a thread that looks."""
-    explorer.sent = []
-    explorer.send = lambda content, buffers=None: explorer.sent.append(content)
+def quiet(explorer):
+    """Heard, and without a thread that looks."""
     explorer._looks = threading.current_thread()
-    return explorer
-
-
-def told(explorer, kind):
-    return [content for content in explorer.sent if content["kind"] == kind]
+    return heard(explorer)
 
 
 def tree_of(*paths: str) -> CacheTree:
@@ -150,7 +132,7 @@ def test_it_looks_by_itself_while_others_ask(explorer, lm):
 
 
 def test_stop_is_heard_and_two_explorers_do_not_disturb_each_other(explorer, lm, endless):
-    other = heard(gk.widgets.CacheExplorer(lm, max_tokens=6))
+    other = quiet(gk.widgets.CacheExplorer(lm, max_tokens=6))
     begun = threading.Event()
     explorer.send = lambda content, buffers=None: begun.set() if content["kind"] == "stream" else None
     explorer.ask("go on", max_tokens=400)
@@ -171,7 +153,7 @@ def test_what_cannot_be_is_refused(explorer, lm):
         (lambda: explorer.select(page="r7"), "there is no page 'r7'"),
         (lambda: explorer.select(token=3), "token is 3"),
         (lambda: explorer.select(request=5), "there is no request 5"),
-        (lambda: heard(gk.widgets.CacheExplorer(lm)).fork("x"), "nothing to go on from"),
+        (lambda: quiet(gk.widgets.CacheExplorer(lm)).fork("x"), "nothing to go on from"),
         (lambda: explorer.fork("x", context=[3], tokens=4), "there is no setting tokens"),
         (lambda: gk.widgets.CacheExplorer(lm, heat=1), "there is no setting heat"),
         (lambda: gk.widgets.CacheExplorer(lm, "x" * 700), "context"),
@@ -195,7 +177,7 @@ def test_its_picture_has_the_tree_and_its_state_no_bulk(explorer):
 
 def test_a_model_that_was_closed_is_said():
     lm = LM(model(), tokenizer(), max_len=600, name="tiny")
-    explorer = heard(gk.widgets.CacheExplorer(lm))
+    explorer = quiet(gk.widgets.CacheExplorer(lm))
     explorer._looks = None
     lm.close()
     explorer._receive(None, {"kind": "hello"}, [])

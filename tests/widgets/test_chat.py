@@ -1,6 +1,5 @@
 """The chat without a browser: turns, tool calls that are decided on, the code it copies, and what its views hear."""
 
-import dataclasses
 import json
 import sys
 import threading
@@ -14,11 +13,10 @@ import pytest
 import glmkit as gk
 from glmkit.engine.answer import Completion, Usage
 from glmkit.errors import RequestError
-from glmkit.lm import LM
 from glmkit.text import Delta, ToolCall, ToolCallDelta
 from glmkit.widgets.chat_turns import ChatTurn
 from glmkit.widgets.clients import client_code
-from tiny import model, tokenizer
+from widgets.views import heard, told
 
 SETTINGS = {"max_tokens": 12, "temperature": 1.0, "seed": 3}
 
@@ -32,18 +30,6 @@ def slow(seconds: float) -> str:
     """Takes a while."""
     time.sleep(seconds)
     return "at last"
-
-
-@pytest.fixture(scope="module")
-def lm():
-    with LM(model(), tokenizer(), max_len=600, name="tiny") as opened:
-        yield opened
-
-
-@pytest.fixture
-def endless(lm, monkeypatch):
-    """No token ends an answer."""
-    monkeypatch.setattr(lm, "generation", dataclasses.replace(lm.generation, eos_token_id=()))
 
 
 @dataclass
@@ -96,16 +82,6 @@ def said(answer, number) -> Completion:
     ]
     message = {"role": "assistant", "content": None, "tool_calls": told}
     return Completion("", "", calls, "tool_calls", Usage(9, 4, 0), 0, "p", (1, 2), message=message)
-
-
-def heard(chat):
-    chat.sent = []
-    chat.send = lambda content, buffers=None: chat.sent.append(content)
-    return chat
-
-
-def told(chat, kind):
-    return [content for content in chat.sent if content["kind"] == kind]
 
 
 def until_pending(chat):

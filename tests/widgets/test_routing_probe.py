@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 
 import glmkit as gk
 from glmkit.errors import CheckpointError, RequestError
-from glmkit.lm import LM
 from glmkit.runs import Run
 from glmkit.runs.layers import Layers
 from glmkit.runs.tokens import Tokens
@@ -24,15 +23,9 @@ from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
 from glmkit.widgets.routing_probe import ESM
-from tiny import model, tokenizer
+from widgets.views import heard
 
 SETTINGS = {"max_tokens": 8, "thinking": "disabled", "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def lm():
-    with LM(model(), tokenizer(), max_len=200, name="tiny") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -40,15 +33,8 @@ def probe(lm):
     return heard(gk.widgets.RoutingProbe(lm, "hi", **SETTINGS))
 
 
-def heard(probe):
-    """With what it sends in `probe.sent`, in order."""
-    probe.sent = []
-    probe.send = lambda content, buffers=None: probe.sent.append((content, buffers))
-    return probe
-
-
 def kinds(probe):
-    return [content["kind"] for content, _ in probe.sent]
+    return [content["kind"] for content in probe.sent]
 
 
 def big_run(tokens: int, layers: int, experts: int, k: int) -> Run:
@@ -112,9 +98,10 @@ def test_the_code_it_copies_gives_the_same_run(probe, lm, monkeypatch, capsys):
 def test_a_view_is_told_everything_in_numbered_messages_with_binary_data(probe):
     probe._receive(None, {"kind": "hello"}, [])
     assert kinds(probe) == ["begin", "about", "run", "state"]
-    numbers = [content["number"] for content, _ in probe.sent]
+    numbers = [content["number"] for content in probe.sent]
     assert numbers == list(range(numbers[0], numbers[0] + 4))
-    content, buffers = probe.sent[2]
+    content = probe.sent[2]
+    buffers = content["buffers"]
     arrays = {
         about["name"]: np.frombuffer(data, about["dtype"]).reshape(about["shape"]) * about["scale"]
         for about, data in zip(content["arrays"], buffers, strict=True)
@@ -135,16 +122,16 @@ def test_bulk_data_is_no_part_of_the_state_that_a_notebook_saves(lm):
 
 def test_what_fails_in_the_background_is_said_and_the_run_stays(probe, lm):
     before = probe.run
-    probe.ask("x" * 500)
+    probe.ask("x" * 700)
     with pytest.raises(RequestError, match="context"):
         probe.wait()
     assert probe.run is before
-    assert "RequestError" in probe.sent[-1][0]["error"]
+    assert "RequestError" in probe.sent[-1]["error"]
     probe._receive(None, {"kind": "regenerate"}, [])  # nothing is changed yet
-    assert "ablate, bias or force" in probe.sent[-1][0]["error"]
+    assert "ablate, bias or force" in probe.sent[-1]["error"]
     probe.ask("hi")
     probe.wait()
-    assert probe.sent[-1][0]["error"] == ""
+    assert probe.sent[-1]["error"] == ""
 
 
 def test_stop_ends_an_answer_and_keeps_what_came(probe):

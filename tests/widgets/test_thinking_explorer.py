@@ -8,32 +8,19 @@ import pytest
 
 import glmkit as gk
 from glmkit.errors import RequestError
-from glmkit.lm import LM
 from glmkit.runs import PHASES
 from glmkit.widgets.attempts import Turn
 from glmkit.widgets.pace import Paced
-from tiny import model, tokenizer
+from tiny import tokenizer
+from widgets.views import heard
 
 SETTINGS = {"max_tokens": 24, "temperature": 1.0}
 FORCED = {"modes": ["forced"], "seeds": [14]}
 
 
-@pytest.fixture(scope="module")
-def lm():
-    with LM(model(), tokenizer(), max_len=200, name="tiny") as opened:
-        yield opened
-
-
 @pytest.fixture
 def explorer(lm):
     return heard(gk.widgets.ThinkingExplorer(lm, "hi", **FORCED, **SETTINGS))
-
-
-def heard(explorer):
-    """With what it sends in `explorer.sent`, in order."""
-    explorer.sent = []
-    explorer.send = lambda content, buffers=None: explorer.sent.append(content)
-    return explorer
 
 
 def continued(explorer, *, close=False, **where):

@@ -45,6 +45,16 @@ function watchTheme(changed) {
   return () => { observer.disconnect(); media.removeEventListener("change", tell); };
 }
 
+// A canvas of so many CSS pixels, emptied, as sharp as the screen.
+function prepared(canvas, width, height) {
+  const scale = window.devicePixelRatio || 1, at = canvas.getContext("2d");
+  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  at.setTransform(scale, 0, 0, scale, 0, 0);
+  return at;
+}
+
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array };
 
 // The arrays of a message by name, each with its shape and what one of its integers stands for.

@@ -107,15 +107,6 @@ class DivergenceChart {
   }
 }
 
-function prepared(canvas, width, height) {
-  const scale = window.devicePixelRatio || 1, at = canvas.getContext("2d");
-  [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  at.setTransform(scale, 0, 0, scale, 0, 0);
-  return at;
-}
-
 // An expert's share of its layer over the steps of training, a line for the family shown among all.
 function loadChart(film, family, [row, expert], step, style) {
   const [steps, families, layers, experts] = film.load.shape, width = 280, height = 120, left = 34;

@@ -1,0 +1,71 @@
+"""The numbers of a run, and whether its data and its model go with them."""
+
+import dataclasses
+from typing import Literal
+
+from glmkit.checks import check_integer
+from glmkit.errors import ConfigError, DataError
+from glmkit.model import GLM
+from glmkit.model.transformer import Remat
+from glmkit.train.data import Source
+from glmkit.train.optimizer import batch_warmup
+
+__all__ = ["Settings", "check_data"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The numbers of a run. Two runs of the same settings, data and model see the same batches and take the same steps.
+
+    A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
+    their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
+    data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
+    a curriculum.
+    """
+
+    batch_size: int = 8
+    length: int = 1024
+    accumulate: int = 1
+    batch_warmup: int = 0
+    epochs: int = 1
+    shuffle: bool = True
+    steps: int | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-4
+    warmup: float = 0.03  # the share of all steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    master_weights: bool = False
+    remat: Remat = "none"
+    freeze: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "freeze", tuple(self.freeze))
+        for name in ("batch_size", "length", "accumulate", "epochs"):
+            check_integer(name, getattr(self, name), 1)
+        check_integer("batch_warmup", self.batch_warmup, 0)
+        if self.steps is not None:
+            check_integer("steps", self.steps, 1)
+
+    def micro_batches(self, step: int) -> int:
+        """How many micro-batches the step after `step` steps takes."""
+        return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
+
+
+def check_data(data: Source, model: GLM, settings: Settings) -> None:
+    """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, or another
+    tokenizer's data.
+    """
+    if data.length > settings.length:
+        raise DataError(
+            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
+        )
+    if settings.length > model.config.max_position_embeddings:
+        raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")
+    if data.largest_token >= model.config.vocab_size:
+        raise DataError(
+            f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
+            "another tokenizer"
+        )

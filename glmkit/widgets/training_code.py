@@ -1,0 +1,58 @@
+"""The state of a training dashboard as Python: the run as it was set up, and what is picked."""
+
+import dataclasses
+from typing import Any
+
+from glmkit.train import Fit, LoggedRun, Settings
+from glmkit.train.loop import FINE_TUNING
+
+__all__ = ["training_code"]
+
+_UNNAMED = "..."
+
+
+def training_code(run: Any, selection: Any) -> str:
+    """Load and train as `run` does, from data that are named in words, open the dashboard, and pick the same."""
+    lines = ["import glmkit as gk", ""]
+    if isinstance(run, LoggedRun):
+        lines.append(f"dashboard = gk.widgets.TrainingDashboard({str(run.folder)!r})")
+    else:
+        lines += _fit_lines(run) if isinstance(run, Fit) else [f"run = {_UNNAMED}  # {type(run).__name__}"]
+        lines += ["dashboard = gk.widgets.TrainingDashboard(run)", "dashboard.wait()"]
+    picked = {name: value for name, value in dataclasses.asdict(selection).items() if value is not None}
+    if picked:
+        lines.append(f"dashboard.select({', '.join(f'{name}={value!r}' for name, value in picked.items())})")
+        if "step" in picked:
+            lines.append(f"print(dashboard.record.at({picked['step']}))")
+    return "\n".join([*lines, 'steps, loss = dashboard.record.curve("loss")'])
+
+
+def _fit_lines(run: Fit) -> list[str]:
+    data = "".join(f"\n# {line}" for line in run.data.splitlines())
+    given = {
+        field.name: value
+        for field in dataclasses.fields(Settings)
+        if (value := getattr(run.settings, field.name)) != field.default
+    }
+    shown = [f"{name}={value!r}" for name, value in given.items()]
+    objective = {
+        name: value
+        for name in ("mtp_weight", "bias_rate", "balance_weight")
+        if (value := getattr(run.objective, name)) != getattr(FINE_TUNING, name)
+    }
+    if objective:
+        weights = {name: getattr(run.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
+        said = (f"{name}={_weight(value)}" for name, value in weights.items())
+        shown.append(f"objective=gk.train.Objective({', '.join(said)})")
+    if run.folder is not None:
+        shown.append(f"out={str(run.folder)!r}")
+    source = f"gk.load({run.name!r})" if run.name else _UNNAMED
+    return [
+        f"lm = {source}",
+        f"data = {_UNNAMED}{data}",
+        f"run = gk.train.fit(lm, data, {', '.join([*shown, 'progress=False'])})",
+    ]
+
+
+def _weight(value: Any) -> str:
+    return f"gk.train.{value!r}" if isinstance(value, tuple) else repr(value)
