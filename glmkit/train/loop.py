@@ -5,7 +5,6 @@ import functools
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +18,13 @@ from glmkit.checks import check_integer
 from glmkit.errors import ConfigError, DataError, TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
-from glmkit.model.adapter import LoRAParam, adapted_places
+from glmkit.model.adapter import adapted_places
 from glmkit.model.transformer import Remat
 from glmkit.sharding import partition_spec
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
+from glmkit.train.freezing import copied, trainable
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
 from glmkit.train.optimizer import batch_warmup, cosine, make_optimizer
@@ -160,7 +160,7 @@ class Fit:
         self._batches = self._stream()
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
-        model = model if donate else _copy(model, self._moving)
+        model = model if donate else copied(model, self._moving)
         self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
         self._number = 0
         self._last_metrics: dict[str, float] = {}
@@ -181,7 +181,7 @@ class Fit:
     @property
     def model(self) -> GLM:
         """A copy of the model as it is now."""
-        return _copy(self._state.model, self._moving)
+        return copied(self._state.model, self._moving)
 
     @property
     def lm(self) -> LM:
@@ -334,35 +334,13 @@ def _programs(objective: Objective, settings: Settings, steps: int):
     return optimizer, compiled_step(objective, optimizer, s.remat)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Free:
-    """A filter of the parameters whose path, such as `blocks.0.attention.q`, no pattern names."""
-
-    patterns: tuple[str, ...]
-
-    def __call__(self, path: tuple[Any, ...], _: Any) -> bool:
-        return not any(self.names(pattern, path) for pattern in self.patterns)
-
-    @staticmethod
-    def names(pattern: str, path: tuple[Any, ...]) -> bool:
-        """Whether a pattern names the parameter, or what it is part of."""
-        path = ".".join(map(str, path))
-        return fnmatchcase(path, pattern) or fnmatchcase(path, f"{pattern}.*")
-
-
 def _objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
     """With the filter of what is trained: adapters if the model has any, and what is not frozen."""
-    adapted = bool(adapted_places(model))
-    kind = LoRAParam if adapted else nnx.Param
-    paths = [path for path, _ in nnx.to_flat_state(nnx.state(model, kind))]
-    for pattern in freeze:
-        if not any(_Free.names(pattern, path) for path in paths):
-            known = ", ".join(".".join(map(str, path)) for path in paths[:3])
-            raise ConfigError(f"freeze: {pattern!r} names no trained parameter; they are called {known}, ...")
+    without_mtp = adapted_places(model) or model.mtp is None
     return dataclasses.replace(
         objective,
-        trainable=nnx.All(kind, _Free(freeze)) if freeze else kind,
-        mtp_weight=0.0 if adapted or model.mtp is None else objective.mtp_weight,
+        trainable=trainable(model, freeze),
+        mtp_weight=0.0 if without_mtp else objective.mtp_weight,
     )
 
 
@@ -378,12 +356,6 @@ def _check_data(data: Source, model: GLM, settings: Settings) -> None:
             f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
             "another tokenizer"
         )
-
-
-def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
-    """The model with copies of these arrays, sharing the others."""
-    graph, copied, shared = nnx.split(model, which, ...)
-    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
 
 
 def _numbers(metrics: Metrics) -> dict[str, float]:
