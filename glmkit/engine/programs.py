@@ -32,6 +32,7 @@ from glmkit.engine.live_code import ForeignCode, live_code_digest
 from glmkit.model.ops.attention import kernels
 from glmkit.model.ops.grouped_matmul import backend
 from glmkit.resources import program_cache_dir
+from glmkit.sharding import platform_of
 
 Arguments = tuple[Any, ...]  # of the function: pytrees of arrays
 _CODE = ("glmkit.config", "glmkit.engine", "glmkit.model", "glmkit.sharding")
@@ -104,8 +105,8 @@ class Programs:
 
     def _code(self) -> str | None:
         """A digest of the code that runs the model; None where it is not all glmkit's."""
-        backend()  # imports the module, whose code counts too
-        kernels(self._mesh.devices.flat[0].platform)  # and so these
+        platform = platform_of(self._mesh)
+        backend(platform), kernels(platform)  # imports their modules, whose code counts too
         try:
             return live_code_digest(_CODE, self._modules)
         except ForeignCode:
