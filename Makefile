@@ -42,7 +42,7 @@ nano: $(VENV)/.installed-base
 
 # A worker that crashes ends the run: pytest-xdist 3.8 may wait for ever for the one that replaces it.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --nbmake tests notebooks
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests notebooks
 
 test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser

@@ -46,7 +46,7 @@ def random_request(rng: random.Random, known: list[tuple[int, ...]], vocab_size:
 
 def soak_requests(lm: gk.LM, count: int, seed: int) -> dict[str, float]:
     engine, rng, known = lm.engine, random.Random(seed), []
-    engine.warm_up(tokens=8 * MAX_LEN)
+    engine.warm_up(tokens=4 * MAX_LEN)
     compiled, started, outcomes = engine.compiled_steps, time.perf_counter(), {}
     for first in range(0, count, WAVE):
         asked = [random_request(rng, known, lm.config.vocab_size) for _ in range(min(WAVE, count - first))]

@@ -71,7 +71,7 @@ def load(
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if file_exists(folder / "tokenizer.json") else None
-    dtype = default_dtype() if dtype is None else dtype
+    dtype = default_dtype(mesh) if dtype is None else dtype
     if is_orbax(folder):
         if layers is not None:
             raise CheckpointError(

@@ -5,7 +5,7 @@ in a context; it travels in the type of every array (`jax.typeof(x).sharding`), 
 """
 
 import jax
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "expert", "tensor", "seq")
 
@@ -32,9 +32,10 @@ def mesh_of(x: jax.Array) -> AbstractMesh:
     return jax.typeof(x).sharding.mesh
 
 
-def platform_of(x: jax.Array) -> str:
-    """The platform ("cpu", "gpu", "tpu") of the mesh in the type of `x`; JAX's default where that has no devices."""
-    device = mesh_of(x).abstract_device
+def platform_of(x: jax.Array | Mesh | AbstractMesh) -> str:
+    """The platform ("cpu", "gpu", "tpu") of a mesh, or of that in the type of `x`; JAX's default without devices."""
+    mesh = x if isinstance(x, Mesh | AbstractMesh) else mesh_of(x)
+    device = (mesh.abstract_mesh if isinstance(mesh, Mesh) else mesh).abstract_device
     return jax.default_backend() if device is None else device.platform
 
 

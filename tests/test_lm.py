@@ -295,6 +295,21 @@ def test_a_closed_lm_says_so_and_frees_its_memory(tmp_path):
     assert len(jax.live_arrays()) == before
 
 
+def test_an_lm_that_nobody_holds_frees_its_memory_at_once(lm, tmp_path):
+    lm.save(tmp_path / "m")
+    gc.collect()
+    before = len(jax.live_arrays())
+    gc.disable()
+    try:
+        other = gk.load(tmp_path / "m", max_len=600)
+        other.complete("abc", max_tokens=2)
+        gc.collect()  # after which it is old, and a cycle would stay
+        del other
+        assert len(jax.live_arrays()) == before
+    finally:
+        gc.enable()
+
+
 def test_a_closed_lm_frees_its_memory_under_streams_that_are_kept(lm, tmp_path):
     lm.save(tmp_path / "m")
     gc.collect()

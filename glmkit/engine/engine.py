@@ -53,7 +53,7 @@ class Engine:
     ):
         if max_len < 1:
             raise RequestError(f"max_len is {max_len}; expected at least 1 token")
-        self.max_len = max_len
+        self._model, self.max_len = model, max_len
         drafting = _drafting(model, speculative_tokens, draft_hidden, reproducible)
         most = max_len + 2 * drafting.tokens  # tokens of a row, with drafts beyond its end
         self._pool = Pool(model, most, kv_memory, mtp=drafting.tokens > 0)
@@ -62,15 +62,22 @@ class Engine:
         self._scheduler = Scheduler(
             self._steps, self._pool, most, model.config.vocab_size, ladder, drafts=drafting.tokens
         )
-        self.cache = ContextCache(
-            model, self._pool, self._scheduler, lambda job: self._ask(partial(self._on_current_weights, job))
-        )
         self._inbox: deque[Ticket] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._ending = False
         atexit.register(_close_at_exit, weakref.ref(self))
+
+    @property
+    def cache(self) -> ContextCache:
+        """What the pages hold of earlier prompts and answers."""
+
+        def ask(job: Callable[[], _Result]) -> _Result:
+            return self._ask(partial(self._on_current_weights, job))
+
+        # Made anew each time: an engine that held one would hold itself, and its weights until Python looks for cycles.
+        return ContextCache(self._model, self._pool, self._scheduler, ask)
 
     def submit(
         self,

@@ -246,7 +246,7 @@ class Scheduler:
         self._steps.prepare(kinds, self._pool)
 
     def _kind(self, tickets: Sequence[Ticket], size: int) -> Kind:
-        """What a step of these needs; rather one of more rows that is there than one that has to be compiled."""
+        """What a step of these needs; rather one of twice the rows that is there than one that has to be compiled."""
         parts, requests = self._pool.parts, [ticket.request for ticket in tickets]
         most = max(sum(ticket.part == part for ticket in tickets) for part in range(parts))
         kind = Kind(
@@ -257,7 +257,7 @@ class Scheduler:
             top=any(request.sampling.top_logprobs for request in requests),
             probing=None if requests[0].probe is None else requests[0].probe.probing,
         )
-        wider = (kind._replace(rows=kind.rows * times) for times in (1, 2, 4))
+        wider = (kind._replace(rows=kind.rows * times) for times in (1, 2))
         return next((kind for kind in wider if self._steps.is_ready(kind, self._pool)), kind)
 
     def _run(self, tickets: Sequence[Ticket], size: int) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.config import GLMConfig
 from glmkit.model.ops.attention.blocked import PAGE
-from glmkit.sharding import partition_spec
+from glmkit.sharding import partition_spec, platform_of
 
 LAYER_AXES = ("batch", "kv_heads", None, None)
 
@@ -72,7 +72,7 @@ class KVCache:
 
     def allocated(self) -> Self:
         """An empty cache of these shapes and shardings, in which each row has its own pages."""
-        empty = _zeros(self, on_host=jax.default_backend() == "cpu")
+        empty = _zeros(self, on_host=platform_of(self.length.sharding.mesh) == "cpu")
         rows, per_row = self.table.shape
         local = np.arange(rows) % (rows // self.table.sharding.mesh.shape["data"])
         table = (local[:, None] * per_row + np.arange(per_row)).astype(np.int32)

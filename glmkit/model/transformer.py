@@ -26,7 +26,7 @@ from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.ops.linear import linear
 from glmkit.model.ops.zero_gradient import zero_gradient
 from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weight
-from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding
+from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding, platform_of
 
 Ids = Int[Array | np.ndarray, "B T"]
 Remat = Literal["none", "block"]  # what a gradient computes again instead of keeping it
@@ -113,7 +113,7 @@ class GLM(nnx.Module):
         return cls(
             config,
             rngs=None,
-            dtype=default_dtype() if dtype is None else dtype,
+            dtype=default_dtype(mesh) if dtype is None else dtype,
             mesh=mesh,
             fsdp=fsdp,
             stacked=stacked,
@@ -386,9 +386,9 @@ def single_device_mesh() -> Mesh:
     return jax.make_mesh((1,) * len(MESH_AXES), MESH_AXES, devices=jax.devices()[:1])
 
 
-def default_dtype() -> DTypeLike:
-    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower."""
-    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+def default_dtype(mesh: Mesh | AbstractMesh | None = None) -> DTypeLike:
+    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower. By default of one device."""
+    return jnp.float32 if platform_of(mesh or single_device_mesh()) == "cpu" else jnp.bfloat16
 
 
 def floating_dtype(dtype: DTypeLike) -> np.dtype:

@@ -20,7 +20,7 @@ from glmkit.checks import check_integer
 from glmkit.errors import TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
-from glmkit.sharding import partition_spec
+from glmkit.sharding import partition_spec, platform_of
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
@@ -262,7 +262,7 @@ class Fit:
     def _remat_advice(self) -> str:
         if self.settings.remat == "block":
             return ""
-        in_vain = jax.default_backend() == "cpu" and not any(self._state.model.layer_counts)
+        in_vain = platform_of(self._state.step) == "cpu" and not any(self._state.model.layer_counts)
         return f'set remat="block"{" on model.stacked()" if in_vain else ""}, '
 
     def _next_batch(self) -> Batch:

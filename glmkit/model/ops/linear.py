@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, DTypeLike, Float
 
 from glmkit.model.ops.row_product import row_product
-from glmkit.sharding import handed_out, mesh_of
+from glmkit.sharding import handed_out, mesh_of, platform_of
 
 
 def linear(
@@ -22,7 +22,7 @@ def linear(
     """
     rows, out_shape = x.shape[: x.ndim - contract], w.shape[contract:]
     mesh = mesh_of(x)
-    if math.prod(rows) == 1 and mesh.size <= 1 and jax.default_backend() == "cpu":
+    if math.prod(rows) == 1 and mesh.size <= 1 and platform_of(x) == "cpu":
         y = _one_row(handed_out(x).ravel(), handed_out(w).reshape(x.size, -1), jnp.dtype(dtype or w.dtype))
         y = y.reshape(*rows, *out_shape)
         return y if mesh.empty else jax.sharding.reshard(y, _out_sharding(x, w, contract))
@@ -51,7 +51,7 @@ def _many_rows_backward(contract, dtype, residuals, dy):
     (dx,) = jax.vjp(lambda x: _many_rows.fun(x, w, contract, dtype), x)[1](dy)
     rows = x.ndim - contract
     across = x.astype(dy.dtype).transpose(*range(rows, x.ndim), *range(rows))
-    if jax.default_backend() == "cpu":
+    if platform_of(x) == "cpu":
         # Left to itself, XLA transposes the larger operand, which is dy, and its product is slower by up to a half.
         across = jax.lax.optimization_barrier(across)
     axes = tuple(range(contract, x.ndim)), tuple(range(rows))

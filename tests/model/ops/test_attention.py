@@ -15,6 +15,7 @@ from glmkit.model.ops.attention import (
     attention_reference,
     attention_tiled,
     flash_gpu,
+    paged_cpu,
     paged_gpu,
     paged_tpu,
     splash_tpu,
@@ -49,21 +50,26 @@ def paged(*caches):
     return *pools, jnp.asarray(places.reshape(rows, per_row), jnp.int32)
 
 
+cached = pytest.mark.parametrize("attend", [attention_blocked, paged_cpu.attend], ids=["blocked", "paged_cpu"])
+
+
+@cached
 @pytest.mark.parametrize("steps", [1, 5, 128, 300])
-def test_a_query_sees_the_cache_up_to_its_slot_and_padding_gives_zeros(steps):
+def test_a_query_sees_the_cache_up_to_its_slot_and_padding_gives_zeros(attend, steps):
     q, k, v, slots = case(steps, [0, 200, 400, -1])
     visible = jnp.arange(CAPACITY) <= slots[..., None]
     expected = attention_reference(q, k.swapaxes(1, 2), v.swapaxes(1, 2), visible)
-    result = jax.jit(attention_blocked)(q, *paged(k, v), slots)
+    result = jax.jit(attend)(q, *paged(k, v), slots)
     np.testing.assert_allclose(result[:3], expected[:3], atol=TOLERANCE)
     assert not np.asarray(result[3]).any()
 
 
-def test_what_lies_past_a_querys_slot_does_not_matter():
+@cached
+def test_what_lies_past_a_querys_slot_does_not_matter(attend):
     q, k, v, slots = case(300, [0, 10])
     stale = (x.at[:, :, 320:].set(1e6) for x in (k, v))
-    right = attention_blocked(q, *paged(k, v), slots)
-    np.testing.assert_array_equal(attention_blocked(q, *paged(*stale), slots), right)
+    right = attend(q, *paged(k, v), slots)
+    np.testing.assert_array_equal(attend(q, *paged(*stale), slots), right)
 
 
 def packed(steps):

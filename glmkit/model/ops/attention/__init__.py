@@ -1,7 +1,7 @@
 """Attention: `reference.py` is the definition, `tiled.py` takes whole sequences, `blocked.py` a cache as far as filled.
 
-Kernels: `flash_gpu.py` and `splash_tpu.py` take whole sequences, `paged_gpu.py` and `paged_tpu.py` a cache. `api.py`
-chooses.
+Kernels: `flash_gpu.py` and `splash_tpu.py` take whole sequences, `paged_cpu.py`, `paged_gpu.py` and `paged_tpu.py` a
+cache. `api.py` chooses.
 """
 
 from glmkit.model.ops.attention.api import attention, attention_cached, kernels

@@ -10,6 +10,7 @@ from types import ModuleType
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from glmkit.model.ops.attention import paged_cpu
 from glmkit.model.ops.attention.blocked import attention_blocked
 from glmkit.model.ops.attention.reference import attention_reference
 from glmkit.model.ops.attention.tiled import attention_tiled
@@ -45,6 +46,8 @@ def attention_cached(
     platform: str | None,
 ) -> Float[Array, "B T KV G C"]:
     """Each query sees the keys in slots `0 .. slots[b, t]` of its row, as `attention_blocked`, which defines it."""
+    if platform == "cpu":
+        return paged_cpu.attend(q, k, v, table, slots)
     for kernel in kernels(platform)[1:]:
         if kernel.supports(q, k, table):
             return kernel.attend(q, k, v, table, slots)

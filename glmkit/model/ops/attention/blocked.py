@@ -13,7 +13,7 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
 
 PAGE = 256  # tokens of a row whose keys and values lie together, and are read in one step
-_QUERIES = 256  # tokens per block: few blocks, of which little is done above the diagonal
+QUERIES = 256  # tokens per block: few blocks, of which little is done above the diagonal
 
 
 def attention_blocked(
@@ -28,7 +28,7 @@ def attention_blocked(
     Slot `s` of row `b` lies in page `table[b, s // S]`.
     """
     rows, steps, kv_heads, group, channels = q.shape
-    size = min(_QUERIES, steps)
+    size = min(QUERIES, steps)
     count = -(-steps // size)
     missing = ((0, 0), (0, count * size - steps))
     slots = jnp.pad(slots, missing, constant_values=-1).reshape(rows, count, size)

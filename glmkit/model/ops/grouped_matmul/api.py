@@ -4,8 +4,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Literal
 
-import jax
 from jaxtyping import Array, Float, Int
+
+from glmkit.sharding import platform_of
 
 Implementation = Literal["reference", "loop", "ragged", "pallas"]
 
@@ -20,14 +21,13 @@ def grouped_matmul(
 ) -> Float[Array, "M N"]:
     """Multiply rows sorted by group with their group's matrix; rows past the last group give zeros.
 
-    `implementation=None` takes the one for JAX's default backend: `loop` on CPU, `pallas` on GPU, `ragged` on TPU; to
-    compile for another platform ahead of time, name it. Under `jax.shard_map` both operands must vary over the same
+    `implementation=None` takes the one for the platform of the mesh of `x`: `loop` on CPU, `pallas` on GPU, `ragged` on
+    TPU; to compile for another one ahead of time, name it. Under `jax.shard_map` both operands must vary over the same
     mesh axes.
     """
-    return backend(implementation)(x, w, group_sizes)
+    return backend(implementation or _FOR_PLATFORM.get(platform_of(x), "ragged"))(x, w, group_sizes)
 
 
-def backend(implementation: Implementation | None = None) -> Callable[[Array, Array, Array], Array]:
+def backend(name: Implementation) -> Callable[[Array, Array, Array], Array]:
     """The function that `grouped_matmul` calls, imported only now: kernels of other platforms stay unimported."""
-    name = implementation or _FOR_PLATFORM.get(jax.default_backend(), "ragged")
     return getattr(import_module(f"glmkit.model.ops.grouped_matmul.{name}"), f"grouped_matmul_{name}")
