@@ -10,7 +10,7 @@ from glmkit.engine.answer import Completion
 from glmkit.errors import RequestError
 from glmkit.text import ToolCall, normalize_messages, normalize_tools
 
-__all__ = ["AgentStep", "ToolResult", "result_text", "run_agent"]
+__all__ = ["AgentStep", "ToolResult", "result_text", "run_agent", "run_call"]
 
 Chat = Callable[..., Completion]
 Run = Callable[[str, dict[str, Any]], Any]
@@ -86,7 +86,7 @@ def _steps(
     for number in range(1, max_turns + 1):
         done = chat(so_far, tools=declared, **settings)
         calls = done.tool_calls if done.finish_reason == "tool_calls" else ()
-        results = tuple(_called(call, functions, run) for call in calls)
+        results = tuple(run_call(call, functions, run) for call in calls)
         told = ({"role": "tool", "content": result.content, "tool_call_id": result.call.id} for result in results)
         so_far = (*so_far, done.message, *told)
         yield AgentStep(number, done, results, so_far)
@@ -99,7 +99,8 @@ def result_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _called(call: ToolCall, functions: Mapping[str, Callable], run: Run | None) -> ToolResult:
+def run_call(call: ToolCall, functions: Mapping[str, Callable], run: Run | None = None) -> ToolResult:
+    """What a call gives, or the error it raises, as the model is told of it."""
     try:
         if call.name in functions:
             value = functions[call.name](**call.arguments)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from glmkit import __version__, bench, chat, convert, doctor, evaluation, lab, merge, training
+from glmkit import __version__, bench, chat, convert, doctor, evaluation, lab, merge, reinforcing, training
 from glmkit.errors import GLMKitError
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -35,6 +35,7 @@ COMMANDS = {
     "bench": Command("Measure speed, alone or beside transformers.", bench.add_arguments, bench.run),
     "convert": Command("Write a checkpoint in another layout or dtype.", convert.add_arguments, convert.run),
     "train": Command("Fine-tune a checkpoint, or train it on.", training.add_arguments, training.run),
+    "rl": Command("Train a model by reinforcement learning.", reinforcing.add_arguments, reinforcing.run),
     "merge": Command("Write a model with a LoRA adapter merged into it.", merge.add_arguments, merge.run),
     "eval": Command("Measure what a model can do.", evaluation.add_arguments, evaluation.run),
     "lab": Command("Copy the notebooks to a folder and open them in JupyterLab.", lab.add_arguments, lab.run),

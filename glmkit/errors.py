@@ -46,3 +46,11 @@ class DataError(GLMKitError, ValueError):
 
 class TrainingError(GLMKitError, RuntimeError):
     """A training run that cannot begin, go on, or continue from what was saved."""
+
+
+class RewardError(GLMKitError, ValueError):
+    """A reward that failed, or gave no finite number for each sample; `rollout` is what it was to judge."""
+
+    def __init__(self, message: str, rollout: object = None):
+        super().__init__(message)
+        self.rollout = rollout

@@ -92,6 +92,7 @@ class Turns:
         repetition_penalty: float | None = None,
         seed: int | None = None,
         top_logprobs: int = 0,
+        drawn_logprobs: bool = False,
         stop_ids: Sequence[int] = (),
     ) -> Request:
         """The request for what follows a text or token ids; what is left out is the checkpoint's own."""
@@ -111,6 +112,7 @@ class Turns:
             else repetition_penalty,
             seed=secrets.randbits(32) if seed is None else seed,
             top_logprobs=top_logprobs,
+            drawn_logprobs=drawn_logprobs,
         )  # fmt: skip
         return Request(
             prompt=ids,

@@ -84,6 +84,13 @@ def two_layers() -> GLM:
     return randomised(GLM(replace(CONFIG, num_hidden_layers=2), rngs=nnx.Rngs(0)))
 
 
+@functools.cache
+def one_layer(dtype: str = "float32") -> GLM:
+    """One layer, of experts, for tests whose programs are compiled with gradients; not to be changed."""
+    config = replace(CONFIG, num_hidden_layers=1, first_k_dense_replace=0)
+    return randomised(GLM(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
+
+
 ADAPTABLE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "experts", "router")
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from glmkit.engine.sampling import MOST_TOP, SamplingBatch, sample, sample_draft
+from glmkit.engine.sampling import MOST_TOP, SamplingBatch, sample, sample_draft, sampling_logits
 from glmkit.model import GLM, Interventions, Keep, Kept, KVCache, LayerCache
 from glmkit.model.params import weight
 from glmkit.sharding import mesh_of, partition_spec
@@ -53,8 +53,8 @@ class Probed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was drawn at the places of each row, its raw log-probabilities, the likeliest tokens and their own
-    log-probabilities where a row asks for them, and what was drafted."""
+    """What was drawn at the places of each row, its log-probabilities (raw, or of what it was drawn from where a row
+    asks for these), the likeliest tokens and their raw ones where a row asks for them, and what was drafted."""
 
     tokens: Int[Array, "B R"]
     logprobs: Float[Array, "B R"]
@@ -140,11 +140,13 @@ def _draw(
 
     logits = flat(logits)
     each = jax.tree.map(lambda x: jnp.repeat(x, places, axis=0), settings)
-    drawn = sample(
-        logits, each, flat(positions), None if seen is None else flat(seen), None if masks is None else flat(masks)
-    )
-    logprobs = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(logprobs, drawn[:, None], axis=1)
+    seen, masks = (None if x is None else flat(x) for x in (seen, masks))
+    drawn = sample(logits, each, flat(positions), seen, masks)
+    told = logprobs = jax.nn.log_softmax(logits)
+    if each.drawn_logprobs is not None:
+        own = jax.nn.log_softmax(sampling_logits(logits, each, seen, masks))
+        told = jnp.where(each.drawn_logprobs[:, None], own, logprobs)
+    chosen = jnp.take_along_axis(told, drawn[:, None], axis=1)
     top = None
     if settings.top_logprobs is not None:
         top = jax.lax.top_k(logprobs, min(MOST_TOP, vocab_size))

@@ -21,7 +21,7 @@ from glmkit.model import GLM
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.weights.atomic import atomic_file
 
-__all__ = ["ContextCache"]
+__all__ = ["ContextCache", "fingerprint"]
 
 _FORMAT = "glmkit-context-1"
 
@@ -124,7 +124,7 @@ class ContextCache:
             "format": _FORMAT,
             "configuration": json.dumps(self._model.config.to_hf(), sort_keys=True),
             "pages": json.dumps(self._pool.page_shapes),
-            "weights": _fingerprint(self._model),
+            "weights": fingerprint(self._model),
         }
 
     def _check_identity(self, path: str | os.PathLike[str], found: dict[str, str]) -> None:
@@ -142,7 +142,7 @@ def _as_bits(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array) if own else np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
 
 
-def _fingerprint(model: GLM) -> str:
+def fingerprint(model: GLM) -> str:
     """SHA-256, in hexadecimal, of a checksum of every array; exact, so that it is the same on every mesh."""
     sums = [(str(leaf.dtype), leaf.shape, int(_checksum(leaf))) for leaf in jax.tree.leaves(model)]
     return hashlib.sha256(repr(sums).encode()).hexdigest()

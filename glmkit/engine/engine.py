@@ -98,6 +98,15 @@ class Engine:
         self._wake()
         return ticket
 
+    def submit_all(self, requests: Sequence[tuple[Request, Callable[[int], None]]]) -> list[Ticket]:
+        """Hand several requests in, each with its `feed`, so that they begin together; otherwise as `submit`."""
+        for request, _ in requests:
+            self.check_fits(request)
+        tickets = [Ticket(request, feed, wake=_waker(self)) for request, feed in requests]
+        self._inbox.extend(tickets)  # at once, as far as the thread can see
+        self._wake()
+        return tickets
+
     def reader(self, ahead: int) -> Reader:
         """What requests may be submitted with that are to run at most `ahead` tokens before `Reader.take` is called."""
         return Reader(ahead, _waker(self))

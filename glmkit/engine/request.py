@@ -34,8 +34,9 @@ class TokenLogprob(NamedTuple):
 class Request:
     """A prompt, its settings, and the tokens generated so far.
 
-    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `top` holds
-    the likeliest tokens at each place, where the sampling asks for them. `grammar` follows the answer and says what may
+    `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `end` is the
+    stop id that ended it, which is not among the tokens. `top` holds the likeliest tokens at each place, where the
+    sampling asks for them. `grammar` follows the answer and says what may
     come next; where it gives up, the request ends with `error`. One that a `probe` captures ends once its last token
     has been read too.
     """
@@ -51,6 +52,7 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
     top: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
+    end: TokenLogprob | None = None
     finish_reason: FinishReason | None = None
     error: Exception | None = None
     probe: Probe | None = None
@@ -85,6 +87,7 @@ class Request:
         if forced:
             token = self._queue.popleft()
         elif token in self.stop_ids:
+            self.end = TokenLogprob(token, logprob)
             self.finish("stop")
             return None
         if not self._follows_grammar(token):

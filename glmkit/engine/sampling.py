@@ -20,7 +20,8 @@ NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that ar
 class Sampling:
     """How one request is sampled. `temperature=0` is greedy; `top_k=0`, `top_p=1`, `min_p=0` switch a filter off.
 
-    `top_logprobs` is how many of the likeliest tokens are told beside each that is drawn.
+    `top_logprobs` is how many of the likeliest tokens are told beside each that is drawn. With `drawn_logprobs` the
+    log-probability told of a token is that of the distribution it was drawn from, and not the raw one.
     Raises `RequestError` naming the setting that is out of range.
     """
 
@@ -31,6 +32,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int = 0
     top_logprobs: int = 0
+    drawn_logprobs: bool = False
 
     def __post_init__(self):
         checks: dict[str, tuple[Callable[[Any], bool], Callable[[Any], bool], str]] = {
@@ -60,13 +62,18 @@ class SamplingBatch:
     repetition_penalty: jax.Array
     seed: jax.Array  # [B], uint32
     top_logprobs: jax.Array | None = None  # [B], int32; None where no row asks
+    drawn_logprobs: jax.Array | None = None  # [B], bool; None where no row asks
 
     @classmethod
-    def of(cls, rows: Sequence[Sampling], top: bool = False) -> "SamplingBatch":
-        """The settings of `rows`, in their order, on the host; `top` says whether any asks for likeliest tokens."""
-        names = [f.name for f in dataclasses.fields(Sampling) if top or f.name != "top_logprobs"]
+    def of(cls, rows: Sequence[Sampling], top: bool = False, drawn: bool = False) -> "SamplingBatch":
+        """The settings of `rows`, in their order, on the host.
+
+        `top` says whether any asks for likeliest tokens, `drawn` whether any for `drawn_logprobs`.
+        """
+        asked = {"top_logprobs": top, "drawn_logprobs": drawn}
+        names = [f.name for f in dataclasses.fields(Sampling) if asked.get(f.name, True)]
         column = {name: [getattr(row, name) for row in rows] for name in names}
-        dtypes = {"top_k": np.int32, "seed": np.uint32, "top_logprobs": np.int32}
+        dtypes = {"top_k": np.int32, "seed": np.uint32, "top_logprobs": np.int32, "drawn_logprobs": np.bool_}
         return cls(**{name: np.array(v, dtypes.get(name, np.float32)) for name, v in column.items()})
 
 
@@ -77,13 +84,17 @@ def allowed(mask: Int[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
 
 
 def sampling_logits(
-    logits: Float[Array, "B V"], settings: SamplingBatch, seen: Bool[Array, "B V"] | None = None
+    logits: Float[Array, "B V"],
+    settings: SamplingBatch,
+    seen: Bool[Array, "B V"] | None = None,
+    mask: Int[Array, "B W"] | None = None,
 ) -> Float[Array, "B V"]:
     """Log-probabilities, up to a constant, of the distribution that is sampled.
 
-    Penalty, temperature, top-k, top-p and min-p apply in this order, which is the reference library's. Rows of
-    temperature 0 keep only their largest logit.
+    A grammar's mask, as `allowed` reads it, penalty, temperature, top-k, top-p and min-p apply in this order, which is
+    the reference library's. Rows of temperature 0 keep only their largest logit.
     """
+    logits = masked_logits(logits, mask)
     if seen is not None:
         penalty = settings.repetition_penalty[:, None]
         logits = jnp.where(seen, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
@@ -96,6 +107,11 @@ def sampling_logits(
         lambda: jnp.where(_kept(scaled, top_k, settings.top_p, settings.min_p), scaled, NEVER),
         lambda: scaled,
     )
+
+
+def masked_logits(logits: Float[Array, "B V"], mask: Int[Array, "B W"] | None) -> Float[Array, "B V"]:
+    """Without what a grammar's mask, as `allowed` reads it, rules out."""
+    return logits if mask is None else jnp.where(allowed(mask, logits.shape[1]), logits, NEVER)
 
 
 def _kept(logits: Array, top_k: Array, top_p: Array, min_p: Array) -> Bool[Array, "B V"]:
@@ -123,8 +139,7 @@ def sample(
 
     What `mask` rules out, as `allowed` reads it, is out before everything else.
     """
-    if mask is not None:
-        logits = jnp.where(allowed(mask, logits.shape[1]), logits, NEVER)
+    logits = masked_logits(logits, mask)
 
     def draw() -> Int[Array, " B"]:
         return jnp.argmax(sampling_logits(logits, settings, seen) + _noise(settings, positions, logits), axis=-1)

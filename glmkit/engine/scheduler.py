@@ -255,6 +255,7 @@ class Scheduler:
             masked=self._ladder.reproducible or any(request.grammar is not None for request in requests),
             penalised=any(request.sampling.repetition_penalty != 1 for request in requests),
             top=any(request.sampling.top_logprobs for request in requests),
+            drawn=any(request.sampling.drawn_logprobs for request in requests),
             probing=None if requests[0].probe is None else requests[0].probe.probing,
         )
         wider = (kind._replace(rows=kind.rows * times) for times in (1, 2))

@@ -32,7 +32,8 @@ class Kind(NamedTuple):
     """What a program is compiled for, besides the model and the number of pages.
 
     With `masked`, of grammars, a step is two programs, so that masks are made while the model runs; `penalised` steps
-    are told which tokens a row holds; with `top` they give the likeliest tokens. `probing` counts by its structure.
+    are told which tokens a row holds; with `top` they give the likeliest tokens, with `drawn` the log-probabilities of
+    what is drawn from. `probing` counts by its structure.
     """
 
     rows: int
@@ -40,11 +41,12 @@ class Kind(NamedTuple):
     masked: bool = False
     penalised: bool = False
     top: bool = False
+    drawn: bool = False
     probing: Probing | None = None
 
 
 class Drawn(NamedTuple):
-    """What a row drew: a token, its raw log-probability, and the likeliest tokens where they were asked for."""
+    """What a row drew: a token, its log-probability, and the likeliest tokens where they were asked for."""
 
     token: int
     logprob: float
@@ -116,7 +118,7 @@ class Steps:
 
     def rows(self, kind: Kind, sampling: Iterable[Sampling | None]) -> Rows:
         """Rows that append nothing yet, of requests with these settings."""
-        settings = SamplingBatch.of([each or _IDLE for each in sampling], top=kind.top)
+        settings = SamplingBatch.of([each or _IDLE for each in sampling], kind.top, kind.drawn)
         vocab_size = self._model.config.vocab_size
         positions = np.zeros((kind.rows, kind.size), np.int32)
         return Rows(

@@ -334,11 +334,13 @@ class GLM(nnx.Module):
         return x, None if cache is None else tuple(layers), load, kept
 
 
-def token_logits(hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied: bool) -> Float[Array, "B T V"]:
-    """Float32 logits by a head, `[D, V]`, or with `tied` by an embedding, `[V, D]`."""
+def token_logits(
+    hidden: Float[Array, "B T D"], table: Float[Array, "..."], tied: bool, dtype: DTypeLike = jnp.float32
+) -> Float[Array, "B T V"]:
+    """Logits, by default in float32, by a head, `[D, V]`, or with `tied` by an embedding, `[V, D]`."""
     if not tied:
-        return linear(hidden, table, dtype=jnp.float32)
-    return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
+        return linear(hidden, table, dtype=dtype)
+    return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=dtype)
 
 
 def _run_block(carry, block_cache_number, context: Context, tap: Tap | None, dense: int):

@@ -13,12 +13,27 @@ import jax
 
 from glmkit.errors import TrainingError
 
-__all__ = ["Checkpoints", "RunIdentity"]
+__all__ = ["Checkpoints", "Identity", "RunIdentity"]
 
 
 @dataclasses.dataclass(frozen=True)
-class RunIdentity:
-    """What two runs must have in common for one to go on with the other's state."""
+class Identity:
+    """What two runs must have in common for one to go on with the other's state: fields that JSON can hold."""
+
+    def check(self, saved: Mapping[str, Any], folder: Path) -> None:
+        """Raise `TrainingError` naming what differs from the run in `folder`."""
+        for name, value in dataclasses.asdict(self).items():
+            if saved.get(name) != value:
+                differs = _difference(saved.get(name), value)
+                raise TrainingError(
+                    f"{folder} holds a run with another {name}: {differs}; go on as it began, "
+                    "or give another folder to start afresh"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunIdentity(Identity):
+    """Of a run of `fit`."""
 
     config: Mapping[str, Any]
     optimizer: str
@@ -27,15 +42,6 @@ class RunIdentity:
 
     def __post_init__(self):
         object.__setattr__(self, "settings", _json_like(self.settings))  # as they will be read again
-
-    def check(self, saved: Mapping[str, Any], folder: Path) -> None:
-        """Raise `TrainingError` naming what differs from the run in `folder`."""
-        for name, value in dataclasses.asdict(self).items():
-            if saved[name] != value:
-                raise TrainingError(
-                    f"{folder} holds a run with another {name}: {_difference(saved[name], value)}; go on as it began, "
-                    "or give another folder to start afresh"
-                )
 
 
 class Checkpoints:
@@ -70,7 +76,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(
-        self, step: int, state: Any, identity: RunIdentity, position: Mapping[str, Any], metrics: Mapping[str, float]
+        self, step: int, state: Any, identity: Identity, position: Mapping[str, Any], metrics: Mapping[str, float]
     ) -> None:
         """Write a state, a pytree of arrays, as it is after `step`. `position` is where the data stream stands.
 
@@ -88,7 +94,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:  # Orbax's for a full disk is either
             raise TrainingError(f"step {step} was not saved in {self.folder}: {error}") from error
 
-    def restore(self, like: Any, identity: RunIdentity) -> tuple[Any, Mapping[str, Any]]:
+    def restore(self, like: Any, identity: Identity) -> tuple[Any, Mapping[str, Any]]:
         """The newest state, in the structure and on the devices of `like`, and where its data stream stood.
 
         Raises `TrainingError` when it belongs to another run, or cannot be read.

@@ -24,12 +24,12 @@ from glmkit.sharding import partition_spec, platform_of
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
+from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log
 from glmkit.train.optimizer import cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
-from glmkit.train.trainable import trained_objective
 
 __all__ = ["Fit", "Step", "fit"]
 
@@ -127,7 +127,7 @@ class Fit:
         self._batches = self._stream()
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
-        model = model if donate else _copy(model, self._moving)
+        model = model if donate else copied(model, self._moving)
         self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
         self._number, self._lock = 0, threading.RLock()  # held while the state is consumed or copied
         self._last_metrics: dict[str, float] = {}
@@ -172,7 +172,7 @@ class Fit:
     def model(self) -> GLM:
         """A copy of the model as it is now."""
         with self._lock:
-            return _copy(self._state.model, self._moving)
+            return copied(self._state.model, self._moving)
 
     @property
     def lm(self) -> LM:
@@ -332,12 +332,6 @@ def _programs(objective: Objective, settings: Settings, steps: int):
         s.optimizer, schedule, weight_decay=s.weight_decay, clip=s.clip, master_weights=s.master_weights
     )
     return optimizer, compiled_step(objective, optimizer, s.remat)
-
-
-def _copy(model: GLM, which: nnx.filterlib.Filter) -> GLM:
-    """The model with copies of these arrays, sharing the others."""
-    graph, copied, shared = nnx.split(model, which, ...)
-    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), copied), shared)
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from glmkit.train.data import Batch
 from glmkit.train.loss import Sums, loss_sums, targets_ahead
 from glmkit.train.optimizer import apply_optimizer
 
-__all__ = ["Change", "Metrics", "Objective", "TrainState", "compiled_step", "train_step"]
+__all__ = ["Change", "Metrics", "Objective", "TrainState", "compiled_step", "started", "train_step"]
 
 
 class Change(NamedTuple):
@@ -65,11 +65,8 @@ class TrainState:
 
         It shares its arrays with `model`, which `compiled_step` consumes: give it a copy to keep the model.
         """
-        params = nnx.state(model, trainable)
-        opt_state = jax.jit(optimizer.init, keep_unused=True)(params)
         everywhere = NamedSharding(model.embed[...].sharding.mesh, PartitionSpec())
-        # Committed, and laid out word for word as the states after it are: else the second step compiles again.
-        opt_state = jax.device_put(opt_state, jax.tree.map(_spelled_out, opt_state))
+        opt_state = started(optimizer, nnx.state(model, trainable))
         return cls(model, opt_state, jnp.zeros((), jnp.int32, device=everywhere))
 
 
@@ -157,6 +154,13 @@ def compiled_step(
         return TrainState(nnx.merge(graph, moved, frozen), *counters), metrics
 
     return call
+
+
+def started(optimizer: optax.GradientTransformation, params: nnx.State) -> optax.OptState:
+    """The optimiser's state before the first step, laid out as the parameters are."""
+    opt_state = jax.jit(optimizer.init, keep_unused=True)(params)
+    # Committed, and laid out word for word as the states after it are: else the second step compiles again.
+    return jax.device_put(opt_state, jax.tree.map(_spelled_out, opt_state))
 
 
 def _spelled_out(leaf: jax.Array) -> NamedSharding:

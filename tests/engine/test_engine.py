@@ -154,6 +154,23 @@ def test_what_was_said_counts_more_than_the_length_reached_with_it():
     assert request.finish_reason == "stop"
 
 
+def test_the_stop_id_that_ends_a_request_is_told_beside_its_tokens():
+    request = ask([1, 2], tokens=5)
+    request.stop_ids = frozenset({9})
+    assert [request.accept(5, -1.0), request.accept(9, -0.5)] == [5, None]
+    assert (request.tokens, request.end, request.finish_reason) == ([5], (9, -0.5), "stop")
+
+
+def test_requests_that_are_submitted_together_share_their_first_step(engine):
+    several = [ask(prompt) for prompt in prompts(3, 4, 5)]
+    heard = {number: [] for number in range(3)}
+    tickets = engine.submit_all([(request, heard[number].append) for number, request in enumerate(several)])
+    for ticket in tickets:
+        ticket.wait()
+    alone = [run(engine, ask(prompt))[0].tokens for prompt in prompts(3, 4, 5)]
+    assert [request.tokens for request in several] == alone == list(heard.values())
+
+
 def test_more_requests_than_rows_are_served_in_turn(engine, monkeypatch):
     monkeypatch.setattr("glmkit.engine.scheduler.MAX_ROWS", 2)
     several = prompts(3, 4, 5)

@@ -25,7 +25,7 @@ def loss(model: GLM, tokens) -> jax.Array:
 
 def placed(model: GLM, on: jax.sharding.Mesh, fsdp: bool) -> GLM:
     """The parameters of `model` on the shardings that an abstract model on the mesh declares."""
-    abstract = GLM(CONFIG, rngs=None, mesh=on, fsdp=fsdp)
+    abstract = GLM(model.config, rngs=None, mesh=on, fsdp=fsdp)
     return jax.tree.map(lambda value, like: jax.device_put(np.asarray(value), like.sharding), model, abstract)
 
 

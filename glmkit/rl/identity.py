@@ -1,0 +1,44 @@
+"""What two RL runs must have in common for one to go on with the other's state."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from glmkit.engine.context import fingerprint
+from glmkit.rl.policy import Policy
+from glmkit.rl.settings import Settings
+from glmkit.rl.task import Task, source_digest
+from glmkit.train.checkpoint import Identity
+
+__all__ = ["RLIdentity"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RLIdentity(Identity):
+    """The model that a run began from and its weights, the task, all functions that what is learned depends on, and
+    the settings. Functions are known by their names and sources, dataclasses by their fields."""
+
+    model: Mapping[str, Any]
+    task: str
+    loss: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        policy: Policy,
+        task: Task,
+        settings: Settings,
+        functions: Mapping[str, Callable],
+        shape: Sequence[Callable],
+    ) -> Self:
+        """Of a run that begins."""
+        given = {**functions, **{f"shape[{index}]": function for index, function in enumerate(shape)}}
+        weights = fingerprint(policy.reference.model)
+        return cls(
+            model={"config": policy.reference.config.to_hf(), "weights": weights, "router": policy.router},
+            task=f"{task.name} {task.digest}",
+            loss={name: source_digest(function) for name, function in given.items()},
+            settings=json.loads(json.dumps(dataclasses.asdict(settings))),
+        )

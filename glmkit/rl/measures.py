@@ -1,0 +1,104 @@
+"""What is measured of a rollout and an update, as numbers by name. Log-probabilities and entropies are in nats."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from glmkit.rl.rollout import Rollout
+from glmkit.runs import PHASES
+from glmkit.runs.routing import expert_sums
+
+__all__ = ["advantage_mass", "mismatch", "of_groups", "of_load", "of_samples", "of_tokens"]
+
+
+def of_samples(rollout: Rollout) -> dict[str, float]:
+    """Rewards, their parts, and how long samples are."""
+    lengths, rows = rollout.lengths(), rollout.tokens.shape[1]
+    values = {
+        "samples": float(len(rollout)),
+        "tokens": float(rollout.length.sum()),
+        "learned_tokens": float(rollout.mask.sum()),
+        "length_mean": float(lengths.mean()) if rows and len(lengths) else 0.0,
+        "length_max": float(lengths.max(initial=0)),
+    }
+    if rollout.samples:
+        values["truncated"] = float(np.mean([not sample.finished for sample in rollout.samples]))
+    if rollout.rewards is not None and len(rollout):
+        values |= {"reward": float(rollout.rewards.mean()), "reward_std": float(rollout.rewards.std())}
+        values |= {f"reward/{name}": float(part.mean()) for name, part in rollout.parts.items()}
+    return values
+
+
+def of_groups(rollout: Rollout) -> dict[str, float]:
+    """Shares of groups whose rewards are all equal, all the highest seen, and all the lowest, which teach nothing."""
+    if rollout.rewards is None or not len(rollout):
+        return {}
+    low, high = rollout.rewards.min(), rollout.rewards.max()
+    by_group = [rollout.rewards[rollout.group == group] for group in np.unique(rollout.group)]
+    equal = np.array([np.ptp(rewards) == 0 for rewards in by_group])
+    first = np.array([rewards[0] for rewards in by_group])
+    return {
+        "groups": float(len(by_group)),
+        "groups_equal": float(equal.mean()),
+        "groups_all_best": float((equal & (first == high)).mean()),
+        "groups_all_worst": float((equal & (first == low)).mean()),
+    }
+
+
+def mismatch(
+    rollout: Rollout, logprobs: Float[np.ndarray, "N T"], flips: Int[np.ndarray, "N T"] | None
+) -> dict[str, float]:
+    """How far the scorer is from the sampler: log-probabilities at learned tokens, and routes wherever known.
+
+    `route_flips` is the share of tokens with another set of experts in any layer, among those that were routed.
+    """
+    off = np.abs(logprobs.astype(np.float64) - rollout.logprobs)[rollout.mask]
+    values = {
+        "mismatch_max": float(off.max(initial=0.0)),
+        "mismatch_mean": float(off.mean()) if off.size else 0.0,
+    }
+    if flips is not None and rollout.routes is not None:
+        known = (rollout.routes >= 0).all(axis=(2, 3))
+        values["route_flips"] = float((flips[known] > 0).mean()) if known.any() else 0.0
+    return values
+
+
+def of_tokens(
+    rollout: Rollout, entropy: Float[np.ndarray, "N T"], measured: Mapping[str, Float[np.ndarray, "N T"]]
+) -> dict[str, float]:
+    """Means over learned tokens: entropy, by span too, and what the loss measured, such as clip fractions."""
+    values = {"entropy": _mean(entropy, rollout.mask)}
+    for code, name in enumerate(PHASES):
+        here = rollout.mask & (rollout.spans == code)
+        if here.any():
+            values[f"entropy/{name}"] = _mean(entropy, here)
+    return values | {name: _mean(x, rollout.mask) for name, x in measured.items()}
+
+
+def of_load(load: Float[np.ndarray, "moe_layer E"]) -> dict[str, float]:
+    """Of the experts: the busiest's load over the mean in the worst layer, the least's, and the entropy in bits."""
+    if not load.size or not load.sum():
+        return {}
+    share = load / np.maximum(load.sum(axis=1, keepdims=True), 1)
+    bits = -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1)
+    return {
+        "load_max": float((share.max(axis=1) * load.shape[1]).max()),
+        "load_min": float((share.min(axis=1) * load.shape[1]).min()),
+        "load_entropy": float(bits.mean()),
+    }
+
+
+def advantage_mass(rollout: Rollout, experts: int) -> Float[np.ndarray, "moe_layer E"]:
+    """How much advantage, in absolute value, went through each expert: sums over learned tokens, split evenly among
+    the experts that predicted the token, which are those of the token before it."""
+    mass = np.abs(rollout.per_token())[:, 1:]
+    before = rollout.routes[:, :-1]
+    here = rollout.mask[:, 1:] & (before >= 0).all(axis=(2, 3))
+    ids, weights = before[here], mass[here]
+    shares = np.broadcast_to((weights / ids.shape[-1])[:, None, None], ids.shape)
+    return expert_sums(ids, experts, shares)
+
+
+def _mean(x: np.ndarray, where: np.ndarray) -> float:
+    return float(x[where].astype(np.float64).mean()) if where.any() else 0.0

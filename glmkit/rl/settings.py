@@ -1,0 +1,53 @@
+"""The numbers of an RL run."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from glmkit.checks import check_integer, is_number
+from glmkit.errors import ConfigError
+
+__all__ = ["Settings"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Two runs of the same settings, task, loss and model see the same problems and take the same steps.
+
+    A step asks `prompts` problems `n` times each and makes `updates` updates on what was said; from the second on, the
+    ratio to the policy that sampled moves away from 1. `thinking` is by default the task's mode, and may be several
+    that the samples of a group take in turn. `replay` has every token go where it went when it was sampled.
+    `learning_rate` is constant after `warmup` steps. `eval_count` held-out problems are asked before the first step,
+    every `eval_every` steps and after the last; 0 asks none.
+    """
+
+    steps: int = 100
+    prompts: int = 32
+    n: int = 8
+    updates: int = 1
+    thinking: str | Sequence[str] | None = None
+    budget: int | None = None
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    replay: bool = True
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-4
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    eval_every: int = 25
+    eval_count: int = 512
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "prompts", "n", "updates", "max_tokens", "eval_every"):
+            check_integer(name, getattr(self, name), 1)
+        for name in ("warmup", "eval_count", "seed"):
+            check_integer(name, getattr(self, name), 0)
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 < value < float("inf"):
+                raise ConfigError(f"{name} is {value!r}; expected a positive number")
+        if self.thinking is not None and not isinstance(self.thinking, str):
+            object.__setattr__(self, "thinking", tuple(self.thinking))

@@ -1,0 +1,298 @@
+"""`train`: RL as an iterator of steps that is held in hand, with checkpoints, logs and held-out accuracy."""
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+from tqdm.auto import tqdm
+
+from glmkit.checks import check_integer
+from glmkit.errors import RewardError, TrainingError
+from glmkit.lm import LM
+from glmkit.rl.advantage import dr_grpo
+from glmkit.rl.evaluation import accuracy
+from glmkit.rl.identity import RLIdentity
+from glmkit.rl.loss import PPO, LossFunction
+from glmkit.rl.normalise import per_token
+from glmkit.rl.policy import Policy, Update
+from glmkit.rl.rollout import Rollout
+from glmkit.rl.settings import Settings
+from glmkit.rl.task import Task
+from glmkit.train.checkpoint import Checkpoints
+from glmkit.train.interrupts import Interrupts
+from glmkit.train.log import JsonLog, Log
+from glmkit.train.optimizer import make_optimizer
+
+__all__ = ["Run", "Step", "train"]
+
+Advantage = Callable[[np.ndarray], np.ndarray]
+Shape = Callable[[Rollout], Rollout]
+Hook = Callable[["Step"], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """What came of one step. Step 0 is the policy as it was given: it has held-out accuracy and no rollout."""
+
+    number: int
+    metrics: Mapping[str, float]
+    rollout: Rollout | None
+    updates: tuple[Update, ...]
+    run: "Run" = dataclasses.field(repr=False)
+
+    @property
+    def reward(self) -> float:
+        """The mean of the rollout's rewards, before hooks filtered it."""
+        return self.metrics["reward"]
+
+    @property
+    def policy(self) -> Policy:
+        return self.run.policy
+
+    @property
+    def lm(self) -> LM:
+        """The policy's LM, which answers with the weights as they are now."""
+        return self.run.policy.lm
+
+    def stop(self) -> None:
+        """Let this be the last step."""
+        self.run.stop()
+
+
+def train(
+    policy: Policy,
+    task: Task,
+    *,
+    loss: LossFunction | None = None,
+    advantage: Advantage = dr_grpo,
+    norm: Callable[..., np.ndarray] = per_token,
+    shape: Sequence[Shape] = (),
+    hooks: Sequence[Hook] = (),
+    out: str | Path | None = None,
+    save_every: int = 25,
+    logs: Sequence[Log] = (),
+    progress: bool = True,
+    **settings: Any,
+) -> "Run":
+    """Train a policy on a task: `for step in train(policy, task, steps=100): step.metrics, step.rollout`.
+
+    `loss` is by default `PPO()`, `advantage` a function of rewards `[G, n]`, `norm` a normalisation. Each of `shape` is
+    given the rollout with its rewards and returns the one that is learned from: shaped, or filtered by whole groups;
+    each of `hooks` hears the finished step, and may stop the run or change `step.run`'s sampling. `settings` are those
+    of `Settings`. With `out` the run is checkpointed there every `save_every` steps and when interrupted, logs to
+    `out/log.jsonl`, and goes on from there when it is started again with the same arguments and the LM it began from,
+    to the same bits if the policy is `reproducible`. What a reward or an update failed on is kept in
+    `out/failed_rollout.safetensors`. Raises `ConfigError`, `DataError`, `RewardError` or `TrainingError`.
+    """
+    return Run(
+        policy, task, Settings(**settings), loss=PPO() if loss is None else loss, advantage=advantage, norm=norm,
+        shape=shape, hooks=hooks, out=out, save_every=save_every, logs=logs, progress=progress,
+    )  # fmt: skip
+
+
+class Run:
+    """A run in hand; see `train`. Iterating again goes on where the iteration was left."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        task: Task,
+        settings: Settings,
+        *,
+        loss: LossFunction,
+        advantage: Advantage,
+        norm: Callable[..., np.ndarray],
+        shape: Sequence[Shape],
+        hooks: Sequence[Hook],
+        out: str | Path | None,
+        save_every: int,
+        logs: Sequence[Log],
+        progress: bool,
+    ):
+        self.policy, self.task, self.settings = policy, task, settings
+        self.loss, self.advantage, self.norm = loss, advantage, norm
+        self.temperature = settings.temperature  # of the next step; hooks may change it
+        self._shape, self._hooks, self._progress = tuple(shape), tuple(hooks), progress
+        self._save_every = check_integer("save_every", save_every, 1)
+        self._optimizer = _optimizer(settings)
+        self._number, self._started, self._stopped = 0, False, False
+        self._last: dict[str, float] = {}
+        self._folder = None if out is None else Path(out)
+        self._checkpoints, self._logs = None, list(logs)
+        task.batch(1, "check")  # what is wrong with the task is told before anything is computed
+        if settings.eval_count:
+            task.batch(1, settings.seed, "held_out")
+        if self._folder is not None:
+            self._checkpoints = Checkpoints(self._folder / "checkpoints")
+            self._go_on()  # also notes what the run is, before hooks change its task
+            self._logs.append(JsonLog(self._folder / "log.jsonl"))
+        for log in self._logs:
+            log.begin({"settings": dataclasses.asdict(settings), "task": repr(task), "loss": repr(loss)})
+
+    @property
+    def number(self) -> int:
+        """How many steps are done, those before the run was started again among them."""
+        return self._number
+
+    def __iter__(self) -> Iterator[Step]:
+        total = self.settings.steps
+        bar = tqdm(total=total, initial=self._number, desc="reinforcing", disable=not self._progress)
+        with bar, Interrupts(self.save) as interrupts:
+            if self._number == 0 and not self._started and self.settings.eval_count:
+                self._started = True
+                yield self._told(Step(0, self._held_out(), None, (), self))
+            while self._number < total and not self._stopped:
+                step = self._advance(interrupts)
+                bar.set_postfix(_shown(step.metrics), refresh=False)
+                bar.update()
+                yield step
+        if self._checkpoints is not None and self._checkpoints.latest != self._number:
+            self.save()
+        for log in self._logs:
+            log.close()
+
+    def run(self) -> "Run":
+        """Take all the steps that are left."""
+        for _ in self:
+            pass
+        return self
+
+    def stop(self) -> None:
+        """Take no further step."""
+        self._stopped = True
+
+    def save(self) -> None:
+        """Write a checkpoint now, if the run has a folder for them."""
+        if self._checkpoints is not None:
+            position = {"step": self._number, "version": self.policy.version, "temperature": self.temperature}
+            hooks = {str(at): hook.state() for at, hook in enumerate(self._hooks) if hasattr(hook, "state")}
+            position["hooks"] = hooks
+            self._checkpoints.save(self._number, self._state(), self._identity, position, self._last)
+
+    def sample(self) -> Rollout:
+        """The rollout of the next step, with its rewards. The same each time it is asked for."""
+        s = self.settings
+        problems = self.task.batch(s.prompts, f"{s.seed}/{self._number}")
+        rollout = self.policy.sample(
+            problems,
+            s.n,
+            thinking=self._thinking,
+            budget=s.budget,
+            max_tokens=s.max_tokens,
+            temperature=self.temperature,
+            top_p=s.top_p,
+            episode=self.task.episode,
+            seed=(s.seed * 1_000_003 + self._number) % 2**32,
+        )
+        return rollout.rewarded(self.task.reward)
+
+    def learn(self, rollout: Rollout) -> tuple[Rollout, tuple[Update, ...]]:
+        """Give a rollout with rewards its advantages and update the policy with it."""
+        rollout = rollout.with_advantage(self.advantage)
+        if getattr(self.loss, "needs_reference", False):
+            rollout = self.policy.with_reference(rollout, replay=self.settings.replay)
+        if self.settings.updates > 1:
+            rollout = self.policy.with_old(rollout, replay=self.settings.replay)
+        options = {"norm": self.norm, "replay": self.settings.replay}
+        updates = [
+            self.policy.update(rollout, self.loss, self._optimizer, **options) for _ in range(self.settings.updates)
+        ]
+        return rollout, tuple(updates)
+
+    @property
+    def _thinking(self) -> str | Sequence[str]:
+        return self.task.thinking if self.settings.thinking is None else self.settings.thinking
+
+    def _advance(self, interrupts: Interrupts) -> Step:
+        began = time.monotonic()
+        try:
+            with interrupts.step():
+                rollout = self.sample()
+                reward, sampled = float(rollout.rewards.mean()), time.monotonic() - began
+                for function in self._shape:
+                    rollout = function(rollout)
+                rollout, updates = self.learn(rollout)
+                self._number += 1
+        except (RewardError, TrainingError) as error:
+            raise self._kept(error) from error
+        metrics = {**updates[-1].metrics, "reward": reward, "sample_seconds": sampled}
+        metrics |= {f"first/{name}": updates[0].metrics[name] for name in _OF_FIRST if len(updates) > 1}
+        metrics["temperature"] = rollout.sampling.temperature
+        last = self._number == self.settings.steps
+        if self.settings.eval_count and (last or self._number % self.settings.eval_every == 0):
+            metrics |= self._held_out()
+        metrics["seconds"] = time.monotonic() - began
+        return self._told(Step(self._number, metrics, rollout, updates, self))
+
+    def _told(self, step: Step) -> Step:
+        """Logged, heard by the hooks, and saved if it is time."""
+        self._last = {name: value for name, value in step.metrics.items() if name.startswith("held_out/")}
+        for log in self._logs:
+            log.write(step.number, step.metrics)
+        for hook in self._hooks:
+            hook(step)
+        if step.number and step.number % self._save_every == 0:
+            self.save()
+        return step
+
+    def _held_out(self) -> dict[str, float]:
+        s = self.settings
+        mode = self._thinking if isinstance(self._thinking, str) else self._thinking[0]
+        options = {"thinking": mode, "budget": s.budget, "max_tokens": s.max_tokens}
+        return accuracy(self.policy, self.task, s.eval_count, seed=s.seed, **options).metrics
+
+    def _kept(self, error: RewardError | TrainingError) -> RewardError | TrainingError:
+        """The error, which also says where the rollout it is about was kept."""
+        rollout = error.rollout if isinstance(error, RewardError) else self.policy.last_bad
+        if not isinstance(rollout, Rollout):
+            return error
+        folder = Path(tempfile.mkdtemp()) if self._folder is None else self._folder
+        path = folder / "failed_rollout.safetensors"
+        rollout.save(path)
+        told = f"step {self._number + 1}: {error} (in {path})"
+        return RewardError(told, rollout) if isinstance(error, RewardError) else TrainingError(told)
+
+    @functools.cached_property
+    def _identity(self) -> RLIdentity:
+        functions = {"loss": self.loss, "advantage": self.advantage, "norm": self.norm}
+        return RLIdentity.of(self.policy, self.task, self.settings, functions, self._shape)
+
+    def _state(self) -> Any:
+        step = jnp.asarray(self._number, jnp.int32)
+        mesh = self.policy.model.embed[...].sharding.mesh
+        return *self.policy.state(self._optimizer), jax.device_put(step, NamedSharding(mesh, PartitionSpec()))
+
+    def _go_on(self) -> None:
+        known = self._identity
+        if self._checkpoints.latest is None:
+            return
+        (*state, _), position = self._checkpoints.restore(self._state(), known)
+        self.policy.restore(tuple(state), self._optimizer, int(position["version"]))
+        self._number, self.temperature = int(position["step"]), float(position["temperature"])
+        for at, hook in enumerate(self._hooks):
+            if str(at) in position["hooks"]:
+                hook.restore(position["hooks"][str(at)], self)
+
+
+_OF_FIRST = ("mismatch_max", "mismatch_mean", "route_flips", "entropy")
+
+
+@functools.lru_cache(maxsize=8)
+def _optimizer(settings: Settings) -> optax.GradientTransformation:
+    """One for runs of the same settings: a cell run again does not compile again."""
+    s = settings
+    rate = optax.linear_schedule(0.0, s.learning_rate, s.warmup) if s.warmup else s.learning_rate
+    return make_optimizer(s.optimizer, rate, weight_decay=s.weight_decay, clip=s.clip)
+
+
+def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {"reward": f"{metrics['reward']:.3f}", "entropy": f"{metrics['entropy']:.3f}"}

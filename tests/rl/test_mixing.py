@@ -1,0 +1,53 @@
+"""Demonstrations beside samples, and a teacher's word on samples: what each token then weighs."""
+
+import numpy as np
+import pytest
+
+from glmkit.errors import DataError
+from glmkit.rl import Constant, advantage, per_sequence, per_token
+from glmkit.rl.distil import distilled
+from glmkit.rl.mixing import demonstrations, mixed
+from made import rollout
+from tiny import tokenizer
+
+RECORDS = [
+    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text}]}
+    for text in ("ho", "hello")
+]
+
+
+def learned():
+    return rollout().with_rewards([1, 0, 0, 1]).with_advantage(advantage.dr_grpo)
+
+
+def test_demonstrations_learn_what_the_assistant_says():
+    shown = demonstrations(RECORDS, tokenizer())
+    assert len(shown) == 2
+    said = [tokenizer().decode(shown.tokens[row][shown.mask[row]].tolist()) for row in range(2)]
+    assert said == ["\nho<|user|>", "\nhello<|user|>"]
+    with pytest.raises(DataError, match="no demonstrations"):
+        demonstrations([], tokenizer())
+
+
+@pytest.mark.parametrize("norm", [per_token, per_sequence, Constant(9)], ids=str)
+def test_neither_changes_how_the_other_is_weighed(norm):
+    """The gradient with respect to log-probabilities in a first update is minus weight times advantage."""
+    ours, shown = learned(), demonstrations(RECORDS, tokenizer())
+    both = mixed(ours, shown, 0.3, norm)
+    given = norm(both.mask, both.sample) * both.per_token()
+    rows, width = ours.mask.shape
+    np.testing.assert_allclose(given[:rows, :width], norm(ours.mask, ours.sample) * ours.per_token(), atol=1e-15)
+    np.testing.assert_allclose(given[rows:], 0.3 * shown.mask / shown.mask.sum(), atol=1e-15)
+    assert (both.routes[rows:] == -1).all()
+    np.testing.assert_array_equal(both.routes[:rows, :width], ours.routes)
+
+
+def test_a_teacher_adds_to_the_advantage_of_each_token():
+    ours = learned()
+    student, teacher = (np.where(ours.mask, value, 0.0) for value in (-2.0, -1.5))
+    taught = distilled(ours, student, teacher, weight=2.0)
+    np.testing.assert_allclose(taught.per_token(), np.where(ours.mask, ours.per_token() + 1.0, 0))
+    alone = distilled(rollout(), student, teacher)
+    np.testing.assert_allclose(alone.per_token(), np.where(ours.mask, 0.5, 0))
+    with pytest.raises(DataError, match="student has shape"):
+        distilled(ours, student[:, 1:], teacher[:, 1:])

@@ -1,0 +1,168 @@
+"""The loop: runs that go on to the same bits, what they refuse, hooks, and what is kept when something fails."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from glmkit.errors import ConfigError, RewardError, TrainingError
+from glmkit.lm import LM
+from glmkit.rl import PPO, Policy, Problem, Reinforce, Rollout, Task, hooks, train
+from tiny import one_layer, small_model, tokenizer
+
+SETTINGS = {"prompts": 2, "n": 3, "max_tokens": 4, "thinking": "disabled", "learning_rate": 1e-2, "eval_count": 0}
+SETTINGS |= {"progress": False, "save_every": 2}
+
+
+def high(sample) -> float:
+    """Bytes of capital letters earn something, so that groups differ."""
+    return sum(letter.isupper() for letter in sample.content) + 0.01 * sample.index
+
+
+def task(**changes) -> Task:
+    problems = [Problem(text) for text in ("a", "bc", "def")]
+    return Task("letters", problems, **{"reward": high, "held_out": problems[:1], **changes})
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    return LM(one_layer(), tokenizer(), max_len=600)
+
+
+def weights(policy) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(policy.model)]
+
+
+@pytest.fixture(scope="module")
+def whole(lm, tmp_path_factory):
+    """Four steps without a stop."""
+    with Policy(lm, reproducible=True) as policy:
+        folder = tmp_path_factory.mktemp("whole")
+        steps = list(train(policy, task(), steps=4, out=folder, **SETTINGS))
+        yield weights(policy), [step.metrics for step in steps], folder
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(lm, whole, tmp_path):
+    shared = {"steps": 4, "out": tmp_path, **SETTINGS}
+    with Policy(lm, reproducible=True) as policy:
+        for step in train(policy, task(), **shared):
+            if step.number == 2:
+                break
+    with Policy(lm, reproducible=True) as policy:
+        run = train(policy, task(), **shared)
+        assert run.number == policy.version == 2
+        rest = list(run)
+        for ours, theirs in zip(weights(policy), whole[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    for step, theirs in zip(rest, whole[1][2:], strict=True):
+        timed = {name for name in theirs if name.endswith("seconds")}
+        assert {n: v for n, v in step.metrics.items() if n not in timed} == {
+            n: v for n, v in theirs.items() if n not in timed
+        }
+
+
+def test_weights_move_and_the_log_tells_of_every_step(lm, whole):
+    assert any(
+        (ours != np.asarray(theirs)).any() for ours, theirs in zip(whole[0], jax.tree.leaves(lm.model), strict=True)
+    )
+    lines = [json.loads(line) for line in (whole[2] / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines[1:]] == [1, 2, 3, 4]
+    assert {"reward", "entropy", "mismatch_max", "route_flips", "router_drift"} <= lines[1].keys()
+    assert max(line["mismatch_max"] for line in lines[1:]) <= 1e-5  # two programs in float32
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"task": task(reward=lambda sample: 1.0)}, "another task"),
+        ({"loss": Reinforce()}, "another loss: loss 'PPO.* there, 'Reinforce"),
+        ({"learning_rate": 3e-4}, "another settings: learning_rate 0.01 there, 0.0003 here"),
+        ({"lm": LM(small_model(), tokenizer(), max_len=600)}, "another model"),
+    ],
+)
+def test_a_run_with_another_task_loss_or_model_is_refused(lm, whole, other, message):
+    given = {"lm": lm, "task": task(), "steps": 4, "out": whole[2], **SETTINGS, **other}
+    with Policy(given.pop("lm")) as policy, pytest.raises(TrainingError, match=message):
+        train(policy, given.pop("task"), **given)
+
+
+def nan(sample):
+    return np.nan if sample.index == 3 else 0.0
+
+
+def test_a_reward_that_fails_keeps_the_rollout_and_leaves_the_policy_alone(lm, tmp_path):
+    with Policy(lm) as policy:
+        with pytest.raises(RewardError, match=r"step 1: the reward of sample 3 .* is nan") as caught:
+            train(policy, task(reward=nan), steps=1, out=tmp_path, **SETTINGS).run()
+        assert policy.version == 0
+    kept = Rollout.load(tmp_path / "failed_rollout.safetensors")
+    np.testing.assert_array_equal(kept.tokens, caught.value.rollout.tokens)
+    assert kept.samples == caught.value.rollout.samples
+
+
+def test_step_zero_is_the_policy_as_it_was_given_and_hooks_hear_all(lm):
+    heard, shaped = [], []
+
+    def shape(rollout):
+        shaped.append(len(rollout))
+        return hooks.drop_equal_groups(rollout)
+
+    settings = SETTINGS | {"eval_count": 1, "eval_every": 1}
+    with Policy(lm) as policy:
+        stop = hooks.StopAt("reward", -1.0)
+        run = train(policy, task(), steps=3, shape=[shape], hooks=[heard.append, stop], **settings)
+        steps = list(run)
+    assert [step.number for step in steps] == [0, 1]  # any reward is above -1
+    assert heard == steps
+    assert shaped == [6]
+    for step in steps:
+        assert {"held_out/greedy", "held_out/sampled"} <= step.metrics.keys()
+    assert steps[0].rollout is None
+    assert steps[1].rollout.advantages is not None
+
+
+def _heard(hook, rewards):
+    """The runs that a hook hears so many rewards in."""
+
+    @dataclasses.dataclass
+    class Run:
+        task: str = "own"
+        temperature: float = 1.0
+
+    @dataclasses.dataclass
+    class Step:
+        number: int
+        reward: float
+        run: Run
+
+    run, seen = Run(), []
+    for number, reward in enumerate(rewards, 1):
+        hook(Step(number, reward, run))
+        seen.append((run.task, run.temperature))
+    return run, seen
+
+
+def test_a_curriculum_goes_on_when_rewards_are_high_and_is_restored():
+    hook = hooks.Curriculum(["harder"], reward=0.5, patience=2)
+    run, seen = _heard(hook, [0.6, 0.2, 0.4, 0.6, 0.9])
+    assert [task for task, _ in seen] == ["own", "own", "own", "harder", "harder"]
+    again = hooks.Curriculum(["harder"], reward=0.5, patience=2)
+    again.restore(json.loads(json.dumps(hook.state())), fresh := dataclasses.replace(run, task="own"))
+    assert (fresh.task, again.state()) == ("harder", hook.state())
+
+
+def test_the_temperature_rises_where_rewards_do_not():
+    hook = hooks.DynamicTemperature(by=0.1, most=1.15, patience=2)
+    _, seen = _heard(hook, [0.1, 0.2, 0.2, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3])
+    np.testing.assert_allclose([t for _, t in seen], [1, 1, 1, 1.1, 1.1, 1.1, 1.15, 1.15, 1.15])
+
+
+def test_settings_that_cannot_be_right(lm):
+    with Policy(lm) as policy:
+        with pytest.raises(ConfigError, match="temperature is 0"):
+            train(policy, task(), temperature=0.0)
+        with pytest.raises(ValueError, match="n is 0"):
+            train(policy, task(), n=0)
+    assert PPO() == PPO()

@@ -1,0 +1,112 @@
+"""Tasks: what they ask, what they hold back, and glm-nano's own with scripted replies in the model's place."""
+
+import dataclasses
+from random import Random
+
+import pytest
+
+from glmkit.engine.answer import Completion
+from glmkit.errors import DataError
+from glmkit.rl import Problem, Sample, Task, Turn, tasks
+from glmkit.rl.rewards import Exact, Length
+from glmkit.text import ToolCall
+
+
+def answered(count: int) -> list[Problem]:
+    return [Problem(f"problem {number}", answer=number) for number in range(count)]
+
+
+def test_batches_are_the_seeds_and_repeat_nothing_before_all_were_drawn():
+    task = Task("t", answered(5), Exact(), held_out=answered(3))
+    assert task.batch(5, 1) == task.batch(5, 1)
+    assert task.batch(5, 1) != task.batch(5, 2)
+    assert {problem.answer for problem in task.batch(5, 3)} == set(range(5))
+    assert [problem.answer for problem in task.batch(2, 9, "held_out")] == [0, 1]
+
+
+def test_a_task_without_answers_is_refused_where_the_reward_needs_them():
+    with pytest.raises(DataError, match=r"task 't', problems\[1\]: no answer, .*Exact"):
+        Task("t", [Problem("a", answer=1), Problem("b")], Exact())
+    Task("t", [Problem("b")], Length(10))
+    drawn = Task("t", lambda rng, split: Problem("b"), Exact())
+    with pytest.raises(DataError, match="problem 0 of seed 0: no answer"):
+        drawn.batch(1)
+
+
+def test_what_else_a_task_cannot_be():
+    with pytest.raises(DataError, match="has no problems"):
+        Task("t", [], Exact())
+    with pytest.raises(DataError, match="expected a Problem, got str"):
+        Task("t", ["a"], Exact())
+    with pytest.raises(DataError, match="no held_out problems"):
+        Task("t", answered(1), Exact()).batch(1, split="held_out")
+    with pytest.raises(DataError, match="kept as JSON"):
+        Problem("a", answer={1, 2})
+
+
+def test_a_task_is_known_by_its_problems_and_its_reward():
+    one = Task("t", answered(2), Exact())
+    assert one.digest == Task("t", answered(2), Exact()).digest
+    others = [
+        Task("t", answered(3), Exact()),
+        Task("t", answered(2), lambda sample: 1.0),
+        Task("u", answered(2), Exact()),
+    ]
+    assert one.digest not in {other.digest for other in others}
+
+
+def test_arithmetic_asks_what_it_knows_the_answer_of_and_holds_some_back():
+    task = tasks.arithmetic()
+    problems = task.batch(200), task.batch(200, split="held_out")
+    assert all(isinstance(problem.answer, int) for problem in problems[0])
+    said = [{problem.messages[0]["content"] for problem in part} for part in problems]
+    assert not said[0] & said[1]
+    assert task.digest == tasks.arithmetic().digest != tasks.arithmetic("enabled").digest
+
+
+def reply(content="", calls=()) -> Completion:
+    made = tuple(ToolCall(name, arguments, f"call_{at}") for at, (name, arguments) in enumerate(calls))
+    return Completion(content=content, tool_calls=made, finish_reason="tool_calls" if calls else "stop")
+
+
+def played(problem: Problem, replies) -> Sample:
+    """An episode of the look-up with scripted replies."""
+    task, turns, replies = tasks.lookup(), [], list(replies)
+    episode = task.episode(problem)
+    said = next(episode)
+    assert said == problem.messages
+    while True:
+        turns.append(Turn.of(replies[len(turns)]))
+        try:
+            said = episode.send(replies[len(turns) - 1])
+        except StopIteration:
+            return Sample(0, 0, problem, tuple(turns))
+        assert said == [{"role": "tool", "content": problem.about["result"]}]
+
+
+def test_the_look_up_rewards_the_call_and_then_the_answer():
+    task = tasks.lookup()
+    for seed in range(5):
+        (problem,) = task.batch(1, seed)
+        name, arguments, told = (problem.answer[key] for key in ("name", "arguments", "told"))
+        call = reply(calls=[(name, arguments)])
+        assert name in {tool["function"]["name"] for tool in problem.tools}
+        scores = {
+            "right": played(problem, [call, reply(told)]),
+            "told wrongly": played(problem, [call, reply("no")]),
+            "called wrongly": played(problem, [reply(calls=[(name, {**arguments, "x": 1})])]),
+            "not called": played(problem, [reply(told)]),
+        }
+        sums = {case: sum(task.reward(sample).values()) for case, sample in scores.items()}
+        assert sums == {"right": 1, "told wrongly": 0.25, "called wrongly": 0, "not called": 0}
+        assert task.is_solved(scores["right"], 1.0)
+        assert not task.is_solved(scores["told wrongly"], 0.25)
+
+
+def test_the_arithmetic_reward_is_for_the_number():
+    task = tasks.arithmetic()
+    problem = task.problems(Random(0), "train")
+    right = Sample(0, 0, problem, (Turn.of(reply(str(problem.answer))),))
+    assert task.reward(right) == 1
+    wrong = dataclasses.replace(right, turns=(Turn.of(reply(f"{problem.answer}0")),))
+    assert task.reward(wrong) == 0
