@@ -104,8 +104,9 @@ class Programs:
 
     def _code(self) -> str | None:
         """A digest of the code that runs the model; None where it is not all glmkit's."""
-        backend()  # imports the module, whose code counts too
-        kernels(self._mesh.devices.flat[0].platform)  # and so these
+        platform = self._mesh.devices.flat[0].platform
+        backend(platform)  # imports the module, whose code counts too
+        kernels(platform)  # and so these
         try:
             return live_code_digest(_CODE, self._modules)
         except ForeignCode:

@@ -25,9 +25,10 @@ def grouped_matmul(
     TPU; to compile for another one ahead of time, name it. Under `jax.shard_map` both operands must vary over the same
     mesh axes.
     """
-    return backend(implementation or _FOR_PLATFORM.get(platform_of(x), "ragged"))(x, w, group_sizes)
+    return backend(platform_of(x), implementation)(x, w, group_sizes)
 
 
-def backend(name: Implementation) -> Callable[[Array, Array, Array], Array]:
+def backend(platform: str, implementation: Implementation | None = None) -> Callable[[Array, Array, Array], Array]:
     """The function that `grouped_matmul` calls, imported only now: kernels of other platforms stay unimported."""
+    name = implementation or _FOR_PLATFORM.get(platform, "ragged")
     return getattr(import_module(f"glmkit.model.ops.grouped_matmul.{name}"), f"grouped_matmul_{name}")
