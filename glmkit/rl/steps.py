@@ -123,7 +123,8 @@ class Run:
         self.temperature = settings.temperature  # of the next step; hooks may change it
         self._shape, self._hooks, self._progress = tuple(shape), tuple(hooks), progress
         self._save_every = check_integer("save_every", save_every, 1)
-        self._optimizer = _optimizer(settings)
+        s = settings
+        self._optimizer = _optimizer(s.optimizer, s.learning_rate, s.warmup, s.weight_decay, s.clip)
         self._number, self._started, self._stopped = 0, False, False
         self._last: dict[str, float] = {}
         self._folder = None if out is None else Path(out)
@@ -287,11 +288,10 @@ _OF_FIRST = ("mismatch_max", "mismatch_mean", "route_flips", "entropy")
 
 
 @functools.lru_cache(maxsize=8)
-def _optimizer(settings: Settings) -> optax.GradientTransformation:
-    """One for runs of the same settings: a cell run again does not compile again."""
-    s = settings
-    rate = optax.linear_schedule(0.0, s.learning_rate, s.warmup) if s.warmup else s.learning_rate
-    return make_optimizer(s.optimizer, rate, weight_decay=s.weight_decay, clip=s.clip)
+def _optimizer(name: str, rate: float, warmup: int, weight_decay: float, clip: float) -> optax.GradientTransformation:
+    """One for runs that take the same steps: a cell run again does not compile again."""
+    schedule = optax.linear_schedule(0.0, rate, warmup) if warmup else rate
+    return make_optimizer(name, schedule, weight_decay=weight_decay, clip=clip)
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
