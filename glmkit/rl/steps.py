@@ -145,21 +145,27 @@ class Run:
         return self._number
 
     def __iter__(self) -> Iterator[Step]:
-        total = self.settings.steps
-        bar = tqdm(total=total, initial=self._number, desc="reinforcing", disable=not self._progress)
-        with bar, Interrupts(self.save) as interrupts:
-            if self._number == 0 and not self._started and self.settings.eval_count:
-                self._started = True
-                yield self._told(Step(0, self._held_out(), None, (), self))
-            while self._number < total and not self._stopped:
-                step = self._advance(interrupts)
-                bar.set_postfix(_shown(step.metrics), refresh=False)
-                bar.update()
-                yield step
-        if self._checkpoints is not None and self._checkpoints.latest != self._number:
-            self.save()
-        for log in self._logs:
-            log.close()
+        bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)
+        outcome = "stopped"
+        try:
+            with bar, Interrupts(self.save) as interrupts:
+                if self._number == 0 and not self._started and self.settings.eval_count:
+                    self._started = True
+                    yield self._told(Step(0, self._held_out(), None, (), self))
+                while self._number < self.settings.steps and not self._stopped:
+                    step = self._advance(interrupts)
+                    bar.set_postfix(_shown(step.metrics), refresh=False)
+                    bar.update()
+                    yield step
+            if self._checkpoints is not None and self._checkpoints.latest != self._number:
+                self.save()
+            outcome = "stopped" if self._stopped else "finished"
+        except Exception as error:
+            outcome = f"failed: {error}"
+            raise
+        finally:
+            for log in self._logs:
+                log.end(outcome)
 
     def run(self) -> "Run":
         """Take all the steps that are left."""
