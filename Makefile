@@ -11,7 +11,7 @@ PACKAGING := pyproject.toml constraints.txt hatch_build.py
 # Tests and builds run on the CPU unless told otherwise, so that they give the same numbers everywhere.
 test test-browser test-mesh soak parity smoke: export JAX_PLATFORMS ?= cpu
 
-.PHONY: help demo nano test test-browser test-mesh soak parity smoke lint docs wheel notebooks clean chromium
+.PHONY: help demo nano test test-notebooks test-browser test-mesh soak parity smoke lint docs wheel notebooks clean chromium
 .NOTPARALLEL: # two pips must not meet in one environment
 .SECONDARY: # nor may make tidy an environment away
 
@@ -40,9 +40,15 @@ nano: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 nano: $(VENV)/.installed-base
 	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
+# Those that train, or answer hundreds of questions, are in `make test-notebooks`.
+QUICK_NOTEBOOKS := $(filter-out notebooks/05% notebooks/09%,$(sort $(wildcard notebooks/*.ipynb)))
+
 # A worker that crashes ends the run: pytest-xdist 3.8 may wait for ever for the one that replaces it.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests notebooks
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests $(QUICK_NOTEBOOKS)
+
+test-notebooks: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --nbmake notebooks
 
 test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser
