@@ -19,6 +19,7 @@ help:
 	@echo "make demo          ask the bundled model a question and watch it think"
 	@echo "make nano          train the bundled model anew: an hour or more on two cores; TOKENS= SEED= OUT="
 	@echo "make test          all tests but those below"
+	@echo "make test-notebooks  all notebooks, those that take minutes too"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
 	@echo "make test-mesh     the sharded model on 8 virtual devices"
 	@echo "make soak          10,000 requests and one answer of 98,304 tokens: hours"
