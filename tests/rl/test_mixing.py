@@ -29,7 +29,7 @@ def test_demonstrations_learn_what_the_assistant_says():
         demonstrations([], tokenizer())
 
 
-@pytest.mark.parametrize("norm", [per_token, per_sequence, Constant(9)], ids=str)
+@pytest.mark.parametrize("norm", [per_token, per_sequence, Constant(9)], ids=["per_token", "per_sequence", "constant"])
 def test_neither_changes_how_the_other_is_weighed(norm):
     """The gradient with respect to log-probabilities in a first update is minus weight times advantage."""
     ours, shown = learned(), demonstrations(RECORDS, tokenizer())
