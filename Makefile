@@ -19,7 +19,7 @@ help:
 	@echo "make demo          ask the bundled model a question and watch it think"
 	@echo "make nano          train the bundled model anew: an hour or more on two cores; TOKENS= SEED= OUT="
 	@echo "make test          all tests but those below"
-	@echo "make test-notebooks  all notebooks, those that take minutes too"
+	@echo "make test-notebooks  all notebooks; make test runs the first"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
 	@echo "make test-mesh     the sharded model on 8 virtual devices"
 	@echo "make soak          10,000 requests and one answer of 98,304 tokens: hours"
@@ -41,12 +41,9 @@ nano: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 nano: $(VENV)/.installed-base
 	$(BIN)/glmkit train nano $(if $(TOKENS),--tokens $(TOKENS)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
-# Those that train, or answer hundreds of questions, are in `make test-notebooks`.
-QUICK_NOTEBOOKS := $(filter-out notebooks/05% notebooks/09%,$(sort $(wildcard notebooks/*.ipynb)))
-
 # A worker that crashes ends the run: pytest-xdist 3.8 may wait for ever for the one that replaces it.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests $(QUICK_NOTEBOOKS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests notebooks/01_first_token.ipynb
 
 test-notebooks: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --nbmake notebooks
