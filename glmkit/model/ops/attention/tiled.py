@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from glmkit.model.ops.attention.reference import MASKED
+from glmkit.model.ops.attention.running import Running
 from glmkit.model.ops.vary import vary_like
 
 _TILE = 64  # queries, and keys: a packed row's examples are short, and larger tiles compute more that is masked
@@ -56,17 +57,11 @@ def _forward(q: Queries, k: Keys, v: Keys, segments: Segments):
     def tile(n, results):
         at = b, i = jnp.divmod(n, q.shape[1])
 
-        def step(j, carry):
-            highest, total, out = carry
-            scores = _scores(q, k, segments, b, i, j)
+        def step(j, running):
             # A tile may hold no key for a query: what is summed then decays to 0 at the first it sees, itself at last.
-            new_highest = jnp.maximum(highest, scores.max(-1, keepdims=True))
-            weights, decay = jnp.exp(scores - new_highest), jnp.exp(highest - new_highest)
-            update = jnp.einsum("kqs,ksc->kqc", weights.astype(v.dtype), v[b, j], preferred_element_type=wide)
-            return new_highest, total * decay + weights.sum(-1, keepdims=True), out * decay + update
+            return running.after(_scores(q, k, segments, b, i, j), v[b, j])
 
-        column = (*q.shape[2:4], 1)
-        start = zeros(column, wide) + MASKED, zeros(column, wide), zeros(q.shape[2:], wide)
+        start = Running.start(q.shape[2:], wide, q, k, v, segments)
         highest, total, out = jax.lax.fori_loop(first[at], i + 1, step, start)
         out, log_total = (out / total).astype(v.dtype), highest + jnp.log(total)
         return results[0].at[at].set(out), results[1].at[at].set(log_total)
