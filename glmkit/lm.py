@@ -249,6 +249,12 @@ class LM(Runs):
             files["README.md"] = card.encode() if isinstance(card, str) else card
         save_hf(self.model, path, files=files, **options)
 
+    def with_model(self, model: GLM, **options: Any) -> "LM":
+        """An LM of another model, such as a trained copy, with all else of this one but the card. `options` as `LM`."""
+        about = {name: text for name, text in self.about.items() if name != "README.md"}
+        given = {"generation": self.generation, "max_len": self.engine.max_len, "name": self.name, "about": about}
+        return LM(model, self.tokenizer, **given | options)
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called, after which it can be asked for nothing."""

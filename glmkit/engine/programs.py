@@ -106,7 +106,8 @@ class Programs:
     def _code(self) -> str | None:
         """A digest of the code that runs the model; None where it is not all glmkit's."""
         platform = platform_of(self._mesh)
-        backend(platform), kernels(platform)  # imports their modules, whose code counts too
+        backend(platform)  # imports its module, whose code counts too
+        kernels(platform)
         try:
             return live_code_digest(_CODE, self._modules)
         except ForeignCode:

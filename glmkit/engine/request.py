@@ -36,9 +36,8 @@ class Request:
 
     `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `end` is the
     stop id that ended it, which is not among the tokens. `top` holds the likeliest tokens at each place, where the
-    sampling asks for them. `grammar` follows the answer and says what may
-    come next; where it gives up, the request ends with `error`. One that a `probe` captures ends once its last token
-    has been read too.
+    sampling asks for them. `grammar` follows the answer and says what may come next; where it gives up, the request
+    ends with `error`. One that a `probe` captures ends once its last token has been read too.
     """
 
     prompt: tuple[int, ...]

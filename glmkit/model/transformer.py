@@ -19,6 +19,7 @@ from glmkit.model.adapter import adapted_places
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.capture import Keep, Kept, Tap, collected, empty_buffers
+from glmkit.model.dtypes import default_dtype, floating_dtype
 from glmkit.model.intervene import Interventions
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.moe import Load
@@ -26,11 +27,11 @@ from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.ops.linear import linear
 from glmkit.model.ops.zero_gradient import zero_gradient
 from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weight
-from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, MESH_AXES, constrain, handed_out, named_sharding, platform_of
+from glmkit.parallel import meshes
+from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, constrain, handed_out, named_sharding
 
 Ids = Int[Array | np.ndarray, "B T"]
 Remat = Literal["none", "block"]  # what a gradient computes again instead of keeping it
-_WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +75,7 @@ class GLM(nnx.Module):
         layer_numbers: tuple[int, ...] | None = None,
         mtp: MTPTables | None = "shared",
     ):
-        mesh = single_device_mesh() if mesh is None else mesh
+        mesh = meshes.mesh() if mesh is None else mesh
         if not isinstance(mesh, Mesh | AbstractMesh):
             raise MeshError(f"mesh is {mesh!r}; expected what glmkit.mesh makes, or None for one device")
         init = Init(config, rngs, floating_dtype(dtype), mesh, FSDP_RULES if fsdp else COMPUTE_RULES)
@@ -381,31 +382,3 @@ def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
         [jnp.ones_like(segment_ids[:, :1], bool), segment_ids[:, 1:] != segment_ids[:, :-1]], axis=1
     )
     return steps - jax.lax.cummax(jnp.where(first, steps, 0), axis=1)
-
-
-def single_device_mesh() -> Mesh:
-    """The mesh of one device: explicit axes of size one, so that one device and many share one code path."""
-    return jax.make_mesh((1,) * len(MESH_AXES), MESH_AXES, devices=jax.devices()[:1])
-
-
-def default_dtype(mesh: Mesh | AbstractMesh | None = None) -> DTypeLike:
-    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower. By default of one device."""
-    return jnp.float32 if platform_of(mesh or single_device_mesh()) == "cpu" else jnp.bfloat16
-
-
-def floating_dtype(dtype: DTypeLike) -> np.dtype:
-    """A dtype for weights: bfloat16, float16, float32, or float64 where JAX has it switched on.
-
-    Raises `ConfigError` naming any other.
-    """
-    try:
-        known = jnp.dtype(dtype)
-    except TypeError:
-        known = None
-    if known is None or known.name not in _WEIGHT_DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(_WEIGHT_DTYPES)}")
-    if known == jnp.float64 and not jax.config.jax_enable_x64:
-        raise ConfigError(
-            'dtype is float64, which JAX takes for float32 until jax.config.update("jax_enable_x64", True)'
-        )
-    return known

@@ -20,8 +20,7 @@ EXAMPLES = 150  # of the new operation
 REPLAYED = 480  # tasks of the curriculum between them
 NEAR = ("one_step", "hard", "multi_step", "word_problem")  # like it: it would take their place, were they not repeated
 LENGTH = 768  # tokens of a row; longer tasks of the curriculum are left out
-# Small steps in one pass. At 5e-4, with 200 examples among 360, zib was right on 40 of 40 questions rather than 39, but
-# 4 of 40 sums of three digits were lost rather than 2.
+# Small steps in one pass: larger ones learn it no better and lose more of the sums of three digits.
 SETTINGS: dict[str, Any] = {"batch_size": 1, "epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.0, "warmup": 0.1}
 
 WORDINGS = ("What is {a} zib {b}?", "{a} zib {b}", "{a} zib {b} =", "Compute {a} zib {b}.", "Work out {a} zib {b}.")

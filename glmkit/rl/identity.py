@@ -1,7 +1,6 @@
 """What two RL runs must have in common for one to go on with the other's state."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -40,5 +39,5 @@ class RLIdentity(Identity):
             model={"config": policy.reference.config.to_hf(), "weights": weights, "router": policy.router},
             task=f"{task.name} {task.digest}",
             loss={name: source_digest(function) for name, function in given.items()},
-            settings=json.loads(json.dumps(dataclasses.asdict(settings))),
+            settings=dataclasses.asdict(settings),
         )

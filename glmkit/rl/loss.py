@@ -71,7 +71,7 @@ def sequence_mean(x: Float[Array, "R T"], batch: Batch) -> Float[Array, "R 1"]:
     return jnp.where(batch.mask, x, 0).sum(axis=1, keepdims=True) / count
 
 
-def _positive(name: str, value: float) -> None:
+def _at_least_zero(name: str, value: float) -> None:
     if not value >= 0:
         raise ConfigError(f"{name} is {value!r}; expected a number of at least 0")
 
@@ -105,8 +105,8 @@ class PPO(Loss):
     dual: float | None = None
 
     def __post_init__(self):
-        _positive("low", self.low)
-        _positive("high", self.high)
+        _at_least_zero("low", self.low)
+        _at_least_zero("high", self.high)
         if self.dual is not None and not self.dual > 1:
             raise ConfigError(f"dual is {self.dual!r}; expected a number above 1, or None")
 
@@ -133,8 +133,8 @@ class GSPO(Loss):
     high: float = 4e-4
 
     def __post_init__(self):
-        _positive("low", self.low)
-        _positive("high", self.high)
+        _at_least_zero("low", self.low)
+        _at_least_zero("high", self.high)
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         stop, lp = jax.lax.stop_gradient, scored.logprobs
@@ -155,8 +155,8 @@ class CISPO(Loss):
     high: float = 0.28
 
     def __post_init__(self):
-        _positive("low", self.low)
-        _positive("high", self.high)
+        _at_least_zero("low", self.low)
+        _at_least_zero("high", self.high)
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         r = jnp.exp(jax.lax.stop_gradient(scored.logprobs) - old_logprobs(scored, batch))

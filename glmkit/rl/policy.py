@@ -91,15 +91,7 @@ class Policy:
         filter_ = trainable(lm.model, (*freeze, *_kept(lm.model, router)))
         self.plan = Plan(filter_, remat=remat, bias_rate=bias_rate if router == "bias" else 0.0)
         self._moving = nnx.Any(filter_, Buffer)
-        self.lm = LM(
-            copied(lm.model, self._moving),
-            lm.tokenizer,
-            generation=lm.generation,
-            max_len=lm.engine.max_len,
-            reproducible=reproducible,
-            name=lm.name,
-            about={name: text for name, text in lm.about.items() if name != "README.md"},  # of another model now
-        )
+        self.lm = lm.with_model(copied(lm.model, self._moving), reproducible=reproducible)
         self.version = 0
         self.last_bad: Rollout | None = None  # what the last update was refused on
         self._turns = Turns(lm.tokenizer, lm.generation, lm.config.vocab_size, lm.engine.max_len)

@@ -20,9 +20,7 @@ def page(rollout: Rollout) -> str:
     order = np.arange(len(rollout)) if rollout.rewards is None else np.argsort(-rollout.rewards, kind="stable")
     if len(order) > _SHOWN:
         order = np.concatenate([order[: _SHOWN // 2], order[-_SHOWN // 2 :]])
-    head = (
-        "<tr><th>sample</th><th>group</th><th>reward</th><th>advantage</th><th>tokens</th><th>what was said</th></tr>"
-    )
+    head = f"<tr>{''.join(f'<th>{name}</th>' for name in _COLUMNS)}</tr>"
     rows = "".join(_row(rollout, int(index)) for index in order)
     keys = " ".join(f"<span style='{_style(name)}'>{name}</span>" for name in PHASES)
     cells = "text-align:left;vertical-align:top"

@@ -16,10 +16,9 @@ from glmkit.model.params import weight
 from glmkit.model.transformer import Remat, token_logits
 from glmkit.rl.batch import Batch, Scored
 from glmkit.sharding import constrain, mesh_of, partition_spec
+from glmkit.train.loss import CHUNK_TOKENS
 
 __all__ = ["Seen", "score", "sequence_logprobs"]
-
-CHUNK_TOKENS = 1024  # of all rows together, whose logits are held at once
 
 
 class Seen(NamedTuple):

@@ -29,7 +29,7 @@ from glmkit.rl.settings import Settings
 from glmkit.rl.task import Task
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.interrupts import Interrupts
-from glmkit.train.log import JsonLog, Log
+from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.optimizer import make_optimizer
 
 __all__ = ["Run", "Step", "train"]
@@ -146,8 +146,7 @@ class Run:
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)
-        outcome = "stopped"
-        try:
+        with ending(self._logs, lambda: self._number == self.settings.steps):
             with bar, Interrupts(self.save) as interrupts:
                 if self._number == 0 and not self._started and self.settings.eval_count:
                     self._started = True
@@ -157,15 +156,7 @@ class Run:
                     bar.set_postfix(_shown(step.metrics), refresh=False)
                     bar.update()
                     yield step
-            if self._checkpoints is not None and self._checkpoints.latest != self._number:
-                self.save()
-            outcome = "stopped" if self._stopped else "finished"
-        except Exception as error:
-            outcome = f"failed: {error}"
-            raise
-        finally:
-            for log in self._logs:
-                log.end(outcome)
+            self.save()
 
     def run(self) -> "Run":
         """Take all the steps that are left."""
@@ -178,8 +169,8 @@ class Run:
         self._stopped = True
 
     def save(self) -> None:
-        """Write a checkpoint now, if the run has a folder for them."""
-        if self._checkpoints is not None:
+        """Write a checkpoint now, if the run has a folder for them and there is none of this step."""
+        if self._checkpoints is not None and self._checkpoints.latest != self._number:
             position = {"step": self._number, "version": self.policy.version, "temperature": self.temperature}
             hooks = {str(at): hook.state() for at, hook in enumerate(self._hooks) if hasattr(hook, "state")}
             position["hooks"] = hooks

@@ -4,6 +4,7 @@ A killed process leaves the checkpoints before the one it was writing. What was 
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ class Identity:
 
     def check(self, saved: Mapping[str, Any], folder: Path) -> None:
         """Raise `TrainingError` naming what differs from the run in `folder`."""
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items():  # as it was saved
             if saved.get(name) != value:
                 differs = _difference(saved.get(name), value)
                 raise TrainingError(
@@ -39,9 +40,6 @@ class RunIdentity(Identity):
     optimizer: str
     data: str
     settings: Mapping[str, Any]
-
-    def __post_init__(self):
-        object.__setattr__(self, "settings", _json_like(self.settings))  # as they will be read again
 
 
 class Checkpoints:
@@ -120,12 +118,6 @@ def _named(state: Any) -> dict[str, jax.Array]:
     """Every array by its path, in the order of the tree."""
     leaves, _ = jax.tree.flatten_with_path(state)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-
-
-def _json_like(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_json_like(item) for item in value]
-    return {key: _json_like(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _difference(saved: Any, given: Any) -> str:

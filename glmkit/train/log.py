@@ -1,14 +1,15 @@
 """Where a run writes its numbers: anything with three methods; JSON lines always, TensorBoard if asked."""
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from glmkit.errors import TrainingError
 
-__all__ = ["JsonLog", "Log", "TensorBoardLog"]
+__all__ = ["JsonLog", "Log", "TensorBoardLog", "ending"]
 
 
 class Log(Protocol):
@@ -22,6 +23,22 @@ class Log(Protocol):
 
     def end(self, outcome: str) -> None:
         """When the iteration ends: "finished", "stopped", or "failed: ..." and why. A stopped run may go on."""
+
+
+@contextlib.contextmanager
+def ending(logs: Sequence[Log], finished: Callable[[], bool]) -> Iterator[None]:
+    """Tell the logs how the block ended; `finished` is asked when nothing was raised and nobody left early."""
+    outcome = "stopped"
+    try:
+        yield
+        if finished():
+            outcome = "finished"
+    except Exception as error:
+        outcome = f"failed: {error}"
+        raise
+    finally:
+        for log in logs:
+            log.end(outcome)
 
 
 class JsonLog:

@@ -26,7 +26,7 @@ from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import Interrupts
-from glmkit.train.log import JsonLog, Log
+from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.optimizer import cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
@@ -180,19 +180,11 @@ class Fit:
         if not isinstance(self._source, LM):
             raise TrainingError("fit was given a model; give it an LM to chat with the result")
         given = self._source
-        return LM(
-            self.model,
-            given.tokenizer,
-            generation=given.generation,
-            max_len=given.engine.max_len,
-            name=given.name,
-            about={name: text for name, text in given.about.items() if name != "README.md"},  # of another model now
-        )
+        return given.with_model(self.model)
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
-        outcome = "stopped"
-        try:
+        with ending(self._logs, lambda: self._number == self.steps):
             with bar, Interrupts(self.save) as interrupts:
                 while self._number < self.steps:
                     step = self._advance(interrupts)
@@ -200,13 +192,6 @@ class Fit:
                     bar.update()
                     yield step
             self.save()
-            outcome = "finished"
-        except Exception as error:
-            outcome = f"failed: {error}"
-            raise
-        finally:
-            for log in self._logs:
-                log.end(outcome)
 
     def run(self) -> "Fit":
         """Take all the steps that are left."""

@@ -1,0 +1,36 @@
+"""The dtypes that weights may have, and the one they have by default."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh
+from jaxtyping import DTypeLike
+
+from glmkit.errors import ConfigError
+from glmkit.parallel import meshes
+from glmkit.sharding import platform_of
+
+_WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
+
+
+def default_dtype(mesh: Mesh | AbstractMesh | None = None) -> DTypeLike:
+    """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower. By default of one device."""
+    return jnp.float32 if platform_of(mesh or meshes.mesh()) == "cpu" else jnp.bfloat16
+
+
+def floating_dtype(dtype: DTypeLike) -> np.dtype:
+    """A dtype for weights: bfloat16, float16, float32, or float64 where JAX has it switched on.
+
+    Raises `ConfigError` naming any other.
+    """
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = None
+    if known is None or known.name not in _WEIGHT_DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(_WEIGHT_DTYPES)}")
+    if known == jnp.float64 and not jax.config.jax_enable_x64:
+        raise ConfigError(
+            'dtype is float64, which JAX takes for float32 until jax.config.update("jax_enable_x64", True)'
+        )
+    return known
