@@ -16,7 +16,7 @@ from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
 from glmkit.model import GLM
-from glmkit.model.dtypes import default_dtype
+from glmkit.model.defaults import default_dtype
 from glmkit.parallel.planner import require_fit
 from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer

@@ -108,7 +108,7 @@ def _given(args: argparse.Namespace, folder: Path):
     from glmkit.lm import LM
     from glmkit.loading import load
     from glmkit.model import GLM
-    from glmkit.model.dtypes import default_dtype
+    from glmkit.model.defaults import default_dtype
     from glmkit.text import Tokenizer
     from glmkit.train import add_lora
     from glmkit.weights.hf import read_config

@@ -19,7 +19,7 @@ from glmkit.model.adapter import adapted_places
 from glmkit.model.block import Block, Context
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.capture import Keep, Kept, Tap, collected, empty_buffers
-from glmkit.model.dtypes import default_dtype, floating_dtype
+from glmkit.model.defaults import default_dtype, floating_dtype, single_device_mesh
 from glmkit.model.intervene import Interventions
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.moe import Load
@@ -27,7 +27,6 @@ from glmkit.model.mtp import MTP, MTPTables
 from glmkit.model.ops.linear import linear
 from glmkit.model.ops.zero_gradient import zero_gradient
 from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weight
-from glmkit.parallel import meshes
 from glmkit.sharding import COMPUTE_RULES, FSDP_RULES, constrain, handed_out, named_sharding
 
 Ids = Int[Array | np.ndarray, "B T"]
@@ -75,7 +74,7 @@ class GLM(nnx.Module):
         layer_numbers: tuple[int, ...] | None = None,
         mtp: MTPTables | None = "shared",
     ):
-        mesh = meshes.mesh() if mesh is None else mesh
+        mesh = single_device_mesh() if mesh is None else mesh
         if not isinstance(mesh, Mesh | AbstractMesh):
             raise MeshError(f"mesh is {mesh!r}; expected what glmkit.mesh makes, or None for one device")
         init = Init(config, rngs, floating_dtype(dtype), mesh, FSDP_RULES if fsdp else COMPUTE_RULES)

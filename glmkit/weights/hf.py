@@ -26,7 +26,7 @@ from glmkit.checks import check_integer, file_exists
 from glmkit.config import GLMConfig
 from glmkit.errors import CheckpointError
 from glmkit.model import GLM, Buffer
-from glmkit.model.dtypes import floating_dtype
+from glmkit.model.defaults import floating_dtype
 from glmkit.model.mtp import MTPTables
 from glmkit.model.params import HFTensor, hf_tensors, is_variable, map_variables
 from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside

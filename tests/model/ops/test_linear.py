@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from glmkit.model.defaults import single_device_mesh
 from glmkit.model.ops.linear import linear
-from glmkit.parallel import mesh as new_mesh
 from glmkit.sharding import partition_spec
 
 # Sums of 24 products of numbers around 1, in float32 in another order; the operands are exact in float64.
@@ -58,7 +58,7 @@ def test_gradients(rows):
 
 def test_a_result_is_laid_out_as_its_operands_are_also_on_a_mesh_of_one_device():
     x, w = operands((1, 1), 1)
-    mesh = new_mesh()
+    mesh = single_device_mesh()
     specs = partition_spec(("batch", None, None)), partition_spec(("embed", "kv_heads", "head_dim"))
     placed = (jax.device_put(a, jax.NamedSharding(mesh, spec)) for a, spec in zip((x, w), specs, strict=True))
     result = jax.jit(linear)(*placed)

@@ -1,4 +1,4 @@
-"""The dtypes that weights may have, and the one they have by default."""
+"""What a model is by default: on one device, in which dtype; and the dtypes that weights may have."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,19 @@ from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import DTypeLike
 
 from glmkit.errors import ConfigError
-from glmkit.parallel import meshes
-from glmkit.sharding import platform_of
+from glmkit.sharding import MESH_AXES, platform_of
 
 _WEIGHT_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
+def single_device_mesh() -> Mesh:
+    """The mesh of one device: explicit axes of size one, so that one device and many share one code path."""
+    return jax.make_mesh((1,) * len(MESH_AXES), MESH_AXES, devices=jax.devices()[:1])
+
+
 def default_dtype(mesh: Mesh | AbstractMesh | None = None) -> DTypeLike:
     """bfloat16 on accelerators; float32 on CPU, where products in bfloat16 are slower. By default of one device."""
-    return jnp.float32 if platform_of(mesh or meshes.mesh()) == "cpu" else jnp.bfloat16
+    return jnp.float32 if platform_of(mesh or single_device_mesh()) == "cpu" else jnp.bfloat16
 
 
 def floating_dtype(dtype: DTypeLike) -> np.dtype:
