@@ -122,7 +122,8 @@ print(f"sums: {right(lm):.0%} before, {right(tuned):.0%} after")
 # The routes of the same tokens in both models: where learning changed which experts are chosen.
 
 # %%
-old, new = (model.run(done.prompt + (done.reasoning or "")) for model in (lm, tuned))
+ids = lm.tokenizer.encode(done.prompt + done.reasoning)
+old, new = (model.run(ids) for model in (lm, tuned))
 changed = gk.compare(old, new).changed  # [step, moe_layer]
 print("share of the tokens' routes that changed, by layer:")
 print({layer: round(float(share), 2) for layer, share in zip(old.routing.layers, changed.mean(0), strict=True)})
