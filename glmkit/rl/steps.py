@@ -59,9 +59,14 @@ class Step:
         return self.run.policy
 
     @property
+    def load(self) -> np.ndarray | None:
+        """How many tokens chose each expert in the last update, `[moe_layer, E]`; None of step 0."""
+        return self.updates[-1].load if self.updates else None
+
+    @property
     def lm(self) -> LM:
         """The policy's LM, which answers with the weights as they are now."""
-        return self.run.policy.lm
+        return self.run.lm
 
     def stop(self) -> None:
         """Let this be the last step."""
@@ -136,13 +141,46 @@ class Run:
             self._checkpoints = Checkpoints(self._folder / "checkpoints")
             self._go_on()  # also notes what the run is, before hooks change its task
             self._logs.append(JsonLog(self._folder / "log.jsonl"))
+        about = {"model": self.name, "settings": dataclasses.asdict(settings), "steps": self.steps}
+        about |= {"data": self.data, "loss": repr(loss)}
         for log in self._logs:
-            log.begin({"settings": dataclasses.asdict(settings), "task": repr(task), "loss": repr(loss)})
+            log.begin(about)
 
     @property
     def number(self) -> int:
         """How many steps are done, those before the run was started again among them."""
         return self._number
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are in all, unless a hook stops it before."""
+        return self.settings.steps
+
+    @property
+    def name(self) -> str:
+        """Of the LM that the policy began as."""
+        return self.policy.reference.name
+
+    @property
+    def data(self) -> str:
+        """The task, in words."""
+        return repr(self.task)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its log and its checkpoints are: `out`."""
+        return self._folder
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that `Step.load` has a row for."""
+        model = self.policy.model
+        return tuple(number for number in model.layer_numbers if model.config.is_moe(number))
+
+    @property
+    def lm(self) -> LM:
+        """The policy's LM, which answers with the weights as they are now."""
+        return self.policy.lm
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)

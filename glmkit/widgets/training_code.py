@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from glmkit.train import Fit, LoggedRun, Settings
+from glmkit.rl.steps import Run as RLRun
+from glmkit.train import Fit, LoggedRun
 from glmkit.train.loop import FINE_TUNING
 
 __all__ = ["training_code"]
@@ -17,7 +18,7 @@ def training_code(run: Any, selection: Any) -> str:
     if isinstance(run, LoggedRun):
         lines.append(f"dashboard = gk.widgets.TrainingDashboard({str(run.folder)!r})")
     else:
-        lines += _fit_lines(run) if isinstance(run, Fit) else [f"run = {_UNNAMED}  # {type(run).__name__}"]
+        lines += _run_lines(run)
         lines += ["dashboard = gk.widgets.TrainingDashboard(run)", "dashboard.wait()"]
     picked = {name: value for name, value in dataclasses.asdict(selection).items() if value is not None}
     if picked:
@@ -27,14 +28,40 @@ def training_code(run: Any, selection: Any) -> str:
     return "\n".join([*lines, 'steps, loss = dashboard.record.curve("loss")'])
 
 
+def _run_lines(run: Any) -> list[str]:
+    match run:
+        case Fit():
+            return _fit_lines(run)
+        case RLRun():
+            return _rl_lines(run)
+    return [f"run = {_UNNAMED}  # {type(run).__name__}"]
+
+
+def _rl_lines(run: RLRun) -> list[str]:
+    shown = _given(run.settings)
+    if run.folder is not None:
+        shown.append(f"out={str(run.folder)!r}")
+    return [
+        f"policy = gk.rl.Policy({_source(run)}, router={run.policy.router!r})",
+        f"task = {_UNNAMED}  # {run.data}",
+        f"loss = {_UNNAMED}  # {run.loss!r}",
+        f"run = gk.rl.train(policy, task, loss=loss, {', '.join([*shown, 'progress=False'])})",
+    ]
+
+
+def _source(run: Fit | RLRun) -> str:
+    return f"gk.load({run.name!r})" if run.name else _UNNAMED
+
+
+def _given(settings: Any) -> list[str]:
+    """The settings that are not their defaults, as arguments."""
+    values = ((field, getattr(settings, field.name)) for field in dataclasses.fields(settings))
+    return [f"{field.name}={value!r}" for field, value in values if value != field.default]
+
+
 def _fit_lines(run: Fit) -> list[str]:
     data = "".join(f"\n# {line}" for line in run.data.splitlines())
-    given = {
-        field.name: value
-        for field in dataclasses.fields(Settings)
-        if (value := getattr(run.settings, field.name)) != field.default
-    }
-    shown = [f"{name}={value!r}" for name, value in given.items()]
+    shown = _given(run.settings)
     objective = {
         name: value
         for name in ("mtp_weight", "bias_rate", "balance_weight")
@@ -46,9 +73,8 @@ def _fit_lines(run: Fit) -> list[str]:
         shown.append(f"objective=gk.train.Objective({', '.join(said)})")
     if run.folder is not None:
         shown.append(f"out={str(run.folder)!r}")
-    source = f"gk.load({run.name!r})" if run.name else _UNNAMED
     return [
-        f"lm = {source}",
+        f"lm = {_source(run)}",
         f"data = {_UNNAMED}{data}",
         f"run = gk.train.fit(lm, data, {', '.join([*shown, 'progress=False'])})",
     ]

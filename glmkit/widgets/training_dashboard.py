@@ -13,11 +13,13 @@ from traitlets import Dict, Unicode
 
 from glmkit.checks import check_integer
 from glmkit.errors import RequestError
+from glmkit.rl.steps import Run as RLRun
 from glmkit.train import Fit, LoggedRun
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import packed
 from glmkit.widgets.training_code import training_code
+from glmkit.widgets.training_panels import panels
 from glmkit.widgets.training_picture import training_picture
 from glmkit.widgets.training_record import StepLike, TrainingRecord
 
@@ -40,10 +42,10 @@ class TrainingDashboard(Widget):
     """The curves of a run, live: `gk.widgets.TrainingDashboard(gk.train.fit(lm, data, progress=False))`.
 
     `run` yields steps with a `number`, `metrics`, which are curves by name, and, if there is one, the experts' `load`
-    (`gk.train.fit` or anything of its shape: `steps`, `save`, `folder`, `moe_layers`, `name` and `data` are used where
-    a run has them). It is iterated in a thread, at once unless `start=False`. Or it is the folder of a run that is over
-    or goes on elsewhere, `out=`, whose log is read. `record` has what was told, `outcome` how it stands, `selection`
-    what is picked. Raises TrainingError for a folder without a log.
+    (`gk.train.fit`, `gk.rl.train`, or anything of their shape: `steps`, `save`, `folder`, `moe_layers`, `name` and
+    `data` are used where a run has them). It is iterated in a thread, at once unless `start=False`. Or it is the folder
+    of a run that is over or goes on elsewhere, `out=`, whose log is read. `record` has what was told, `outcome` how it
+    stands, `selection` what is picked. Raises TrainingError for a folder without a log.
     """
 
     _esm = assets(*ESM)
@@ -53,7 +55,7 @@ class TrainingDashboard(Widget):
 
     def __init__(self, run: Iterable[StepLike] | str | os.PathLike[str], *, start: bool = True):
         self.run: Iterable[StepLike] = LoggedRun(run) if isinstance(run, str | os.PathLike) else run
-        """What was given, or the log of the folder that was given; a `Fit` has the weights in `model` and `lm`."""
+        """What was given, or the log of the folder that was given; a run of glmkit's has the weights in `lm`."""
         self.record = TrainingRecord()
         """The curves and the loads: `record.curve("loss")`, `record.loads`, `record.to_pandas()`."""
         self._told: dict[str, int] = {}
@@ -146,6 +148,7 @@ class TrainingDashboard(Widget):
             layers, experts = self._shape()
             about = {"whole": whole, "layers": layers, "experts": experts, "stride": self.record.stride}
             about["frames"] = [[frame.step, frame.index] for frame in frames]
+            about["panels"] = [panel._asdict() for panel in panels(self.record.told)]
             message = packed(about, arrays, scales)
             self.post("steps", message.content, message.buffers)
 
@@ -185,7 +188,8 @@ class TrainingDashboard(Widget):
         if isinstance(self.run, LoggedRun):
             return self.run.outcome.split(":")[0] or "open"
         total = getattr(self.run, "steps", None)
-        return "stopped" if self._stopping.is_set() and self.record.last != total else "finished"
+        over = not self._stopping.is_set() if total is None else self.record.last == total
+        return "finished" if over else "stopped"
 
     def _read_before(self) -> None:
         """What is known before the first step: of a log all, of a run that went on what its log has of it."""
@@ -193,7 +197,7 @@ class TrainingDashboard(Widget):
             for step in self.run:
                 self.record.add(step)
             self._outcome = self._ended()
-        elif isinstance(self.run, Fit) and self.run.number:
+        elif isinstance(self.run, Fit | RLRun) and self.run.number:
             if self.run.folder is not None:
                 for step in LoggedRun(self.run.folder):
                     if step.number <= self.run.number:
@@ -224,7 +228,7 @@ class TrainingDashboard(Widget):
         done = "no step yet" if self.record.last is None else f"step {self.record.last:,}"
         done += f" of {total:,}" if total and self.record.last is not None else ""
         kept = f"; a checkpoint is in {folder}" if folder is not None and not self._logged else ""
-        weights = "; the weights are in dashboard.run.lm" if isinstance(self.run, Fit) and self.run.name else ""
+        weights = "; the weights are in dashboard.run.lm" if isinstance(self.run, Fit | RLRun) and self.run.name else ""
         if self._outcome == "failed":
             return f"Failed after {done}: {self.error or self.run.outcome.partition(': ')[2]}"
         if self._outcome == "open":

@@ -1,36 +1,35 @@
 """A picture of a training run for a notebook without a kernel: an SVG of curves and loads, and a PNG of the loads."""
 
 import base64
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from glmkit.widgets.picture import FAINT, drawn_text, levels, png
+from glmkit.widgets.training_panels import Panel, panels
 from glmkit.widgets.training_record import TrainingRecord
 
 __all__ = ["training_picture"]
 
 WIDTH, HIGH, LEFT, GAP = 860, 130, 54, 18
 WIDE = (WIDTH - 24 - GAP) // 2  # of a panel
-QUIET = ("seconds", "tokens", "learned_tokens")  # no panels of their own
-TOGETHER = ("loss", "mtp_loss", "eval_loss")  # in one panel
-STROKES = {"mtp_loss": ("#b8500a", "5 3"), "eval_loss": ("#008f68", "2 3")}  # as in esm/line_chart.js
+STROKES = (("#0b5cad", ""), ("#b8500a", "5 3"), ("#008f68", "2 3"))  # of the curves of a panel, as in esm/line_chart.js
 MOST = 160  # points of a line, each the mean of its steps
 
 
 def training_picture(title: str, words: str, record: TrainingRecord, layers: Sequence[int]) -> tuple[str, bytes]:
-    """A panel for the losses, one for each other curve, and the last loads; an SVG, and a PNG without words."""
-    panels = [[name for name in TOGETHER if name in record.names and _shown(record, name)]]
-    panels += [[name] for name in record.names if name not in (*TOGETHER, *QUIET)]
+    """The panels that are shown unasked, and the last loads; an SVG, and a PNG without words."""
+    shown = [panel for panel in panels(record.told) if not panel.quiet]
     drawn = [
         drawn_text(12, 22, "Training" + (f" of {title}" if title else ""), 15, "600"),
         drawn_text(12, 43, words if len(words) <= 130 else words[:129] + "…", 12, colour=FAINT),
     ]
     top = 58
-    for number, names in enumerate(filter(None, panels)):
+    for number, panel in enumerate(shown):
         x, y = 12 + number % 2 * (WIDE + GAP), 58 + number // 2 * (HIGH + 36)
-        drawn += _panel(record, names, x, y)
+        drawn += _panel(record, panel, x, y)
         top = y + HIGH + 36
     pixels = np.zeros((12, 12), np.uint8)
     if loads := record.loads:
@@ -48,22 +47,15 @@ def training_picture(title: str, words: str, record: TrainingRecord, layers: Seq
     return svg, png(pixels)
 
 
-def _shown(record: TrainingRecord, name: str) -> bool:
-    """A run without a prediction layer has nothing but zeros for its loss."""
-    return bool(record.curve(name)[1].any())
-
-
-def _panel(record: TrainingRecord, names: Sequence[str], x: float, y: float) -> list[str]:
+def _panel(record: TrainingRecord, panel: Panel, x: float, y: float) -> list[str]:
     """Lines over one axis, the last value of each in the heading."""
-    curves = {name: _thinned(*record.curve(name)) for name in names}
+    curves = {name: _thinned(*record.curve(name)) for name in panel.names}
     values = np.concatenate([curve[1] for curve in curves.values()])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     first = min(curve[0][0] for curve in curves.values())
     last = max(curve[0][-1] for curve in curves.values())
-    heading = ", ".join(
-        f"{name.replace('_', ' ')} {_short(record.curve(name)[1][-1])}" for name, curve in curves.items()
-    )
+    heading = f"{panel.title}: " + ", ".join(_short(record.curve(name)[1][-1]) for name in curves)
     left, base, wide = x + LEFT, y + 14 + HIGH - 26, WIDE - LEFT
     drawn = [
         drawn_text(x, y + 10, heading, 12, "600"),
@@ -73,8 +65,7 @@ def _panel(record: TrainingRecord, names: Sequence[str], x: float, y: float) -> 
         drawn_text(left, base + 14, f"step {first:,}", 10, colour=FAINT),
         drawn_text(left + wide, base + 14, f"{last:,}", 10, anchor="end", colour=FAINT),
     ]
-    for name, (steps, points) in curves.items():
-        colour, dashes = STROKES.get(name, ("#0b5cad", ""))
+    for (colour, dashes), (steps, points) in zip(itertools.cycle(STROKES), curves.values(), strict=False):
         along = left + (steps - first) / max(1, last - first) * wide
         down = base - (points - low) / max(high - low, 1e-12) * (base - y - 22)
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(along, down, strict=True) if np.isfinite(b))

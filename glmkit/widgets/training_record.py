@@ -71,6 +71,12 @@ class TrainingRecord:
         """Of the curves, in the order in which they first came."""
         return tuple(self._curves)
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Of the curves that say something: a run without a prediction layer has nothing but zeros for its loss."""
+        with self._lock:
+            return tuple(name for name, (_, values) in self._curves.items() if name != "mtp_loss" or any(values))
+
     def curve(self, name: str, start: int = 0) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """The steps that told a value, and the values, from the `start`-th on. Raises RequestError for another name."""
         if name not in self._curves:

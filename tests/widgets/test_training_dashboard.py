@@ -12,10 +12,12 @@ import pytest
 
 import glmkit as gk
 from glmkit.errors import RequestError, TrainingError
+from glmkit.rl import PPO, Policy, Problem, Task
 from glmkit.train import LoggedRun, TokenDataset, fit
 from glmkit.widgets.training_dashboard import TrainingSelection
+from glmkit.widgets.training_panels import panels
 from glmkit.widgets.training_record import TrainingRecord
-from tiny import small_model, tokenizer
+from tiny import one_layer, small_model, tokenizer
 from widgets.views import heard, told
 
 SETTINGS = {"steps": 8, "batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
@@ -200,6 +202,63 @@ def test_any_run_has_its_curves_and_is_told_at_most_30_times_a_second():
     assert [content["number"] for content in dashboard.sent] == list(range(1, len(dashboard.sent) + 1))
 
 
+def capitals(sample) -> dict[str, float]:
+    return {"capital": float(sum(letter.isupper() for letter in sample.content)), "place": 0.01 * sample.index}
+
+
+def letters() -> Task:
+    return Task("letters", [Problem("a"), Problem("bc")], reward=capitals, held_out=[Problem("d")])
+
+
+def test_a_run_of_rl_is_shown_and_copied_like_any_other(monkeypatch, tmp_path):
+    lm = gk.LM(one_layer(), tokenizer(), max_len=64, name="tiny")
+    settings = {"steps": 2, "prompts": 2, "n": 2, "max_tokens": 3, "thinking": "disabled", "eval_count": 1}
+    with Policy(lm) as policy:
+        run = gk.rl.train(policy, letters(), out=tmp_path, progress=False, **settings)
+        dashboard = heard(gk.widgets.TrainingDashboard(run))
+        dashboard.wait()
+        assert dashboard.outcome == "finished"
+        assert dashboard.record.curve("reward")[0].tolist() == [1, 2]
+        assert dashboard.record.curve("held_out/greedy")[0].tolist() == [0, 2]
+        assert [frame.step for frame in dashboard.record.loads] == [1, 2]
+        shown = {panel["title"]: panel for panel in told(dashboard, "steps")[-1]["panels"]}
+        assert shown["Reward"]["names"] == ("reward", "reward/capital", "reward/place")
+        assert not shown["Reward"]["quiet"]
+        assert shown["Sample seconds"]["quiet"]
+        log = gk.widgets.TrainingDashboard(tmp_path)
+        assert log.outcome == "finished"
+        assert log.record.curve("reward")[1].tolist() == dashboard.record.curve("reward")[1].tolist()
+        dashboard.select(step=2, layer=run.moe_layers[0], expert=1)
+        code = dashboard._code
+        assert f"# {run.data}" in code
+        monkeypatch.setattr(gk, "load", lambda name: {"tiny": lm}[name])
+        names = {"task": letters(), "loss": PPO()}
+        exec(code.replace("task = ...", "").replace("loss = ...", "").partition("dashboard =")[0], names)
+        with names["policy"]:
+            assert names["run"].settings == run.settings
+            assert names["run"].number == 2
+
+
+def test_a_run_of_rl_that_a_hook_ends_was_stopped():
+    with Policy(gk.LM(one_layer(), tokenizer(), max_len=64)) as policy:
+        settings = {"steps": 9, "prompts": 1, "n": 2, "max_tokens": 2, "eval_count": 0, "progress": False}
+        run = gk.rl.train(policy, letters(), hooks=[lambda step: step.stop()], **settings)
+        dashboard = gk.widgets.TrainingDashboard(run)
+        dashboard.wait()
+        assert (dashboard.outcome, dashboard.record.last) == ("stopped", 1)
+
+
+def test_curves_stand_together_by_what_they_measure():
+    found = panels(["loss", "odd/one", "seconds", "entropy/think", "eval_loss", "entropy"])
+    assert [(panel.title, panel.names, panel.quiet) for panel in found] == [
+        ("Loss", ("loss", "eval_loss"), False),
+        ("Entropy, nats", ("entropy", "entropy/think"), False),
+        ("Odd: one", ("odd/one",), False),
+        ("Seconds", ("seconds",), True),
+    ]
+    assert panels([]) == []
+
+
 def test_a_view_that_comes_late_is_told_all_while_others_go_on():
     going = threading.Event()
 
@@ -279,7 +338,7 @@ def test_its_picture_is_whole_and_its_state_has_no_bulk():
     svg, png = dashboard.picture()
     ElementTree.fromstring(svg)
     assert "Finished at step 5,000" in svg
-    assert "reward" in svg
+    assert "Reward: " in svg
     assert png.startswith(b"\x89PNG")
     assert sum(len(str(value)) for value in dashboard.get_state().values()) + len(svg) * 4 / 3 < 100_000
 

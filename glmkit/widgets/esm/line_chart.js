@@ -1,7 +1,6 @@
 // Curves over steps, one chart beside the other with the same steps: raw points pale, their running mean strong.
 
-const STROKES = { mtp_loss: ["warm", [5, 3]], eval_loss: ["think", [1.5, 3]] };
-const strokeOf = name => STROKES[name] ?? ["accent", []];
+const STROKES = [["accent", []], ["warm", [5, 3]], ["think", [1.5, 3]]];  // of the curves of a chart, in their order
 const short = value => (!Number.isFinite(value) ? "–" : value === 0 ? "0" : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en-US") : Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
 
 // A list of numbers that grows, without a copy for each that comes.
@@ -71,9 +70,9 @@ class LineChart {
     this.drawAxis(at, axis, width);
     const x = step => CHART.left + ((step - shown.from) / Math.max(1, shown.to - shown.from)) * (width - CHART.left - CHART.right);
     const y = value => CHART.height - CHART.bottom - axis.part(value) * (CHART.height - CHART.bottom - CHART.top);
-    if (shown.level !== undefined) this.drawMark(at, [CHART.left, y(shown.level), width - CHART.right, y(shown.level)], [2, 4], "faint");
-    for (const line of lines) {
-      const [colour, dashes] = strokeOf(line.name);
+    if (shown.level !== null) this.drawMark(at, [CHART.left, y(shown.level), width - CHART.right, y(shown.level)], [2, 4], "faint");
+    for (const [place, line] of lines.entries()) {
+      const [colour, dashes] = STROKES[place % STROKES.length];
       Object.assign(at, { strokeStyle: shown.style[colour], lineWidth: 1, globalAlpha: 0.35 });
       if (shown.span > 1) this.trace(at, line.x, index => line.y.at(index), x, y, width);
       Object.assign(at, { lineWidth: 2, globalAlpha: 1 });
@@ -139,9 +138,9 @@ class LineChart {
   // The title and, at the step that is looked at or else the last, the values.
   drawHead(lines) {
     const { marked, picked } = this.shown, step = marked ?? picked, said = [];
-    const values = lines.map(({ name, x, y }) => {
+    const values = lines.map(({ name, x, y }, number) => {
       const place = step === null ? y.length - 1 : x.place(step), there = place < x.length && (step === null || x.at(place) === step);
-      const key = h("span", { className: "gp-line-key" }), [colour, dashes] = strokeOf(name);
+      const key = h("span", { className: "gp-line-key" }), [colour, dashes] = STROKES[number % STROKES.length];
       key.style.borderTop = `2px ${dashes.length ? (dashes[0] > 2 ? "dashed" : "dotted") : "solid"} ${this.shown.style[colour]}`;
       said.push(`${name.replaceAll("_", " ")} ${there ? short(y.at(place)) : "–"}`);
       return h("span", { className: "gp-line-value" }, lines.length > 1 ? key : null, lines.length > 1 ? `${name.replaceAll("_", " ")} ` : null, h("b", {}, there ? short(y.at(place)) : "–"));

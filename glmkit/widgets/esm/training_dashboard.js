@@ -1,19 +1,12 @@
 // The training dashboard: curves over steps, the experts' loads at a step and over all, and how the run stands.
 
-const PANELS = [
-  { title: "Loss, nats", names: ["loss", "mtp_loss", "eval_loss"] },
-  { title: "Load imbalance", about: "The busiest expert's load over the mean, in the worst layer; 1 is even", names: ["imbalance"], level: 1 },
-  { title: "Gradient norm", about: "Before clipping", names: ["gradient_norm"] },
-  { title: "Tokens per second", names: ["tokens_per_s"] },
-];
-const QUIET = ["seconds", "tokens", "learned_tokens"];  // not shown unless asked for
 const OUTCOMES = { ready: "not begun", running: "running", stopped: "stopped", finished: "finished", failed: "failed", open: "no end in its log" };
 const SILENCE = 10000;  // milliseconds after which a running run is asked whether it is there
 
 class TrainingDashboard extends View {
   constructor(model, el) {
     super(model);
-    Object.assign(this, { curves: {}, frames: [], layers: [], experts: 0, charts: new Map(), hovered: null, hidden: new Set(QUIET), log: false });
+    Object.assign(this, { curves: {}, frames: [], layers: [], experts: 0, charts: new Map(), hovered: null, panels: [], turned: new Set(), log: false });
     this.start(el, ["_selection"]);
     this.watch = setInterval(() => this.lookAfter(), SILENCE / 4);
   }
@@ -88,7 +81,7 @@ class TrainingDashboard extends View {
       const curve = (this.curves[key.slice(2)] ??= { x: new Numbers(), y: new Numbers() });
       curve[key[0]].add(values);
     }
-    Object.assign(this, { layers, experts });
+    Object.assign(this, { layers, experts, panels: content.panels });
     const size = layers.length * experts;
     frames.forEach(([step, index], number) => {
       const cells = Float32Array.from(arrays.loads.subarray(number * size, (number + 1) * size), value => value * arrays.loads.scale);
@@ -176,13 +169,9 @@ class TrainingDashboard extends View {
     if (this.about?.logged && outcome === "stopped") this.goOn.textContent = "Read on";
     this.goOn.disabled = !this.live || this.busy;
   }
-  get panels() {
-    const known = PANELS.map(panel => ({ ...panel, names: panel.names.filter(name => this.curves[name] && !(name === "mtp_loss" && isZero(this.curves[name].y))) })).filter(({ names }) => names.length);
-    const named = new Set(PANELS.flatMap(({ names }) => names));
-    return [...known, ...Object.keys(this.curves).filter(name => !named.has(name)).map(name => ({ title: name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), names: [name] }))];
-  }
+  isShown({ title, quiet }) { return quiet === this.turned.has(title); }
   paintCharts() {
-    const { panels, steps } = this, shown = panels.filter(({ names }) => !this.hidden.has(names[0])), span = 2 ** Number(this.smooth.value);
+    const { panels, steps } = this, shown = panels.filter(panel => this.isShown(panel)), span = 2 ** Number(this.smooth.value);
     this.parts.options.hidden = !panels.length;
     this.smoothWords.textContent = span === 1 ? "none" : `${span} steps`;
     this.logButton.setAttribute("aria-pressed", String(this.log));
@@ -192,27 +181,27 @@ class TrainingDashboard extends View {
       this.drawn = "";
       return;
     }
-    const nodes = shown.map(({ title, about = "", names }) => {
-      if (!this.charts.has(names[0])) this.charts.set(names[0], new LineChart(title, about, (step, click) => this.touch(step, click)));
-      return this.charts.get(names[0]).node;
+    const nodes = shown.map(({ title, about }) => {
+      if (!this.charts.has(title)) this.charts.set(title, new LineChart(title, about, (step, click) => this.touch(step, click)));
+      return this.charts.get(title).node;
     });
-    const drawn = shown.map(({ names }) => names[0]).join();
+    const drawn = shown.map(({ title }) => title).join();
     if (drawn !== this.drawn) this.parts.charts.replaceChildren(...nodes);
     this.drawn = drawn;
-    for (const { names, level } of shown) this.charts.get(names[0]).show({ ...this.range, curves: Object.fromEntries(names.map(name => [name, this.curves[name]])), log: this.log, span, level });
+    for (const { title, names, level } of shown) this.charts.get(title).show({ ...this.range, curves: Object.fromEntries(names.map(name => [name, this.curves[name]])), log: this.log, span, level });
   }
   get range() {
     const { steps } = this;
     return { from: steps.at(0), to: steps.at(steps.length - 1), marked: this.hovered, picked: this.picked.step, style: this.style };
   }
   paintChips(panels) {
-    const key = panels.map(({ names }) => `${names[0]}${this.hidden.has(names[0])}`).join();
+    const key = panels.map(panel => `${panel.title}${this.isShown(panel)}`).join();
     if (key === this.chipKey) return;
     this.chipKey = key;
-    this.keepFocus(this.chips, panels.map(({ title, names: [name] }) => this.button(title.split(",")[0], () => {
-      if (!this.hidden.delete(name)) this.hidden.add(name);
+    this.keepFocus(this.chips, panels.map(panel => this.button(panel.title.split(",")[0], () => {
+      if (!this.turned.delete(panel.title)) this.turned.add(panel.title);
       this.refresh();
-    }, { "aria-pressed": String(!this.hidden.has(name)), className: "gp-chip" })));
+    }, { "aria-pressed": String(this.isShown(panel)), className: "gp-chip" })));
   }
   paintLoads() {
     const { frames, layers, experts, picked, steps } = this;
@@ -242,7 +231,6 @@ class TrainingDashboard extends View {
 }
 
 const grouped = number => number.toLocaleString("en-US");
-const isZero = numbers => { for (let i = 0; i < numbers.length; i++) if (numbers.at(i)) return false; return true; };
 
 // By the mean of the last steps.
 function timeLeft(seconds, steps) {
