@@ -18,6 +18,7 @@ from glmkit.train import Fit, LoggedRun
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import packed
+from glmkit.widgets.rollouts import KeptSample, RolloutShelf, pack_samples
 from glmkit.widgets.training_code import training_code
 from glmkit.widgets.training_panels import panels
 from glmkit.widgets.training_picture import training_picture
@@ -26,16 +27,18 @@ from glmkit.widgets.training_record import StepLike, TrainingRecord
 __all__ = ["TrainingDashboard", "TrainingSelection"]
 
 _DRAW_SECONDS = 20  # between two pictures for the notebook while the run goes on
-ESM = ("base.js", "map.js", "line_chart.js", "load_film.js", "training_dashboard.js")
+ESM = ("base.js", "map.js", "line_chart.js", "load_film.js", "tokens.js", "samples.js", "training_dashboard.js")
 
 
 @dataclass(frozen=True)
 class TrainingSelection:
-    """What is picked: a step, a layer by the checkpoint's number, and an expert of it; None where nothing is."""
+    """What is picked: a step, a layer by the checkpoint's number, an expert of it, and a sample by its place in the
+    step's rollout; None where nothing is."""
 
     step: int | None = None
     layer: int | None = None
     expert: int | None = None
+    sample: int | None = None
 
 
 class TrainingDashboard(Widget):
@@ -59,7 +62,7 @@ class TrainingDashboard(Widget):
         self.record = TrainingRecord()
         """The curves and the loads: `record.curve("loss")`, `record.loads`, `record.to_pandas()`."""
         self._told: dict[str, int] = {}
-        self._told_loads = -1
+        self._told_loads, self._shelf = -1, RolloutShelf()
         self._telling, self._drawn = threading.RLock(), 0.0
         self._outcome = "ready"
         super().__init__()
@@ -81,8 +84,20 @@ class TrainingDashboard(Widget):
         """What is picked."""
         return TrainingSelection(**self._selection)
 
-    def select(self, step: int | None = None, layer: int | None = None, expert: int | None = None) -> None:
-        """Pick a step, an expert of a layer, or both. Raises RequestError for what was not told."""
+    @property
+    def samples(self) -> tuple[KeptSample, ...]:
+        """Of an RL run, the best and the worst samples of the step that is picked, or of the last that had any."""
+        kept = self._shelf.at(self._selection.get("step"))
+        return kept[1] if kept else ()
+
+    def select(
+        self,
+        step: int | None = None,
+        layer: int | None = None,
+        expert: int | None = None,
+        sample: int | None = None,
+    ) -> None:
+        """Pick a step, an expert of a layer, a sample of `samples`. Raises RequestError for what was not told."""
         if step is not None and not self.record.at(check_integer("step", step, 0)):
             last = "none was told yet" if self.record.last is None else f"the last one is {self.record.last}"
             raise RequestError(f"there is no step {step} in this run; {last}")
@@ -92,7 +107,11 @@ class TrainingDashboard(Widget):
             raise RequestError(f"there are no loads of layer {layer!r}; layers with loads: {held}")
         if expert is not None and (layer is None or not 0 <= check_integer("expert", expert, 0) < experts):
             raise RequestError(f"expert is {expert}; expected one of a layer, 0 to {experts - 1}, and layer=")
-        self._selection = {"step": step, "layer": layer, "expert": expert}
+        there = {kept.sample for kept in (self._shelf.at(step) or (0, ()))[1]}
+        if sample is not None and sample not in there:
+            held = ", ".join(map(str, sorted(there))) or "none"
+            raise RequestError(f"sample {sample!r} of this step is not kept; samples that are: {held}")
+        self._selection = {"step": step, "layer": layer, "expert": expert, "sample": sample}
 
     # Doing.
 
@@ -121,6 +140,12 @@ class TrainingDashboard(Widget):
     def on_start(self, _: Mapping[str, Any]) -> None:
         self.start()
 
+    def on_samples(self, content: Mapping[str, Any]) -> None:
+        """Asked for the samples of a step, and the tokens of one."""
+        if (kept := self._shelf.at(content["step"])) is not None:
+            message = pack_samples(self.run, *kept, content["sample"])
+            self.post("samples", message.content, message.buffers)
+
     def on_ping(self, _: Mapping[str, Any]) -> None:
         """Asked while nothing is heard: whether anyone is there."""
         self.post_state()
@@ -148,6 +173,7 @@ class TrainingDashboard(Widget):
             layers, experts = self._shape()
             about = {"whole": whole, "layers": layers, "experts": experts, "stride": self.record.stride}
             about["frames"] = [[frame.step, frame.index] for frame in frames]
+            about["sampled"] = self._shelf.last
             about["panels"] = [panel._asdict() for panel in panels(self.record.told)]
             message = packed(about, arrays, scales)
             self.post("steps", message.content, message.buffers)
@@ -160,6 +186,8 @@ class TrainingDashboard(Widget):
         try:
             with Paced(self._say) as paced:
                 for step in self.run:
+                    if isinstance(self.run, RLRun):
+                        self._shelf.add(step)
                     paced.add(self.record.add(step))
                     if self._stopping.is_set():
                         break

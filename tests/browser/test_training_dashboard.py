@@ -54,6 +54,18 @@ dashboard = gk.widgets.TrainingDashboard(told())
 dashboard"""
 
 
+REINFORCE = (
+    TRAIN.partition("data =")[0]
+    + """policy = gk.rl.Policy(lm)
+task = gk.rl.Task("vowels", [gk.rl.Problem("Say a"), gk.rl.Problem("Say b")], held_out=[gk.rl.Problem("Say c")],
+    reward=lambda sample: sum(letter in "aeiou" for letter in sample.content) / 20)
+run = gk.rl.train(policy, task, steps=6, prompts=2, n=4, max_tokens=12, thinking="forced", budget=4, eval_count=1,
+    eval_every=3, loss=gk.rl.PPO() + 0.01 * gk.rl.KL(), progress=False)
+dashboard = gk.widgets.TrainingDashboard(run)
+dashboard"""
+)
+
+
 @pytest.fixture
 def watched(lab: LabPage, notebooks: Path) -> Locator:
     return opened(lab, notebooks, WATCH, "going.set()", "print(dashboard.record.last)")
@@ -113,6 +125,29 @@ def test_a_run_that_fails_is_shown_as_such_and_a_missed_message_is_made_up_for(l
     expect(watched.get_by_role("alert")).to_contain_text("Failed after step 60: step 61: loss nan")
     expect(watched.get_by_role("button", name="Go on")).to_be_hidden()
     photograph(lab, watched, screenshots, "training_dashboard_failed")
+    assert lab.console_errors == []
+
+
+def test_samples_of_rl_are_looked_into(lab, notebooks, screenshots):
+    told = "picked = dashboard.selection\nprint([picked.step, picked.sample, len(dashboard.samples)])"
+    widget = opened(lab, notebooks, REINFORCE, told, "policy.close(); lm.close(); nano.close()", height=1700)
+    expect(widget.locator(".gp-outcome")).to_have_text("finished", timeout=RUN_SECONDS * 1000)
+    for title in ("Held-out accuracy", "Reward", "Entropy, nats", "KL, nats"):
+        expect(widget.locator(".gp-panel-chart", has_text=title)).to_be_visible()
+    expect(widget.locator(".gp-panel-chart", has_text="Update seconds")).to_have_count(0)
+    samples = widget.locator(".gp-samples")
+    expect(samples).to_contain_text("Samples of step 6, the best first")
+    samples.locator(".gp-choices button").nth(2).click()
+    samples.locator(".gp-token.gp-think").first.click()
+    expect(samples.locator(".gp-side")).to_contain_text("drawn with")
+    expect(samples.locator(".gp-side")).to_contain_text("layer 1:")
+    samples.get_by_role("button", name="entropy").click()
+    samples.locator(".gp-token.gp-prompt").first.hover()
+    expect(samples.locator(".gp-side")).to_contain_text("the policy did not draw it")
+    step, sample, count = read(lab, 1)
+    assert (step, count) == (None, 6)
+    assert samples.locator('.gp-choices [aria-pressed="true"]').text_content().startswith(f"{sample}: reward")
+    photograph(lab, widget, screenshots, "training_dashboard_rl")
     assert lab.console_errors == []
 
 

@@ -239,6 +239,34 @@ def test_a_run_of_rl_is_shown_and_copied_like_any_other(monkeypatch, tmp_path):
             assert names["run"].number == 2
 
 
+def test_samples_of_an_rl_run_are_looked_into_token_by_token():
+    lm = gk.LM(one_layer(), tokenizer(), max_len=64)
+    settings = {"steps": 2, "prompts": 2, "n": 4, "max_tokens": 3, "eval_count": 0, "progress": False}
+    with Policy(lm) as policy:
+        seen = []
+        run = gk.rl.train(policy, letters(), hooks=[lambda step: seen.append(step)], **settings)
+        dashboard = heard(gk.widgets.TrainingDashboard(run))
+        dashboard.wait()
+        rollout, update = seen[-1].rollout, seen[-1].updates[0]
+        kept = dashboard.samples
+        rewards = [sample.reward for sample in kept]
+        assert rewards == sorted(rewards, reverse=True)
+        assert len(kept) == 6  # of 8: the three best, the three worst
+        assert {rewards[0], rewards[-1]} == {rollout.rewards.max(), rollout.rewards.min()}
+        dashboard.select(step=2, sample=kept[1].sample)
+        dashboard._receive(None, {"kind": "samples", "step": 2, "sample": kept[1].sample}, [])
+        message = told(dashboard, "samples")[-1]
+        assert [one["sample"] for one in message["samples"]] == [sample.sample for sample in kept]
+        row = int(np.flatnonzero(rollout.sample == kept[1].sample)[0])
+        size = int(rollout.length[row])
+        assert "".join(message["text"]) == tokenizer().decode(rollout.tokens[row, :size].tolist())
+        np.testing.assert_array_equal(kept[1].scored, update.logprobs[row, :size])
+        np.testing.assert_array_equal(kept[1].advantages, rollout.per_token()[row, :size])
+        np.testing.assert_array_equal(kept[1].routes, rollout.routes[row, :size])
+        with pytest.raises(RequestError, match=r"sample 99 of this step is not kept; samples that are: \d"):
+            dashboard.select(step=2, sample=99)
+
+
 def test_a_run_of_rl_that_a_hook_ends_was_stopped():
     with Policy(gk.LM(one_layer(), tokenizer(), max_len=64)) as policy:
         settings = {"steps": 9, "prompts": 1, "n": 2, "max_tokens": 2, "eval_count": 0, "progress": False}

@@ -12,6 +12,7 @@ class TrainingDashboard extends View {
   }
   close() {
     clearInterval(this.watch);
+    clearTimeout(this.later);
     cancelAnimationFrame(this.frame);
     super.close();
   }
@@ -20,7 +21,7 @@ class TrainingDashboard extends View {
 
   build(el) {
     const { parts } = this;
-    for (const name of ["progress", "options", "charts", "loads"]) parts[name] = h("div", { className: `gp-${name}` });
+    for (const name of ["progress", "options", "charts", "samples", "loads"]) parts[name] = h("div", { className: `gp-${name}` });
     this.outcome = h("span", { className: "gp-outcome", role: "status" });
     this.goOn = this.button("Start", () => this.channel.ask({ kind: "start" }), { className: "gp-primary" });
     this.fill = h("span", { className: "gp-fill" });
@@ -38,6 +39,8 @@ class TrainingDashboard extends View {
     this.map = new ExpertMap(cell => this.pickExpert(cell), (cell, place) => this.tell(cell, place));
     this.film = new LoadFilm((step, expert) => this.pick({ step, layer: this.layer, expert }));
     this.expertChart = new LineChart("", "", (step, click) => this.touch(step, click));
+    this.samples = new SampleView(sample => this.pick({ sample }));
+    parts.samples.append(this.samples.node);
     this.mapHead = h("div", { className: "gp-map-head" });
     this.filmHead = h("div", { className: "gp-map-head" });
     this.tip = h("div", { className: "gp-tip" });
@@ -45,7 +48,7 @@ class TrainingDashboard extends View {
     parts.loads.append(this.mapPart, h("section", {}, this.filmHead, this.film.node));
     this.root = h("div", { className: "gp gp-training" },
       h("header", {}, h("strong", {}, "Training"), parts.name, h("span", { className: "gp-space" }), this.copy, this.goOn),
-      parts.status, parts.banner, this.code, parts.progress, parts.options, parts.charts, parts.loads, this.tip);
+      parts.status, parts.banner, this.code, parts.progress, parts.options, parts.charts, parts.samples, parts.loads, this.tip);
     el.replaceChildren(this.root);
   }
 
@@ -60,6 +63,7 @@ class TrainingDashboard extends View {
   }
   heardAbout(content) {
     this.about = content;
+    this.asked = null;  // what it was told of samples may be among what was missed
     this.parts.name.textContent = content.model;
     this.parts.name.title = content.data;
     this.root.classList.add("gp-live");
@@ -81,7 +85,7 @@ class TrainingDashboard extends View {
       const curve = (this.curves[key.slice(2)] ??= { x: new Numbers(), y: new Numbers() });
       curve[key[0]].add(values);
     }
-    Object.assign(this, { layers, experts, panels: content.panels });
+    Object.assign(this, { layers, experts, panels: content.panels, sampled: content.sampled });
     const size = layers.length * experts;
     frames.forEach(([step, index], number) => {
       const cells = Float32Array.from(arrays.loads.subarray(number * size, (number + 1) * size), value => value * arrays.loads.scale);
@@ -92,9 +96,14 @@ class TrainingDashboard extends View {
     this.refresh();
   }
 
+  heardSamples(content, buffers) {
+    this.samples.show(content, unpack(content, buffers));
+    this.refresh();
+  }
+
   // What is picked.
 
-  get picked() { return { step: null, layer: null, expert: null, ...this.model.get("_selection") }; }
+  get picked() { return { step: null, layer: null, expert: null, sample: null, ...this.model.get("_selection") }; }
   pick(part) { this.set("_selection", { ...this.picked, ...part }); }
   pickExpert(cell) { this.pick(cell ? { layer: this.layers[cell[0]], expert: cell[1] } : { layer: null, expert: null }); }
   get layer() { return this.picked.layer ?? this.layers[0]; }
@@ -111,15 +120,15 @@ class TrainingDashboard extends View {
   }
   touch(step, click) {
     const near = this.nearest(step);
-    if (click) this.pick({ step: near === this.picked.step ? null : near });
+    if (click) this.pick({ step: near === this.picked.step ? null : near, sample: null });
     else if (near !== this.hovered) { this.hovered = near; this.refresh(); }
   }
   key(event) {
     const { steps } = this, move = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity }[event.key];
-    if (event.key === "Escape") this.pick({ step: null });
+    if (event.key === "Escape") this.pick({ step: null, sample: null });
     else if (move && steps?.length) {
       const place = this.picked.step === null ? (move < 0 ? steps.length : -1) : steps.place(this.picked.step);
-      this.pick({ step: steps.at(Math.min(steps.length - 1, Math.max(0, place + move))) });
+      this.pick({ step: steps.at(Math.min(steps.length - 1, Math.max(0, place + move))), sample: null });
     } else return;
     event.preventDefault();
     event.stopPropagation();
@@ -152,6 +161,7 @@ class TrainingDashboard extends View {
     if (!this.style?.accent && !this.readStyle()) return this.refresh();
     this.paintRun();
     this.paintCharts();
+    this.paintSamples();
     this.paintLoads();
   }
   paintRun() {
@@ -202,6 +212,17 @@ class TrainingDashboard extends View {
       if (!this.turned.delete(panel.title)) this.turned.add(panel.title);
       this.refresh();
     }, { "aria-pressed": String(this.isShown(panel)), className: "gp-chip" })));
+  }
+  // Asks for the samples of the step that is picked, or of the last, at most twice a second.
+  paintSamples() {
+    const { step, sample } = this.picked, wanted = `${step ?? this.sampled}/${sample}`;
+    this.parts.samples.hidden = !this.samples.shown;
+    if ((this.sampled ?? null) === null || wanted === this.asked || !this.live) return;
+    const wait = 500 - (Date.now() - (this.askedAt ?? 0));
+    clearTimeout(this.later);
+    if (wait > 0) { this.later = setTimeout(() => this.refresh(), wait); return; }
+    Object.assign(this, { asked: wanted, askedAt: Date.now() });
+    this.channel.ask({ kind: "samples", step, sample });
   }
   paintLoads() {
     const { frames, layers, experts, picked, steps } = this;
