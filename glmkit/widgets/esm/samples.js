@@ -21,7 +21,7 @@ class SampleView {
     this.strip = new TokenStrip(brush => this.pin(brush), index => this.hover(index));
     this.facts = h("div", { className: "gp-side" });
     const head = h("div", { className: "gp-samples-head" }, this.title, h("span", { className: "gp-space" }), h("span", { className: "gp-faint" }, "shaded where"), this.shades);
-    this.node = h("section", { className: "gp-samples" }, head, this.choices, h("div", { className: "gp-body" }, this.strip.node, this.facts));
+    this.node = h("section", {}, head, this.choices, h("div", { className: "gp-body" }, this.strip.node, this.facts));
     this.paintShades();
   }
   show(content, arrays) {
