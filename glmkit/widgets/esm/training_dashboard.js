@@ -201,8 +201,9 @@ class TrainingDashboard extends View {
     for (const { title, names, level } of shown) this.charts.get(title).show({ ...this.range, curves: Object.fromEntries(names.map(name => [name, this.curves[name]])), log: this.log, span, level });
   }
   get range() {
-    const { steps } = this;
-    return { from: steps.at(0), to: steps.at(steps.length - 1), marked: this.hovered, picked: this.picked.step, style: this.style };
+    const told = Object.values(this.curves).map(({ x }) => x).filter(x => x.length);
+    const from = Math.min(...told.map(x => x.at(0))), to = Math.max(...told.map(x => x.at(x.length - 1)));
+    return { from, to, marked: this.hovered, picked: this.picked.step, style: this.style };
   }
   paintChips(panels) {
     const key = panels.map(panel => `${panel.title}${this.isShown(panel)}`).join();
