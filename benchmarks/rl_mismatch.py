@@ -17,8 +17,8 @@ UPDATES = 5
 RATE = 1e-3
 
 
-def measured(lm: gk.LM, problems: int, samples: int) -> dict[str, dict[str, float]]:
-    """By "given" or "updated", and "replay" or "free"."""
+def measured(lm: gk.LM, problems: int, samples: int) -> dict[str, float]:
+    """By name: "given" or "updated", "replay" or "free", and what was measured."""
     task = gk.rl.tasks.arithmetic(thinking="forced")
     optimizer, found = optax.adam(RATE), {}
     with gk.rl.Policy(lm) as policy:

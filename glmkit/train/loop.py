@@ -179,8 +179,7 @@ class Fit:
         """An LM of the model as it is now. Raises `TrainingError` if `fit` was given a model without a tokenizer."""
         if not isinstance(self._source, LM):
             raise TrainingError("fit was given a model; give it an LM to chat with the result")
-        given = self._source
-        return given.with_model(self.model)
+        return self._source.with_model(self.model)
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)

@@ -65,7 +65,8 @@ class RolloutShelf:
     @property
     def last(self) -> int | None:
         """The newest step that samples are kept of."""
-        return self._steps[-1] if self._steps else None
+        with self._lock:
+            return self._steps[-1] if self._steps else None
 
     def at(self, step: int | None = None) -> tuple[int, tuple[KeptSample, ...]] | None:
         """The samples of the last step up to `step` that has any, the best first, and its number."""

@@ -38,14 +38,11 @@ def _run_lines(run: Any) -> list[str]:
 
 
 def _rl_lines(run: RLRun) -> list[str]:
-    shown = _given(run.settings)
-    if run.folder is not None:
-        shown.append(f"out={str(run.folder)!r}")
     return [
         f"policy = gk.rl.Policy({_source(run)}, router={run.policy.router!r})",
         f"task = {_UNNAMED}  # {run.data}",
         f"loss = {_UNNAMED}  # {run.loss!r}",
-        f"run = gk.rl.train(policy, task, loss=loss, {', '.join([*shown, 'progress=False'])})",
+        f"run = gk.rl.train(policy, task, loss=loss, {_arguments(run)})",
     ]
 
 
@@ -53,15 +50,17 @@ def _source(run: Fit | RLRun) -> str:
     return f"gk.load({run.name!r})" if run.name else _UNNAMED
 
 
-def _given(settings: Any) -> list[str]:
-    """The settings that are not their defaults, as arguments."""
-    values = ((field, getattr(settings, field.name)) for field in dataclasses.fields(settings))
-    return [f"{field.name}={value!r}" for field, value in values if value != field.default]
+def _arguments(run: Fit | RLRun, *more: str) -> str:
+    """The settings that are not their defaults, `more`, and the folder."""
+    values = ((field, getattr(run.settings, field.name)) for field in dataclasses.fields(run.settings))
+    given = [f"{field.name}={value!r}" for field, value in values if value != field.default]
+    folder = [] if run.folder is None else [f"out={str(run.folder)!r}"]
+    return ", ".join([*given, *more, *folder, "progress=False"])
 
 
 def _fit_lines(run: Fit) -> list[str]:
     data = "".join(f"\n# {line}" for line in run.data.splitlines())
-    shown = _given(run.settings)
+    shown = []
     objective = {
         name: value
         for name in ("mtp_weight", "bias_rate", "balance_weight")
@@ -71,12 +70,10 @@ def _fit_lines(run: Fit) -> list[str]:
         weights = {name: getattr(run.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
         said = (f"{name}={_weight(value)}" for name, value in weights.items())
         shown.append(f"objective=gk.train.Objective({', '.join(said)})")
-    if run.folder is not None:
-        shown.append(f"out={str(run.folder)!r}")
     return [
         f"lm = {_source(run)}",
         f"data = {_UNNAMED}{data}",
-        f"run = gk.train.fit(lm, data, {', '.join([*shown, 'progress=False'])})",
+        f"run = gk.train.fit(lm, data, {_arguments(run, *shown)})",
     ]
 
 

@@ -87,8 +87,7 @@ class TrainingDashboard(Widget):
     @property
     def samples(self) -> tuple[KeptSample, ...]:
         """Of an RL run, the best and the worst samples of the step that is picked, or of the last that had any."""
-        kept = self._shelf.at(self._selection.get("step"))
-        return kept[1] if kept else ()
+        return self._samples_of(self._selection.get("step"))
 
     def select(
         self,
@@ -107,7 +106,7 @@ class TrainingDashboard(Widget):
             raise RequestError(f"there are no loads of layer {layer!r}; layers with loads: {held}")
         if expert is not None and (layer is None or not 0 <= check_integer("expert", expert, 0) < experts):
             raise RequestError(f"expert is {expert}; expected one of a layer, 0 to {experts - 1}, and layer=")
-        there = {kept.sample for kept in (self._shelf.at(step) or (0, ()))[1]}
+        there = {kept.sample for kept in self._samples_of(step)}
         if sample is not None and sample not in there:
             held = ", ".join(map(str, sorted(there))) or "none"
             raise RequestError(f"sample {sample!r} of this step is not kept; samples that are: {held}")
@@ -233,6 +232,10 @@ class TrainingDashboard(Widget):
             self._outcome = "finished" if self.run.number >= self.run.steps else "ready"
 
     # Small things.
+
+    def _samples_of(self, step: int | None) -> tuple[KeptSample, ...]:
+        kept = self._shelf.at(step)
+        return kept[1] if kept else ()
 
     @property
     def _logged(self) -> bool:

@@ -55,7 +55,7 @@ def _panel(record: TrainingRecord, panel: Panel, x: float, y: float) -> list[str
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     first = min(curve[0][0] for curve in curves.values())
     last = max(curve[0][-1] for curve in curves.values())
-    heading = f"{panel.title}: " + ", ".join(_short(record.curve(name)[1][-1]) for name in curves)
+    heading = f"{panel.title}: " + ", ".join(_last(record, name, alone=len(curves) == 1) for name in curves)
     left, base, wide = x + LEFT, y + 14 + HIGH - 26, WIDE - LEFT
     drawn = [
         drawn_text(x, y + 10, heading, 12, "600"),
@@ -72,6 +72,12 @@ def _panel(record: TrainingRecord, panel: Panel, x: float, y: float) -> list[str
         style = f'fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dashes}"'
         drawn.append(f'<polyline points="{path}" {style}/>')
     return drawn
+
+
+def _last(record: TrainingRecord, name: str, alone: bool) -> str:
+    """The last value of a curve, by its name unless it is alone."""
+    value = _short(record.curve(name)[1][-1])
+    return value if alone else f"{name.rpartition('/')[2].replace('_', ' ')} {value}"
 
 
 def _short(value: float) -> str:

@@ -8,7 +8,7 @@ from mesh.processes import on_eight_devices
 TOLERANCE = 1e-4
 
 
-# Each takes one to two minutes to compile; `make test` runs the one with all axes, `make test-mesh` all.
+# Each takes about two minutes to compile; `make test` runs the one with all axes, `make test-mesh` all.
 WHOLE, FULLY_SHARDED = ["expert", None, None, "tensor"], ["expert", "data", None, "tensor"]
 MESHES = [
     pytest.param((2, 2, 2), "fsdp", FULLY_SHARDED),
