@@ -120,7 +120,7 @@ def _given(args: argparse.Namespace, folder: Path):
     if args.lora is None:
         return lm
     adapted = add_lora(lm.model, args.lora, 2.0 * args.lora, rngs=nnx.Rngs(args.seed))
-    return LM(adapted, lm.tokenizer, generation=lm.generation, max_len=args.length, name=lm.name, about=lm.about)
+    return lm.with_model(adapted, max_len=args.length, about=lm.about)
 
 
 def _write(args: argparse.Namespace, training, folder: Path, result: Path, facts: dict) -> None:

@@ -27,6 +27,7 @@ from glmkit.rl.policy import Policy, Update
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.settings import Settings
 from glmkit.rl.task import Task
+from glmkit.runs import Layers
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.interrupts import Interrupts
 from glmkit.train.log import JsonLog, Log, ending
@@ -174,8 +175,7 @@ class Run:
     @property
     def moe_layers(self) -> tuple[int, ...]:
         """Numbers of the layers that `Step.load` has a row for."""
-        model = self.policy.model
-        return tuple(number for number in model.layer_numbers if model.config.is_moe(number))
+        return Layers.of(self.policy.model).moe
 
     @property
     def lm(self) -> LM:

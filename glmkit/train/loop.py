@@ -20,6 +20,7 @@ from glmkit.checks import check_integer
 from glmkit.errors import TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
+from glmkit.runs import Layers
 from glmkit.sharding import partition_spec, platform_of
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 from glmkit.train.data import Batch, Source, batches
@@ -165,7 +166,7 @@ class Fit:
     def moe_layers(self) -> tuple[int, ...]:
         """Numbers of the layers that `Step.load` has a row for; the prediction layer's is last, if it is trained."""
         model = self._state.model
-        own = tuple(number for number in model.layer_numbers if model.config.is_moe(number))
+        own = Layers.of(model).moe
         return (*own, model.config.num_hidden_layers) if self.objective.mtp_weight else own
 
     @property

@@ -66,4 +66,4 @@ def _with_context(lm: Any, tokens: int) -> Any:
     if not isinstance(lm, LM):
         return lm
     room = min(tokens, lm.config.max_position_embeddings)
-    return LM(lm.model, lm.tokenizer, generation=lm.generation, max_len=room, name=lm.name)
+    return lm.with_model(lm.model, max_len=room)
