@@ -9,19 +9,32 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # Read when jax and huggingface_hub are first imported, hence set before anything else.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Most of the time of these tests is LLVM's, over programs that run for a moment.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+# Most of the time of these tests is the compiler's, over programs that run for a moment: no optimisation, short vectors
+# and, where XLA still has them, the emitters that are quicker than what they emit.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_prefer_vector_width=128",
+        "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
+    ]
+)
 
 from hypothesis import settings
+
+# Tracing makes many objects and few cycles: looking for those as often as Python does takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 # Programs are kept from test to test and for all worker processes, and not beyond.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["GLMKIT_CACHE"] = tempfile.mkdtemp(prefix="glmkit-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{os.environ['GLMKIT_CACHE']}/xla"
     atexit.register(shutil.rmtree, os.environ["GLMKIT_CACHE"], ignore_errors=True)
 
 # No deadline: the first example of a property may compile a program.

@@ -15,7 +15,7 @@ def on_eight_devices(script: str, sizes: Sequence[int], storage: str) -> dict[st
     """What `script` found on a mesh of these `sizes` (data, expert, tensor); `storage` is "whole" or "fsdp"."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")]),
     }
     command = [sys.executable, str(HERE / script), *map(str, sizes), storage]

@@ -1,6 +1,7 @@
 """One step: the split into micro-batches does not matter, what must not move does not, and load is balanced."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -35,10 +36,13 @@ def batch(steps: int, rows: int, length: int = 16) -> Batch:
     return Batch(*(part.reshape(steps, rows, length) for part in parts))
 
 
-def stepped(objective: Objective, data: Batch):
-    optimizer = optax.sgd(1.0)  # so that the change of a parameter is its gradient
-    state = TrainState.start(copy(), optimizer, objective.trainable)
-    return compiled_step(objective, optimizer)(state, data)
+SGD = optax.sgd(1.0)  # so that the change of a parameter is its gradient
+compiled = functools.cache(functools.partial(compiled_step, optimizer=SGD))
+
+
+def stepped(objective: Objective, data: Batch, done: int = 0):
+    state = TrainState.start(copy(), SGD, objective.trainable)
+    return compiled(objective)(dataclasses.replace(state, step=jnp.asarray(done)), data)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +93,9 @@ def test_a_rate_of_zero_leaves_the_biases():
 
 
 def test_the_weight_of_the_second_token_changes_at_the_step_that_is_said():
-    data, optimizer = batch(1, 6), optax.sgd(1.0)
     changing = Objective(mtp_weight=Change(0.3, 1, 0.1))
     for done, weight in ((0, 0.3), (1, 0.1)):
-        starts = [dataclasses.replace(TrainState.start(copy(), optimizer), step=jnp.asarray(done)) for _ in range(2)]
-        ours, theirs = (
-            compiled_step(objective, optimizer)(start, data)[0].model
-            for objective, start in zip((changing, Objective(mtp_weight=weight)), starts, strict=True)
-        )
+        ours, theirs = (stepped(o, batch(1, 6), done)[0].model for o in (changing, Objective(mtp_weight=weight)))
         for got, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)  # another program rounds anew
 
