@@ -31,6 +31,11 @@ def tiny(**changes) -> GLM:
     return randomised(GLM(config, rngs=nnx.Rngs(1)), seed=1)
 
 
+@jax.jit
+def whole_pass(network: GLM, ids: jax.Array, segments: jax.Array) -> jax.Array:
+    return network.logits(network(ids, segment_ids=segments).hidden)
+
+
 class Subject:
     """A model, an engine over it, and what has been decided so far."""
 
@@ -62,9 +67,8 @@ class Subject:
         ids = np.zeros((1, MAX_LEN), np.int32)
         ids[0, : request.length] = request.piece(0, request.length)
         segments = np.where(np.arange(MAX_LEN) < request.length, 0, -1)[None].astype(np.int32)
-        hidden = self.network(ids, segment_ids=segments).hidden
         places = np.arange(len(request.prompt) - 1, request.length - 1)
-        logits = np.asarray(self.network.logits(hidden))[0, places]
+        logits = np.asarray(whole_pass(self.network, ids, segments))[0, places]
         best = np.sort(logits, axis=1)
         near = best[:, -1] - best[:, -2] < 1e-4 * np.abs(logits).max(1)
         right = logits.argmax(1) == np.asarray(request.tokens)
