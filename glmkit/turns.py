@@ -29,8 +29,7 @@ class Turns:
     def __init__(self, tokenizer: Tokenizer, generation: GenerationConfig, vocab_size: int, max_len: int):
         self._tokenizer, self._own, self._vocab_size, self._max_len = tokenizer, generation, vocab_size, max_len
         stops = [token for token in generation.eos_token_id if token < vocab_size]
-        vocabulary = GrammarVocabulary(tokenizer, vocab_size, stops)
-        self._vocabulary = vocabulary if stops and vocabulary.has_tags else None
+        self._vocabulary = GrammarVocabulary(tokenizer, vocab_size, stops) if stops and tokenizer.tags else None
 
     def prompt(
         self, messages: Any, *, tools: Any = None, thinking: Any = "enabled", add_generation_prompt: bool = True
@@ -74,7 +73,8 @@ class Turns:
         grammar = self._grammar(callable_tools, required, response_format, thinking)
         request = self.request(prompt, thinking=thinking, budget=budget, grammar=grammar, **sampling)
         prefix = call_ids or f"call_{request.sampling.seed:08x}_"
-        parser = StreamParser(shown, thinking_open=request.thinking, id_prefix=prefix)
+        apart = bool(self._tokenizer.tags)
+        parser = StreamParser(shown, thinking_open=request.thinking, id_prefix=prefix, tags_apart=apart)
         return request, Answer(request, self._tokenizer, prompt=prompt, stop=stop_strings(stop), parser=parser)
 
     def request(

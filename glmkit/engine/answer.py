@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from glmkit.engine.request import FinishReason, Request, TokenLogprob
-from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tokenizer, ToolCall, assemble
+from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tag, Tokenizer, ToolCall, assemble
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Answer:
         parser: StreamParser | None = None,
     ):
         self._request, self._prompt, self._parser = request, prompt, parser
-        self._decoder = IncrementalDecoder(tokenizer)
+        self._decoder, self._tags = IncrementalDecoder(tokenizer), tokenizer.tags
         self._stop = _StopStrings(stop)
         self._deltas: list[Delta] = []
         self._reasoning_tokens = 0
@@ -95,14 +95,16 @@ class Answer:
         """Take the next token; a complete stop string ends the request."""
         if self._parser is not None and self._parser.phase == "think":
             self._reasoning_tokens += 1
-        deltas = self._parse(self._stop.feed(self._decoder.feed(token)))
+        text, tag = self._decoder.feed(token), self._tags.get(token)
+        pieces = [text] if tag is None else [text.removesuffix(tag), Tag(tag)]
+        deltas = self._parse(self._stop.feed(pieces))
         if self._stop.found:
             self._request.finish("stop")
         return deltas
 
     def finish(self) -> list[Delta]:
         """What was held back, now that no more tokens come."""
-        rest = self._parse(self._stop.feed(self._decoder.finish()) + self._stop.finish())
+        rest = self._parse(self._stop.feed([self._decoder.finish()]) + self._stop.finish())
         if self._parser is not None:
             rest += self._keep(self._parser.finish())
         return rest
@@ -137,10 +139,11 @@ class Answer:
             error=request.error,
         )
 
-    def _parse(self, text: str) -> list[Delta]:
+    def _parse(self, pieces: Sequence[str]) -> list[Delta]:
         if self._parser is None:
+            text = "".join(pieces)
             return self._keep([Delta(content=text)] if text else [])
-        return self._keep(self._parser.feed(text))
+        return self._keep([delta for piece in pieces for delta in self._parser.feed(piece)])
 
     def _keep(self, deltas: list[Delta]) -> list[Delta]:
         self._deltas += deltas
@@ -151,23 +154,37 @@ class _StopStrings:
     """Passes text on up to the first stop string, holding back what could be the start of one."""
 
     def __init__(self, stop: Sequence[str]):
-        self._stop, self._held, self.found = tuple(stop), "", False
+        self._stop, self._held, self.found = tuple(stop), list[str](), False
 
-    def feed(self, piece: str) -> str:
+    def feed(self, pieces: Sequence[str]) -> list[str]:
         if self.found:
-            return ""
-        text = self._held + piece
+            return []
+        held = [*self._held, *pieces]
+        text = "".join(held)
         hits = [at for s in self._stop if (at := text.find(s)) >= 0]
         if hits:
-            self.found, self._held = True, ""
-            return text[: min(hits)]
+            self.found, self._held = True, []
+            return _cut(held, min(hits))[0]
         keep = max((_overlap(text, s) for s in self._stop), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        passed, self._held = _cut(held, len(text) - keep)
+        return passed
 
-    def finish(self) -> str:
-        rest, self._held = self._held, ""
+    def finish(self) -> list[str]:
+        rest, self._held = self._held, []
         return rest
+
+
+def _cut(pieces: Sequence[str], at: int) -> tuple[list[str], list[str]]:
+    """The pieces before a place in what they spell and those after it, a tag that it falls into among them."""
+    before: list[str] = []
+    for number, piece in enumerate(pieces):
+        if len(piece) > at:
+            if isinstance(piece, Tag):
+                return before, [*pieces[number:]]
+            return [*before, piece[:at]], [piece[at:], *pieces[number + 1 :]]
+        before.append(piece)
+        at -= len(piece)
+    return before, []
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -1,7 +1,7 @@
 """Text in and out of the model, in pure Python: tokens, the chat template, messages and tools, the output's parser."""
 
 from glmkit.text.messages import normalize_messages
-from glmkit.text.parser import Delta, Parsed, StreamParser, ToolCall, ToolCallDelta, assemble, parse
+from glmkit.text.parser import Delta, Parsed, StreamParser, Tag, ToolCall, ToolCallDelta, assemble, parse
 from glmkit.text.template import GLM45_CHAT_TEMPLATE, render, render_jinja, template_variant, thinking_mode
 from glmkit.text.tokenizer import GLM_SPECIAL_TOKENS, IncrementalDecoder, Tokenizer
 from glmkit.text.tools import function_schema, normalize_tools
@@ -13,6 +13,7 @@ __all__ = [
     "IncrementalDecoder",
     "Parsed",
     "StreamParser",
+    "Tag",
     "Tokenizer",
     "ToolCall",
     "ToolCallDelta",

@@ -24,7 +24,6 @@ __all__ = ["GrammarVocabulary", "TurnMatcher", "answer_grammar", "chosen_tools"]
 
 Thought = Literal["free", "open", "over"]  # not begun, begun by the prompt, over in the prompt
 
-_TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
 _MOST_PARAMETERS = 64  # of a tool: those already given are counted in the bits of an integer
 # Blanks as people and models write JSON: one, or a new line and what it is indented by.
 _JSON_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,24})"}
@@ -180,16 +179,13 @@ def _json(schema: Any) -> str:
 
 
 class GrammarVocabulary:
-    """A tokenizer as `llguidance` reads it: made once for a tokenizer, the model's vocabulary and its stop tokens."""
+    """A tokenizer as `llguidance` reads it: made once for a tokenizer, the model's vocabulary and its stop tokens.
+
+    The tokenizer has `tags`: without tokens of their own for thoughts and calls there are no grammars.
+    """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, stop_ids: Sequence[int]):
         self._tokenizer, self._vocab_size, self._stop_ids = tokenizer, vocab_size, tuple(stop_ids)
-
-    @property
-    def has_tags(self) -> bool:
-        """Whether thoughts and calls are written in tokens of their own; without them there are no grammars."""
-        added = {token.content for token in self._tokenizer.backend.get_added_tokens_decoder().values()}
-        return added.issuperset(_TAGS)
 
     def matcher(self, grammar: str, what: str, thought: Thought = "free") -> TurnMatcher:
         """What follows a turn whose answer is by `grammar`.

@@ -2,6 +2,7 @@
 
 One incremental state machine; parsing a whole text is feeding it in one piece, so every way of cutting the text into
 pieces gives the same result. It never raises on what a model writes. Values are read in `arguments.py`.
+Where tags are tokens of their own they come as such (`Tag`), and those that a text spells out are text.
 
 - `<think>` and `</think>` begin and end reasoning wherever they stand; a tag that changes nothing is dropped, and
   reasoning that is never closed is reasoning.
@@ -20,14 +21,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from glmkit.text.arguments import read_value, takes_text
 from glmkit.text.tools import Tools, normalize_tools
 
-__all__ = ["Delta", "Parsed", "StreamParser", "ToolCall", "ToolCallDelta", "assemble", "parse"]
+__all__ = ["Delta", "Parsed", "StreamParser", "Tag", "ToolCall", "ToolCallDelta", "assemble", "parse"]
 
 Phase = Literal["think", "answer", "tool"]
+
+
+class Tag(str):
+    """A tag that came as a token of its own."""
 
 
 @dataclass(frozen=True)
@@ -135,20 +140,29 @@ _TAGS = {
 """What ends the text of each place. A backslash and an n after a name are a newline that the model has escaped."""
 
 _NAME = re.compile(r"[^\s<]+")
-_PATTERNS = {at: re.compile("|".join(map(re.escape, tags))) for at, tags in _TAGS.items()}
 
 
-_HALVES = {
-    at: tuple(sorted({tag[:size] for tag in tags for size in range(1, len(tag))}, key=len, reverse=True))
-    for at, tags in _TAGS.items()
-}
+class _Ends(NamedTuple):
+    """What ends a stretch of text, to be looked for in it."""
+
+    pattern: re.Pattern[str]
+    halves: tuple[str, ...]  # the longest first
+
+    @classmethod
+    def of(cls, tags: Sequence[str]) -> _Ends:
+        halves = {tag[:size] for tag in tags for size in range(1, len(tag))}
+        pattern = "|".join(map(re.escape, tags)) or "(?!)"
+        return cls(re.compile(pattern), tuple(sorted(halves, key=len, reverse=True)))
+
+    def half(self, text: str) -> int:
+        """How many characters at the end of `text` may be the beginning of a tag."""
+        if not text.endswith(self.halves):
+            return 0
+        return next(len(half) for half in self.halves if text.endswith(half))
 
 
-def _half_tag(text: str, at: _At) -> int:
-    """How many characters at the end of `text` may be the beginning of a tag."""
-    if not text.endswith(_HALVES[at]):
-        return 0
-    return next(len(half) for half in _HALVES[at] if text.endswith(half))
+_SPELLED = {at: _Ends.of(tags) for at, tags in _TAGS.items()}
+_APART = {at: _Ends.of([tag for tag in tags if not tag.startswith("<")]) for at, tags in _TAGS.items()}
 
 
 @dataclass
@@ -191,11 +205,14 @@ class StreamParser:
     and streamed as they come. Other arguments come out whole, as JSON, a Python literal or else the text.
     `thinking_open`: the prompt ended in `<think>`, so the output starts inside the thought.
     `id_prefix`: ids of tool calls are this and their index; give one of its own to each answer of a conversation.
+    `tags_apart`: only a piece that is a `Tag` is one; otherwise they are looked for in the text.
     """
 
-    def __init__(self, tools: Tools = None, thinking_open: bool = False, id_prefix: str = "call_") -> None:
+    def __init__(
+        self, tools: Tools = None, thinking_open: bool = False, id_prefix: str = "call_", tags_apart: bool = False
+    ) -> None:
         self._tools = {tool["function"]["name"]: tool["function"] for tool in normalize_tools(tools)}
-        self._id_prefix = id_prefix
+        self._id_prefix, self._apart = id_prefix, tags_apart
         self._at = _At.THINK if thinking_open else _At.ANSWER
         self._home = self._at  # the prose a tool call stands in
         self._prose = {_At.THINK: _Prose(), _At.ANSWER: _Prose()}
@@ -211,15 +228,27 @@ class StreamParser:
 
     def feed(self, piece: str) -> list[Delta]:
         """What `piece` adds. No part of a tag and no part of a tool's name ever comes out."""
+        if self._apart and isinstance(piece, Tag):
+            return self._feed_tag(piece)
+        ends = _APART if self._apart else _SPELLED
         text, start = self._tail + piece, 0
-        while found := _PATTERNS[self._at].search(text, start):
+        while found := ends[self._at].pattern.search(text, start):
             self._take(text[start : found.start()])
             self._turn(found.group())
             start = found.end()
         text = text[start:]
-        end = len(text) - _half_tag(text, self._at)
+        end = len(text) - ends[self._at].half(text)
         self._take(text[:end])
         self._tail = text[end:]
+        return self._flush()
+
+    def _feed_tag(self, tag: Tag) -> list[Delta]:
+        self._take(self._tail)
+        self._tail = ""
+        if tag in _TAGS[self._at]:
+            self._turn(tag)
+        else:
+            self._take(tag)
         return self._flush()
 
     def finish(self) -> list[Delta]:

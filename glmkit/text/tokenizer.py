@@ -20,7 +20,7 @@ from tokenizers.decoders import ByteLevel
 from glmkit.checks import file_exists, parse_json
 from glmkit.errors import RequestError, TokenizerError
 
-__all__ = ["GLM_SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer"]
+__all__ = ["GLM_SPECIAL_TOKENS", "TAGS", "IncrementalDecoder", "Tokenizer"]
 
 _FLAGGED = """<|endoftext|> [MASK] [gMASK] [sMASK] <sop> <eop> <|system|> <|user|> <|assistant|> <|observation|>
 <|begin_of_image|> <|end_of_image|> <|begin_of_video|> <|end_of_video|> <|begin_of_audio|> <|end_of_audio|>
@@ -36,6 +36,9 @@ GLM_SPECIAL_TOKENS: Mapping[str, bool] = MappingProxyType(
 
 The others stay when special tokens are skipped: thoughts and tool calls are part of what the model says.
 """
+
+TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
+"""What thoughts and calls are written with."""
 
 TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
@@ -114,6 +117,13 @@ class Tokenizer:
     def special_ids(self) -> frozenset[int]:
         """Ids flagged special, which `skip_special` leaves out."""
         return frozenset(i for i, token in self.backend.get_added_tokens_decoder().items() if token.special)
+
+    @cached_property
+    def tags(self) -> Mapping[int, str]:
+        """The tags of thoughts and calls by their ids; none unless all of them are tokens of their own."""
+        found = {i: token.content for i, token in self.backend.get_added_tokens_decoder().items()}
+        tags = {i: content for i, content in found.items() if content in TAGS}
+        return MappingProxyType(tags if len(tags) == len(TAGS) else {})
 
     def token_id(self, token: str) -> int:
         """The id of one token, as `token_id("<think>")`. Raises TokenizerError when the vocabulary lacks it."""
