@@ -86,8 +86,9 @@ class Request:
         if forced:
             token = self._queue.popleft()
         elif token in self.stop_ids:
-            self.end = TokenLogprob(token, logprob)
-            self.finish("stop")
+            if self._follows_grammar(token, ends=True):
+                self.end = TokenLogprob(token, logprob)
+                self.finish("stop")
             return None
         if not self._follows_grammar(token):
             return None
@@ -118,10 +119,10 @@ class Request:
         if self.finish_reason in (None, "length"):
             self.finish_reason = reason
 
-    def _follows_grammar(self, token: int) -> bool:
+    def _follows_grammar(self, token: int, ends: bool = False) -> bool:
         try:
             if self.grammar is not None:
-                self.grammar.take(token)
+                (self.grammar.end if ends else self.grammar.take)(token)
         except RequestError as error:
             self.fail(error)
         return self.error is None

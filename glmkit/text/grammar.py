@@ -6,7 +6,6 @@ is the form of thoughts and calls.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from glmkit.errors import RequestError
-from glmkit.text.arguments import takes_text
+from glmkit.text.call_grammar import call_rules, in_short, json_rule
 
 if TYPE_CHECKING:
     from glmkit.text.tokenizer import Tokenizer
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["GrammarVocabulary", "TurnMatcher", "answer_grammar", "chosen_tools"]
 
 Thought = Literal["free", "open", "over"]  # not begun, begun by the prompt, over in the prompt
-
-_MOST_PARAMETERS = 64  # of a tool: those already given are counted in the bits of an integer
-# Blanks as people and models write JSON: one, or a new line and what it is indented by.
-_JSON_OPTIONS = {"whitespace_pattern": r"( |\n[ \t]{0,24})"}
 
 # Texts hold no tag, not even spelled out.
 _RULES = r"""
@@ -75,20 +70,22 @@ def answer_grammar(
     """The grammar of an answer in `llguidance`'s dialect of Lark; None where nothing is asked of it.
 
     With tools, text may be followed by calls, whose names, parameters and types are the declared ones: each parameter
-    at most once, in any order, the required ones all. Texts follow their enum, const, pattern and lengths, other values
-    the whole of their schema. With a `response_format` the answer is JSON, `{"type": "json_object"}` or
-    `{"type": "json_schema", "json_schema": {"schema": ...}}`. Raises `RequestError` for another format, and for a tool
-    of more parameters than can be told apart.
+    at most once, in any order, the required ones all. Texts follow their enum, const, pattern, format and lengths,
+    other values the whole of their schema; what may be either is a text unless it is JSON of what else it may be.
+
+    With a `response_format` the answer is JSON, `{"type": "json_object"}` or
+    `{"type": "json_schema", "json_schema": {"schema": ...}}`. Raises `RequestError` for another format, and as
+    `call_rules` for what of a tool's declaration cannot be followed.
     """
     schema = _answer_schema(response_format)
     if not tools and schema is None:
         return None
-    rules = [rule for number, tool in enumerate(tools) for rule in _call_rules(number, tool)]
+    rules = [rule for number, tool in enumerate(tools) for rule in call_rules(number, tool)]
     if tools:
         calls = " | ".join(f"call_{number}" for number in range(len(tools)))
         rules.append(f"calls: (({calls}) NEWLINE?)+")
     if schema is not None:
-        rules.append(f"document: {_json(schema)}")
+        rules.append(f"document: {json_rule(schema)}")
     if required:
         answer = "calls"
     elif schema is None:
@@ -119,65 +116,6 @@ def _answer_schema(response_format: Mapping[str, Any] | None) -> Any:
     return schema
 
 
-def _call_rules(number: int, tool: Mapping[str, Any]) -> list[str]:
-    """The rules of a call, by the names `call_N` and those that it uses."""
-    function = tool["function"]
-    parameters = function.get("parameters") or {}
-    properties, required = parameters.get("properties") or {}, parameters.get("required") or ()
-    names = sorted(properties, key=lambda name: name not in required)  # the required ones have the lowest bits
-    if len(names) > _MOST_PARAMETERS:
-        raise RequestError(f"tool {function['name']!r} has {len(names)} parameters; at most {_MOST_PARAMETERS} can be")
-    head = f"call_{number}: <tool_call> {_text(function['name'])} NEWLINE"
-    if not names:
-        return [f"{head} </tool_call>"]
-    definitions = {key: parameters[key] for key in ("$defs", "definitions") if key in parameters}
-    must = sum(name in required for name in names)
-    given = [f'""{f" %if is_ones([0:{must}])" if must else ""}']
-    values = []
-    for bit, name in enumerate(names):
-        schema = properties[name]
-        value = f"{'TEXT' if takes_text(schema) else 'json'}_{number}_{bit}"
-        key = f"<arg_key> {_text(name)} </arg_key> NEWLINE <arg_value> {value} </arg_value> NEWLINE"
-        given.append(f"{key} given_{number}::set_bit({bit}) %if bit_clear({bit})")
-        values.append(f"{value}: {_value(schema, definitions)}")
-    return [f"{head} given_{number}::0 </tool_call>", f"given_{number}::_: " + "\n  | ".join(given), *values]
-
-
-def _value(schema: Any, definitions: Mapping[str, Any]) -> str:
-    """What may stand as a parameter's value: a text as it is, anything else as JSON."""
-    if not takes_text(schema):
-        return _json({**schema, **definitions} if isinstance(schema, Mapping) else schema)
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if choices is not None:
-        return " | ".join(_text(choice if isinstance(choice, str) else json.dumps(choice)) for choice in choices)
-    low, high = schema.get("minLength", 0), schema.get("maxLength", "")
-    if schema.get("type") != "string" or not (low or high != "" or "pattern" in schema):
-        return "VALUE"
-    parts = ["VALUE", f"/(?s:.){{{low},{high}}}/"]
-    if "pattern" in schema:
-        parts.append(_regex(schema["pattern"]))
-    return " & ".join(parts)
-
-
-def _regex(pattern: str) -> str:
-    """A terminal for the texts that a JSON schema's pattern finds something in."""
-    start = "" if pattern.startswith("^") else "(?s:.*)"
-    end = "" if pattern.endswith("$") and not pattern.endswith("\\$") else "(?s:.*)"
-    body = pattern.removeprefix("^") if not start else pattern
-    body = body.removesuffix("$") if not end else body
-    return "/" + start + "(" + body.replace("/", "\\/") + ")" + end + "/"
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _json(schema: Any) -> str:
-    if isinstance(schema, Mapping):
-        schema = {**schema, "x-guidance": _JSON_OPTIONS}
-    return "%json " + json.dumps(schema, ensure_ascii=False)
-
-
 class GrammarVocabulary:
     """A tokenizer as `llguidance` reads it: made once for a tokenizer, the model's vocabulary and its stop tokens.
 
@@ -190,14 +128,20 @@ class GrammarVocabulary:
     def matcher(self, grammar: str, what: str, thought: Thought = "free") -> TurnMatcher:
         """What follows a turn whose answer is by `grammar`.
 
-        Raises `RequestError` in the name of `what` for a grammar that cannot be followed.
+        Raises `RequestError` in the name of `what` for a grammar that cannot be followed, or that nothing satisfies.
         """
         from llguidance import LLMatcher
 
         failed, told = LLMatcher.validate_grammar_with_warnings(grammar, self._compiled)
         if failed or told:
-            raise RequestError(f"{what}: {_reason(told[0])}")
-        return TurnMatcher(LLMatcher(self._compiled, grammar, log_level=0), self._thought, thought)
+            raise RequestError(f"{what}: {in_short(told[0])}")
+        matcher = LLMatcher(self._compiled, grammar, log_level=0)
+        begun = matcher.deep_copy()
+        begun.consume_token(self._thought.newline)
+        begun.compute_bitmask()  # a rule that never ends is found out when it is gone into
+        if begun.is_error():
+            raise RequestError(f"{what}: there is nothing that satisfies it ({in_short(begun.get_error())})")
+        return TurnMatcher(matcher, what, self._thought, thought)
 
     @cached_property
     def _compiled(self) -> Any:
@@ -213,15 +157,20 @@ class GrammarVocabulary:
         inside.reshape(-1)[: self._tokenizer.vocab_size] = True
         inside.reshape(-1)[[*self._tokenizer.backend.get_added_tokens_decoder(), *self._stop_ids]] = False
         inside.reshape(-1)[closing] = True
-        return _Thought(opening, closing, newline, np.packbits(inside, axis=1, bitorder="little").view(np.int32)[:, 0])
+        stops = frozenset(self._stop_ids)
+        return _Thought(
+            opening, closing, newline, stops, np.packbits(inside, axis=1, bitorder="little").view(np.int32)[:, 0]
+        )
 
 
 class _Thought(NamedTuple):
-    """The tokens that a thought is told by, and the mask of what may stand in one: all but other tags and stops."""
+    """The tokens that a thought is told by, those that end a turn, and the mask of what may stand in a thought: all but
+    other tags and stops."""
 
     opening: int
     closing: int
     newline: int
+    stops: frozenset[int]
     inside: Int32[np.ndarray, " W"]
 
 
@@ -239,14 +188,14 @@ class _Wrapped:
 
 
 class TurnMatcher:
-    """How far a turn has come: before a thought, in it, or in the answer, which follows the grammar."""
+    """How far a turn has come: before a thought, in it, or in the answer, which follows the grammar of `what`."""
 
-    def __init__(self, matcher: Any, tokens: _Thought, thought: Thought):
-        self._matcher, self._tokens, self._thought = matcher, tokens, thought
+    def __init__(self, matcher: Any, what: str, tokens: _Thought, thought: Thought):
+        self._matcher, self._what, self._tokens, self._thought = matcher, what, tokens, thought
 
     def copy(self) -> TurnMatcher:
         """One that goes its own way from here."""
-        return TurnMatcher(self._matcher.deep_copy(), self._tokens, self._thought)
+        return TurnMatcher(self._matcher.deep_copy(), self._what, self._tokens, self._thought)
 
     def fill(self, mask: Int32[np.ndarray, " W"]) -> None:
         """Write which tokens may come next: bit `i % 32` of word `i // 32` is token `i`."""
@@ -268,9 +217,15 @@ class TurnMatcher:
         else:
             self._thought = "free" if self._thought == "free" and token == self._tokens.newline else "over"
             if not self._matcher.consume_token(token):
-                raise RequestError(f"the answer left its grammar: {_reason(self._matcher.get_error())}")
+                raise RequestError(f"{self._what}: the answer left its grammar: {in_short(self._matcher.get_error())}")
 
+    def end(self, stop: int) -> None:
+        """End by a stop token. Raises `RequestError` for one of the model's own where the answer is not whole.
 
-def _reason(told: str) -> str:
-    """What `llguidance` says, without the places in a grammar that nobody wrote."""
-    return " ".join(told.rpartition("failed to compile JSON schema: ")[2].split())[:300]
+        Where nothing can come that satisfies a schema, the mask of `fill` has no more than these.
+        """
+        if self._thought == "open" or stop not in self._tokens.stops:
+            return
+        if self._matcher.is_error() or not self._matcher.is_accepting():
+            reason = in_short(self._matcher.get_error()) or "the answer is not whole"
+            raise RequestError(f"{self._what}: nothing that it allows can come next ({reason})")

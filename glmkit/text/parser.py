@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
 
-from glmkit.text.arguments import read_value, takes_text
+from glmkit.text.arguments import Forms, forms
 from glmkit.text.tools import Tools, normalize_tools
 
 __all__ = ["Delta", "Parsed", "StreamParser", "Tag", "ToolCall", "ToolCallDelta", "assemble", "parse"]
@@ -191,9 +191,10 @@ class _Call:
     """The tool call under way."""
 
     index: int
-    properties: Mapping[str, Any]  # the schemas of its parameters, by name
+    parameters: Mapping[str, Any]  # their schema
     keys: set[str] = field(default_factory=set)
     key: str = ""
+    forms: Forms | None = None  # of the value
     streams: bool = False  # the value is a string and goes out as it comes
     repeated: bool = False  # the value is of a key that has had one
 
@@ -202,7 +203,8 @@ class StreamParser:
     """The parser of one answer.
 
     `tools`: what the model was offered, schemas or functions; they say which arguments are strings, taken verbatim
-    and streamed as they come. Other arguments come out whole, as JSON, a Python literal or else the text.
+    and streamed as they come. Other arguments come out whole: what may be a string is one unless it is JSON of what
+    else it may be; the rest is JSON, a Python literal or else the text.
     `thinking_open`: the prompt ended in `<think>`, so the output starts inside the thought.
     `id_prefix`: ids of tool calls are this and their index; give one of its own to each answer of a conversation.
     `tags_apart`: only a piece that is a `Tag` is one; otherwise they are looked for in the text.
@@ -245,10 +247,7 @@ class StreamParser:
     def _feed_tag(self, tag: Tag) -> list[Delta]:
         self._take(self._tail)
         self._tail = ""
-        if tag in _TAGS[self._at]:
-            self._turn(tag)
-        else:
-            self._take(tag)
+        (self._turn if tag in _TAGS[self._at] else self._take)(tag)
         return self._flush()
 
     def finish(self) -> list[Delta]:
@@ -257,15 +256,21 @@ class StreamParser:
         self._tail = ""
         if self._at is _At.NAME:
             self._not_a_call("")
-        elif self._at not in self._prose:
-            if self._at is _At.VALUE and self._call.streams:
-                self._emit_arguments('"')
-            self._close_call(closed=False)
+        elif end := self.call_end():
+            self._emit(*end)
+            self._at = self._home
         prose = self._prose[self._at]
         if not prose.fresh:
             self._emit_prose(prose.held)
         prose.end_stretch()
         return self._flush()
+
+    def call_end(self) -> list[Delta]:
+        """What would make the arguments of a call under way JSON, if the output ended here."""
+        if self._at is _At.NAME or self._at in self._prose:
+            return []
+        end = ('"' if self._at is _At.VALUE and self._call.streams else "") + ("}" if self._call.keys else "{}")
+        return [Delta(tool_calls=(ToolCallDelta(self._call.index, arguments_fragment=end),))]
 
     def _take(self, text: str) -> None:
         """Text without tags, where the parser is."""
@@ -289,9 +294,9 @@ class StreamParser:
             case _At.NAME, _:
                 self._end_name(tag)
             case _, "</tool_call>":
-                self._close_call(closed=True)
+                self._close_call()
             case _At.CALL, "<tool_call>":
-                self._close_call(closed=True)
+                self._close_call()
                 self._turn(tag)
             case ((_At.CALL | _At.KEY_END), "<arg_key>"):
                 self._at, self._held = _At.KEY, []
@@ -327,21 +332,21 @@ class StreamParser:
     def _open_call(self, name: str) -> None:
         self._prose[self._home].end_stretch()
         self._home = _At.ANSWER  # a call ends the thought it stands in
-        parameters = self._tools.get(name, {}).get("parameters") or {}
-        self._call = _Call(self._call.index + 1, parameters.get("properties") or {})
+        self._call = _Call(self._call.index + 1, self._tools.get(name, {}).get("parameters") or {})
         self._at = _At.CALL
         first = ToolCallDelta(self._call.index, f"{self._id_prefix}{self._call.index}", name)
         self._emit(Delta(tool_calls=(first,)))
 
-    def _close_call(self, closed: bool) -> None:
-        self._emit_arguments("}" if self._call.keys else "{}", closed)
+    def _close_call(self) -> None:
+        self._emit_arguments("}" if self._call.keys else "{}", closed=True)
         self._at = self._home
 
     def _open_value(self) -> None:
         call = self._call
         self._at, self._held = _At.VALUE, []
         call.repeated = call.key in call.keys
-        call.streams = not call.repeated and takes_text(call.properties.get(call.key))
+        call.forms = forms((call.parameters.get("properties") or {}).get(call.key), call.parameters)
+        call.streams = not call.repeated and bool(call.forms.texts) and not call.forms.others
         if call.streams:
             self._emit_key()
             self._emit_arguments('"')
@@ -352,7 +357,7 @@ class StreamParser:
             self._emit_arguments('"')
         elif not self._call.repeated:
             self._emit_key()
-            self._emit_arguments(_json(read_value("".join(self._held))))
+            self._emit_arguments(_json(self._call.forms.read("".join(self._held))))
 
     def _emit_key(self) -> None:
         call = self._call

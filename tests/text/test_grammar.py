@@ -8,6 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from glmkit.engine import Request, Sampling
 from glmkit.errors import RequestError
 from glmkit.text import normalize_tools, parse
 from glmkit.text.grammar import GrammarVocabulary, TurnMatcher, answer_grammar, chosen_tools
@@ -26,6 +27,9 @@ WEATHER = {
             "unit": {"type": "string", "enum": ["C", "F"]},
             "code": {"type": "string", "pattern": "^[A-Z]{2}$"},
             "near": {"$ref": "#/$defs/point"},
+            "wind": {
+                "anyOf": [{"type": "string", "maxLength": 3}, {"type": "integer", "minimum": 5}, {"type": "null"}]
+            },
         },
         "required": ["city", "days"],
         "$defs": {"point": {"type": "array", "items": {"type": "integer", "maximum": 9}, "maxItems": 2}},
@@ -141,6 +145,76 @@ def test_calls_are_those_of_the_declared_tools():
         assert not passes(matcher(tools=TOOLS), answer), answer
 
 
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"anyOf": [{"enum": ["C", "F"]}, {"type": "null"}]}, {"C": "C", "null": None}, ["banana", '"C"', ""]),
+        ({"type": ["string", "null"], "maxLength": 2}, {"ab": "ab", "null": None, "": ""}, ["abc", "nul"]),
+        ({"enum": [1, "high"]}, {"1": 1, "high": "high"}, ['"high"', "2"]),
+        ({"const": "fixed"}, {"fixed": "fixed"}, ['"fixed"', "x"]),
+        ({"type": ["string", "integer"], "minimum": 5}, {"7": 7, "x7": "x7", " 7": " 7", "true": "true"}, ["3"]),
+        ({"type": ["array", "string"], "items": {"type": "null"}}, {"[null]": [None], "x]": "x]"}, ["[1]", "[x"]),
+        ({"$ref": "#/$defs/unit"}, {"C": "C", "": ""}, ['"C"', "K"]),
+        ({"type": "string", "pattern": r"^\d{2}\/\d{2}$"}, {"01/02": "01/02"}, ["01-02"]),
+        ({"type": "string", "pattern": "^/a|b$|[|]c\n"}, {"/ax": "/ax", "xb": "xb", "x|c\n": "x|c\n"}, ["x/a", "bx"]),
+        ({"type": "string", "format": "date"}, {"2024-02-29": "2024-02-29"}, ["2025-02-29", "2025-11-31", "today"]),
+        ({"type": "string", "format": "uri"}, {"https://a.b/c?d": "https://a.b/c?d"}, ["a b"]),
+    ],
+)
+def test_a_value_is_a_text_or_json_as_its_schema_says(schema, right, wrong):
+    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+    tools = normalize_tools([{"name": "f", "parameters": {**parameters, "$defs": {"unit": {"enum": ["C", ""]}}}}])
+    match = matcher(tools=tools, required=True)
+    for written, value in right.items():
+        answer = call(("x", written), name="f")
+        assert passes(match.copy(), answer), written
+        assert parse(answer, tools).tool_calls[0].arguments == {"x": value}
+    for written in wrong:
+        assert not passes(match.copy(), call(("x", written), name="f")), written
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "string", "not": {}}, "not"),
+        ({"type": "string", "allOf": [{"maxLength": 2}]}, "allOf"),
+        ({"type": "string", "anyOf": [{"maxLength": 2}]}, "anyOf"),
+        ({"type": "string", "nullable": True}, "nullable"),
+        ({"type": "string", "format": "hostname"}, "hostname"),
+        ({"type": "string", "format": "colour"}, "colour"),
+        ({"type": "string", "enum": []}, "empty"),
+        ({"type": "string", "minLength": "3"}, "minLength"),
+        ({"type": "string", "pattern": "^abcdef$", "maxLength": 3}, "Unsatisfiable"),
+        ({"type": "string", "pattern": "(^a|b)"}, "not supported"),
+        ({"type": "objekt"}, "objekt"),
+        ({"type": "integer", "nullable": True}, "nullable"),
+        ({"$ref": "#/$defs/none"}, "none"),
+        (5, "object or boolean"),
+    ],
+)
+def test_a_parameter_that_cannot_be_followed_is_refused_by_its_name(schema, said):
+    tools = normalize_tools([{"name": "f", "parameters": {"type": "object", "properties": {"x": schema}}}])
+    with pytest.raises(RequestError, match=f"^tool 'f', parameter 'x': .*{said}"):
+        answer_grammar(tools)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ({"minProperties": 1}, "minProperties is not supported"),
+        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired is not supported"),
+        ({"$ref": "#/$defs/a"}, "ref is not supported"),
+        ({"type": "objekt"}, "type is 'objekt'"),
+        ({"required": ["b"]}, "required names 'b'"),
+        ({"required": 5}, "required is 5"),
+    ],
+)
+def test_parameters_that_cannot_be_followed_are_refused_by_what_is_wrong(keywords, said):
+    parameters = {"type": "object", "properties": {"a": {"type": "string"}}, **keywords}
+    with pytest.raises(RequestError, match=f"^tool 'f', parameters: .*{said}"):
+        answer_grammar(normalize_tools([{"name": "f", "parameters": parameters}]))
+
+
 def test_calls_at_random_read_back_as_declared():
     draws = np.random.default_rng(2)
     for _ in range(30):
@@ -213,6 +287,31 @@ def test_an_answer_that_leaves_its_grammar_is_told():
     match = matcher(response_format={"type": "json_object"})
     with pytest.raises(RequestError, match="left its grammar"):
         match.take(tokenizer().encode("x")[0])
+
+
+LOOP = {"a": {"$ref": "#/$defs/a"}}
+
+
+def test_a_schema_that_nothing_satisfies_is_refused():
+    grammar = answer_grammar(response_format=json_format({"$ref": "#/$defs/a", "$defs": LOOP}))
+    with pytest.raises(RequestError, match="response_format: there is nothing that satisfies it"):
+        VOCABULARY.matcher(grammar, "response_format")
+
+
+def test_an_answer_does_not_stop_before_it_is_whole():
+    dead = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"], "$defs": LOOP}
+    for schema, said, why in (
+        (dead, '{"a": ', "left its grammar"),
+        ({"type": "object"}, '{"a"', "nothing that it allows"),
+    ):
+        match = matcher(response_format=json_format(schema))
+        request = Request((1,), Sampling(), 100, frozenset(STOPS), grammar=match)
+        for token in (*tokenizer().encode(said), STOPS[0]):
+            may_come(match)
+            request.accept(token, -1.0)
+        assert request.finish_reason == "error"
+        with pytest.raises(RequestError, match=f"test: .*{why}"):
+            raise request.error
 
 
 def test_nothing_asked_is_no_grammar():
