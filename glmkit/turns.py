@@ -65,14 +65,18 @@ class Turns:
         call_ids: str | None = None,
         **sampling: Any,
     ) -> tuple[Request, Answer]:
-        """The request for the next turn of a conversation, and what assembles its answer; tool calls get `call_ids`."""
+        """The request for the next turn of a conversation, and what assembles its answer.
+
+        The ids of tool calls begin with `call_ids`, by default of the seed, and with how many messages there are.
+        """
         declared = normalize_tools(tools)
         callable_tools, required = chosen_tools(declared, tool_choice)
         shown = declared if callable_tools else []
         prompt = self.prompt(messages, tools=shown, thinking=thinking)
         grammar = self._grammar(callable_tools, required, response_format, thinking)
         request = self.request(prompt, thinking=thinking, budget=budget, grammar=grammar, **sampling)
-        prefix = call_ids or f"call_{request.sampling.seed:08x}_"
+        said = 1 if isinstance(messages, str) else len(messages)
+        prefix = f"{call_ids or f'call_{request.sampling.seed:08x}_'}{said}_"
         apart = bool(self._tokenizer.tags)
         parser = StreamParser(shown, thinking_open=request.thinking, id_prefix=prefix, tags_apart=apart)
         return request, Answer(request, self._tokenizer, prompt=prompt, stop=stop_strings(stop), parser=parser)

@@ -131,6 +131,8 @@ def test_a_call_that_broke_off_is_not_what_the_answer_ended_for(said, reason):
     for token in tokenizer().encode("<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>rm -rf /" + said):
         request.accept(token, -1.0)
         answer.feed(token)
+        so_far = answer.completion().tool_calls
+    assert [(call.arguments, call.closed) for call in so_far] == [({"a": "rm -rf /"} if said else {}, bool(said))]
     request.finish("stop")
     answer.finish()
     (call,) = answer.completion().tool_calls

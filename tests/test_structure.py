@@ -74,6 +74,16 @@ def test_a_required_call_is_of_the_declared_function(lm):
             assert {"city", "days"} <= kinds.keys()
 
 
+def test_calls_of_another_turn_have_other_ids_whatever_the_seed(lm):
+    settings = {"tool_choice": "required", "thinking": "disabled", "max_tokens": 8, "seed": 1}
+    asked = {"role": "user", "content": "hi"}
+    first = lm.chat([asked], tools=[{"name": "now"}], **settings)
+    (call, *_) = first.tool_calls
+    told = {"role": "tool", "content": "noon", "tool_call_id": call.id}
+    (next_call, *_) = lm.chat([asked, first.message, told], tools=[{"name": "now"}], **settings).tool_calls
+    assert call.id != next_call.id
+
+
 def test_a_row_with_a_form_does_not_change_its_neighbours(lm):
     """The others of a batch get the tokens that they get without it."""
     record = {"messages": [{"role": "user", "content": "hi"}], "tools": [get_weather], "thinking": "disabled"}

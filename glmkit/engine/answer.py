@@ -110,8 +110,8 @@ class Answer:
         return rest
 
     def completion(self) -> Completion:
-        """The answer so far; the whole of it after `finish`."""
-        parsed = assemble(self._deltas)
+        """The answer so far, a call under way with what it has; the whole of it after `finish`."""
+        parsed = assemble([*self._deltas, *(self._parser.call_end() if self._parser is not None else ())])
         request = self._request
         reason = request.finish_reason or "length"
         if parsed.tool_calls and all(call.closed for call in parsed.tool_calls) and reason == "stop":
