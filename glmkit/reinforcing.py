@@ -82,10 +82,10 @@ def _figures(log: Path) -> dict[str, Any]:
         figures |= {f"{name}_first": learned[0][name], f"{name}_last": learned[-1][name]}
     for name in ("mismatch_max", "route_flips"):
         figures |= {name: max(line[name] for line in learned)} if name in learned[0] else {}
-    for kind in ("greedy", "sampled"):
-        if evaluated:
-            first, last = (line[f"held_out/{kind}"] for line in (evaluated[0], evaluated[-1]))
-            figures |= {f"{kind}_before": first, f"{kind}_after": last}
+    for kind in ("greedy", "sampled") if evaluated else ():
+        figures[f"{kind}_before"] = evaluated[0][f"held_out/{kind}"]
+        if evaluated[-1] is steps[-1]:
+            figures[f"{kind}_after"] = evaluated[-1][f"held_out/{kind}"]
     return figures
 
 

@@ -53,3 +53,7 @@ def test_figures_are_of_all_steps_whichever_start_took_them(tmp_path):
     assert _line(2, lines[-1]) == (
         "step 2: reward 0.3, entropy 0.5, mismatch_max 1e-06, held_out/greedy 0.4, held_out/sampled 0.3"
     )
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"step": 3, "reward": 0.3, **measured}))  # whose measuring was broken off
+    assert "greedy_before" in (figures := _figures(tmp_path / "log.jsonl"))
+    assert "greedy_after" not in figures

@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.errors import RewardError, TrainingError
+from glmkit.errors import GLMKitError, RewardError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl.advantage import dr_grpo
 from glmkit.rl.evaluation import accuracy
@@ -28,8 +28,8 @@ from glmkit.rl.rollout import Rollout
 from glmkit.rl.settings import Settings
 from glmkit.rl.task import Task
 from glmkit.runs import Layers
-from glmkit.train.checkpoint import Checkpoints
-from glmkit.train.interrupts import Interrupts
+from glmkit.train.checkpoint import Checkpoints, leaving
+from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.optimizer import make_optimizer
 
@@ -94,9 +94,10 @@ def train(
     `loss` is by default `PPO()`, `advantage` a function of rewards `[G, n]`, `norm` a normalisation. Each of `shape` is
     given the rollout with its rewards and returns the one that is learned from: shaped, or filtered by whole groups;
     each of `hooks` hears the finished step, and may stop the run or change `step.run`'s sampling. `settings` are those
-    of `Settings`. With `out` the run is checkpointed there every `save_every` steps and when interrupted, logs to
-    `out/log.jsonl`, and goes on from there when it is started again with the same arguments and the LM it began from,
-    to the same bits if the policy is `reproducible`. What a reward or an update failed on is kept in
+    of `Settings`. With `out` the run is checkpointed there every `save_every` steps and when its iteration ends, by
+    whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments and the
+    LM it began from, to the same bits if the policy is `reproducible`. Ctrl-C breaks sampling off, and waits for a
+    step's update, evaluation and hooks; a second waits for the update alone. What a step failed on is kept in
     `out/failed_rollout.safetensors`. Raises `ConfigError`, `DataError`, `RewardError` or `TrainingError`.
     """
     return Run(
@@ -131,8 +132,7 @@ class Run:
         self._save_every = check_integer("save_every", save_every, 1)
         s = settings
         self._optimizer = _optimizer(s.optimizer, s.learning_rate, s.warmup, s.weight_decay, s.clip)
-        self._number, self._started, self._stopped = 0, False, False
-        self._last: dict[str, float] = {}
+        self._number, self._started, self._stopped, self._torn = 0, False, False, False
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
         task.batch(1, "check")  # what is wrong with the task is told before anything is computed
@@ -184,17 +184,15 @@ class Run:
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)
-        with ending(self._logs, lambda: self._number == self.settings.steps):
-            with bar, Interrupts(self.save) as interrupts:
-                if self._number == 0 and not self._started and self.settings.eval_count:
-                    self._started = True
-                    yield self._told(Step(0, self._held_out(), None, (), self))
-                while self._number < self.settings.steps and not self._stopped:
-                    step = self._advance(interrupts)
-                    bar.set_postfix(_shown(step.metrics), refresh=False)
-                    bar.update()
-                    yield step
-            self.save()
+        kept = leaving(self.save, lambda: self.policy.model)
+        with ending(self._logs, lambda: self._number == self.settings.steps), bar, kept:
+            if self._number == 0 and not self._started and self.settings.eval_count:
+                yield self._begin()
+            while self._number < self.settings.steps and not self._stopped:
+                step = self._advance()
+                bar.set_postfix(_shown(step.metrics), refresh=False)
+                bar.update()
+                yield step
 
     def run(self) -> "Run":
         """Take all the steps that are left."""
@@ -207,12 +205,17 @@ class Run:
         self._stopped = True
 
     def save(self) -> None:
-        """Write a checkpoint now, if the run has a folder for them and there is none of this step."""
-        if self._checkpoints is not None and self._checkpoints.latest != self._number:
+        """Write a checkpoint now, if the run has a folder for them, took a step, and there is none of the last.
+
+        None either when a step broke off between its updates: the weights are then of no step.
+        """
+        with unbroken():
+            if self._checkpoints is None or not self._number or self._torn or self._checkpoints.latest == self._number:
+                return
             position = {"step": self._number, "version": self.policy.version, "temperature": self.temperature}
             hooks = {str(at): hook.state() for at, hook in enumerate(self._hooks) if hasattr(hook, "state")}
             position["hooks"] = hooks
-            self._checkpoints.save(self._number, self._state(), self._identity, position, self._last)
+            self._checkpoints.save(self._number, self._state(), self._identity, position)
 
     def sample(self) -> Rollout:
         """The rollout of the next step, with its rewards. The same each time it is asked for."""
@@ -248,37 +251,69 @@ class Run:
     def _thinking(self) -> str | Sequence[str]:
         return self.task.thinking if self.settings.thinking is None else self.settings.thinking
 
-    def _advance(self, interrupts: Interrupts) -> Step:
-        began = time.monotonic()
-        try:
-            with interrupts.step():
-                rollout = self.sample()
-                reward, sampled = float(rollout.rewards.mean()), time.monotonic() - began
-                for function in self._shape:
-                    rollout = function(rollout)
-                rollout, updates = self.learn(rollout)
-                self._number += 1
-        except (RewardError, TrainingError) as error:
-            raise self._kept(error) from error
-        metrics = {**updates[-1].metrics, "reward": reward, "sample_seconds": sampled}
-        metrics |= {f"first/{name}": updates[0].metrics[name] for name in _OF_FIRST if len(updates) > 1}
-        metrics["temperature"] = rollout.sampling.temperature
-        last = self._number == self.settings.steps
-        if self.settings.eval_count and (last or self._number % self.settings.eval_every == 0):
-            metrics |= self._held_out()
-        metrics["seconds"] = time.monotonic() - began
-        return self._told(Step(self._number, metrics, rollout, updates, self))
+    def _begin(self) -> Step:
+        """Step 0. Measuring changes nothing: interrupted, it is taken again."""
+        measured = self._held_out()
+        with unbroken(but_twice=True):
+            self._started = True
+            step = Step(0, measured, None, (), self)
+            self._log(step.number, step.metrics)
+            self._tell(step)
+        return step
 
-    def _told(self, step: Step) -> Step:
-        """Logged, heard by the hooks, and saved if it is time."""
-        self._last = {name: value for name, value in step.metrics.items() if name.startswith("held_out/")}
-        for log in self._logs:
-            log.write(step.number, step.metrics)
-        for hook in self._hooks:
-            hook(step)
-        if step.number and step.number % self._save_every == 0:
+    def _advance(self) -> Step:
+        """The next step. Ctrl-C breaks sampling off, which changes nothing; what comes after is finished first."""
+        number, began, rollout = self._number + 1, time.monotonic(), None
+        try:
+            rollout = shaped = self.sample()
+            reward, sampled = float(rollout.rewards.mean()), time.monotonic() - began
+            for function in self._shape:
+                shaped = function(shaped)
+            with unbroken(but_twice=True):
+                learned, updates = self._learned(shaped)
+                metrics = {**updates[-1].metrics, "reward": reward, "sample_seconds": sampled}
+                metrics |= {f"first/{name}": updates[0].metrics[name] for name in _OF_FIRST if len(updates) > 1}
+                metrics["temperature"] = learned.sampling.temperature
+                try:
+                    metrics |= self._evaluated()
+                finally:  # the updates were made
+                    metrics["seconds"] = time.monotonic() - began
+                    self._log(number, metrics)
+                step = Step(number, metrics, learned, updates, self)
+                self._tell(step)
+        except Exception as error:
+            self._keep(number, rollout, error)
+            raise
+        if number % self._save_every == 0:
             self.save()
         return step
+
+    def _learned(self, rollout: Rollout) -> tuple[Rollout, tuple[Update, ...]]:
+        """`learn`, which is a step done or not done; or torn, if a later one of several updates fails."""
+        version = self.policy.version
+        with unbroken():
+            try:
+                learned = self.learn(rollout)
+            except BaseException:
+                self._torn = self.policy.version != version
+                raise
+            self._torn = False
+            self._number += 1
+        return learned
+
+    def _log(self, number: int, metrics: Mapping[str, float]) -> None:
+        for log in self._logs:
+            log.write(number, metrics)
+
+    def _tell(self, step: Step) -> None:
+        for hook in self._hooks:
+            hook(step)
+
+    def _evaluated(self) -> dict[str, float]:
+        """Held-out accuracy, after steps that measure it."""
+        s = self.settings
+        due = self._number == s.steps or self._number % s.eval_every == 0
+        return self._held_out() if s.eval_count and due else {}
 
     def _held_out(self) -> dict[str, float]:
         s = self.settings
@@ -286,16 +321,20 @@ class Run:
         options = {"thinking": mode, "budget": s.budget, "max_tokens": s.max_tokens}
         return accuracy(self.policy, self.task, s.eval_count, seed=s.seed, **options).metrics
 
-    def _kept(self, error: RewardError | TrainingError) -> RewardError | TrainingError:
-        """The error, which also says where the rollout it is about was kept."""
-        rollout = error.rollout if isinstance(error, RewardError) else self.policy.last_bad
-        if not isinstance(rollout, Rollout):
-            return error
-        folder = Path(tempfile.mkdtemp()) if self._folder is None else self._folder
-        path = folder / "failed_rollout.safetensors"
+    def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
+        """Write what a step failed on, if it was sampled, and have the error say where."""
+        if isinstance(error, RewardError) and isinstance(error.rollout, Rollout):
+            rollout = error.rollout
+        elif isinstance(error, TrainingError) and self.policy.last_bad is not None:
+            rollout = self.policy.last_bad
+        if rollout is None:
+            return
+        path = (self._folder or Path(tempfile.mkdtemp())) / "failed_rollout.safetensors"
         rollout.save(path)
-        told = f"step {self._number + 1}: {error} (in {path})"
-        return RewardError(told, rollout) if isinstance(error, RewardError) else TrainingError(told)
+        if isinstance(error, GLMKitError):
+            error.args = (f"step {number}: {error} (the rollout is in {path})",)
+        else:
+            error.add_note(f"step {number}: the rollout is in {path}")
 
     @functools.cached_property
     def _identity(self) -> RLIdentity:

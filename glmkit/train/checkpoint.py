@@ -3,10 +3,12 @@
 A killed process leaves the checkpoints before the one it was writing. What was changed since is refused by name.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import jax
 
 from glmkit.errors import TrainingError
 
-__all__ = ["Checkpoints", "Identity", "RunIdentity"]
+__all__ = ["Checkpoints", "Identity", "RunIdentity", "leaving"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,12 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(
-        self, step: int, state: Any, identity: Identity, position: Mapping[str, Any], metrics: Mapping[str, float]
+        self,
+        step: int,
+        state: Any,
+        identity: Identity,
+        position: Mapping[str, Any],
+        metrics: Mapping[str, float] = types.MappingProxyType({}),
     ) -> None:
         """Write a state, a pytree of arrays, as it is after `step`. `position` is where the data stream stands.
 
@@ -112,6 +119,16 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+@contextlib.contextmanager
+def leaving(save: Callable[[], None], state: Callable[[], Any]) -> Iterator[None]:
+    """Save when the block is left, by whatever, unless a step broke off that had consumed the state."""
+    try:
+        yield
+    finally:
+        if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state())):
+            save()
 
 
 def _named(state: Any) -> dict[str, jax.Array]:

@@ -1,50 +1,42 @@
-"""Ctrl-C between the steps of a run, never within one."""
+"""Ctrl-C around what has to be done or not done, such as an update or a checkpoint; never within it."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any
 
-__all__ = ["Interrupts"]
+__all__ = ["unbroken"]
 
 
-class Interrupts:
-    """Ctrl-C waits for the end of a step, so that a step is done or not done; then `react` is called before it strikes.
+@contextmanager
+def unbroken(*, but_twice: bool = False) -> Iterator[None]:
+    """Ctrl-C in this block strikes at its end; with `but_twice` the second strikes at once. Blocks may be nested.
 
     Does nothing outside the main thread, where Python delivers no signals.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = 0
 
-    def __init__(self, react: Callable[[], None]):
-        self._react, self._in_step, self._asked = react, False, False
+    def note(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if but_twice and asked > 1:
+            asked = 0
+            _strike(before)
 
-    def __enter__(self) -> Self:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        _strike(before)
 
-    def __exit__(self, *exc_info: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._previous)
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Ctrl-C in this block strikes at its end."""
-        self._in_step = True
-        try:
-            yield
-        finally:
-            self._in_step = False
-        if self._asked:
-            self._strike()
-
-    def _handle(self, *_: object) -> None:
-        self._asked = True
-        if not self._in_step:
-            self._strike()
-
-    def _strike(self) -> None:
-        self._asked = False
-        self._react()
-        raise KeyboardInterrupt
+def _strike(handler: Any) -> None:
+    """Have Ctrl-C do what it did before the block."""
+    signal.signal(signal.SIGINT, handler)
+    signal.raise_signal(signal.SIGINT)

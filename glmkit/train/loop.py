@@ -22,11 +22,11 @@ from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
 from glmkit.runs import Layers
 from glmkit.sharding import partition_spec, platform_of
-from glmkit.train.checkpoint import Checkpoints, RunIdentity
+from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
-from glmkit.train.interrupts import Interrupts
+from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.optimizer import cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
@@ -81,8 +81,9 @@ def fit(
     """Train a model, or an LM, whose result then chats at once: `for step in fit(lm, data): step.loss, step.lm`.
 
     A model with adapters (`add_lora`) trains those alone. `settings` are those of `Settings`. With `out`, the run is
-    checkpointed there every `save_every` steps and when interrupted, logs to `out/log.jsonl`, and goes on from there
-    when it is started again with the same arguments, to the same bits. `eval_data` is measured every `eval_every`
+    checkpointed there every `save_every` steps and when its iteration ends, by whatever, logs to `out/log.jsonl`, and
+    goes on from there when it is started again with the same arguments, to the same bits. Ctrl-C waits for the step
+    that is being taken; a second does not wait for its evaluation. `eval_data` is measured every `eval_every`
     steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given stays what it was unless
     `donate`. Raises `ConfigError`, `DataError` or `TrainingError` before anything is computed.
     """
@@ -120,7 +121,8 @@ class Fit:
         if eval_data is not None:
             check_data(eval_data, model, settings)
         self.settings, self._data, self._eval_data = settings, data, eval_data
-        self._eval_every, self._save_every = check_integer("eval_every", eval_every, 1), save_every
+        self._eval_every = check_integer("eval_every", eval_every, 1)
+        self._save_every = check_integer("save_every", save_every, 1)
         self._progress = progress
         self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
@@ -184,14 +186,13 @@ class Fit:
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
-        with ending(self._logs, lambda: self._number == self.steps):
-            with bar, Interrupts(self.save) as interrupts:
-                while self._number < self.steps:
-                    step = self._advance(interrupts)
-                    bar.set_postfix(_shown(step.metrics), refresh=False)
-                    bar.update()
-                    yield step
-            self.save()
+        kept = leaving(self.save, lambda: self._state)
+        with ending(self._logs, lambda: self._number == self.steps), bar, kept:
+            while self._number < self.steps:
+                step = self._advance()
+                bar.set_postfix(_shown(step.metrics), refresh=False)
+                bar.update()
+                yield step
 
     def run(self) -> "Fit":
         """Take all the steps that are left."""
@@ -200,37 +201,46 @@ class Fit:
         return self
 
     def save(self) -> None:
-        """Write a checkpoint now, if the run has a folder for them and there is none of this step."""
-        with self._lock:
-            if self._checkpoints is not None and self._checkpoints.latest != self._number:
-                self._checkpoints.save(
-                    self._number, self._saved(), self._identity(), self._position, self._last_metrics
-                )
+        """Write a checkpoint now, if the run has a folder for them, took a step, and there is none of the last."""
+        with unbroken(), self._lock:
+            if self._checkpoints is not None and self._number and self._checkpoints.latest != self._number:
+                self._checkpoints.save(self._number, self._saved(), self._identity, self._position, self._last_metrics)
 
-    def _advance(self, interrupts: Interrupts) -> Step:
-        began = time.monotonic()
-        batch = self._next_batch()
-        with interrupts.step(), self._lock:
+    def _advance(self) -> Step:
+        with unbroken(but_twice=True):
+            began = time.monotonic()
+            batch = self._next_batch()
+            values, load = self._update(batch)
+            seconds = time.monotonic() - began
+            values |= {"tokens_per_s": values["tokens"] / seconds, "seconds": seconds}
+            try:
+                values |= self._evaluated()
+            finally:  # the update was made
+                self._last_metrics = {name: value for name, value in values.items() if name.endswith("loss")}
+                for log in self._logs:
+                    log.write(self._number, values)
+            if self._number % self._save_every == 0:
+                self.save()
+            return Step(self._number, values, load, self)
+
+    def _update(self, batch: Batch) -> tuple[dict[str, float], np.ndarray]:
+        """Its metrics, and the experts' loads. Raises `TrainingError`, and counts no step, where it was not applied."""
+        with unbroken(), self._lock:
             self._state, metrics = self._call(batch)
             named = metrics._asdict().items()
             values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
+            if not metrics.finite:
+                self._refuse(batch, values)
             self._number += 1
             self._position = self._batches.get_state()
-        seconds = time.monotonic() - began
-        if not metrics.finite:
-            self._refuse(batch, values)
-        values |= {"tokens_per_s": values["tokens"] / seconds, "seconds": seconds}
-        last = self._number == self.steps
-        if self._eval_data is not None and (last or self._number % self._eval_every == 0):
-            values["eval_loss"] = evaluate(
-                self._state.model, self._eval_data, self.settings.batch_size, self.settings.length
-            )
-        self._last_metrics = {name: value for name, value in values.items() if name.endswith("loss")}
-        for log in self._logs:
-            log.write(self._number, values)
-        if self._number % self._save_every == 0:
-            self.save()
-        return Step(self._number, values, np.asarray(metrics.load), self)
+        return values, np.asarray(metrics.load)
+
+    def _evaluated(self) -> dict[str, float]:
+        """The loss on what is held out, after steps that measure it."""
+        if self._eval_data is None or (self._number < self.steps and self._number % self._eval_every):
+            return {}
+        s = self.settings
+        return {"eval_loss": evaluate(self._state.model, self._eval_data, s.batch_size, s.length)}
 
     def _call(self, batch: Batch) -> tuple[TrainState, Metrics]:
         try:
@@ -274,9 +284,11 @@ class Fit:
             steps += 1
         return steps
 
+    @functools.cached_property
     def _identity(self) -> RunIdentity:
+        model = self._state.model
         return RunIdentity(
-            config=self._state.model.config.to_hf(),
+            config=model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
             settings=dataclasses.asdict(self.settings)
@@ -291,7 +303,7 @@ class Fit:
 
     def _go_on(self) -> None:
         if self._checkpoints.latest is not None:
-            (moved, opt_state, step), position = self._checkpoints.restore(self._saved(), self._identity())
+            (moved, opt_state, step), position = self._checkpoints.restore(self._saved(), self._identity)
             graph, _, shared = nnx.split(self._state.model, self._moving, ...)
             self._state = TrainState(nnx.merge(graph, moved, shared), opt_state, step)
             self._number = int(self._state.step)
@@ -300,11 +312,13 @@ class Fit:
 
     def _refuse(self, batch: Batch, values: Mapping[str, float]) -> None:
         """Keep the batch and stop: the update was not applied."""
-        path = (self.folder or Path(tempfile.mkdtemp())) / f"not_finite_step_{self._number}.npz"
+        number = self._number + 1
+        path = (self.folder or Path(tempfile.mkdtemp())) / f"not_finite_step_{number}.npz"
         np.savez(path, **{name: np.asarray(part) for name, part in batch._asdict().items()})
         raise TrainingError(
-            f"step {self._number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
-            f"applied and the batch is kept in {path}. Lower learning_rate, or look at the batch"
+            f"step {number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
+            f"applied and the batch is kept in {path}. Look at it, or begin another run, in a folder of its own, from "
+            "this one's `model` with a lower learning_rate"
         )
 
 

@@ -55,7 +55,7 @@ class TrainState:
 
     model: GLM
     opt_state: optax.OptState
-    step: jax.Array  # [], int32: steps done
+    step: jax.Array  # [], int32: updates that were applied
 
     @classmethod
     def start(
@@ -118,7 +118,7 @@ def train_step(
     model = nnx.merge(graph, params, rest)
     if objective.bias_rate:
         move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
-    new = TrainState(model, opt_state, state.step + 1)
+    new = TrainState(model, opt_state, state.step + finite.astype(jnp.int32))
     metrics = Metrics(
         loss=sums.next_token / counts.next,
         mtp_loss=sums.second_token / counts.second,

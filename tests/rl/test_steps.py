@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from glmkit.errors import ConfigError, RewardError, TrainingError
+from glmkit.errors import ConfigError, DataError, RewardError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import PPO, Policy, Problem, Reinforce, Rollout, Task, hooks, train
+from glmkit.train.checkpoint import Checkpoints
+from interrupting import interrupt_in, press
 from tiny import one_layer, small_model, tokenizer
 
 SETTINGS = {"prompts": 2, "n": 3, "max_tokens": 4, "thinking": "disabled", "learning_rate": 1e-2, "eval_count": 0}
@@ -102,6 +105,71 @@ def test_a_reward_that_fails_keeps_the_rollout_and_leaves_the_policy_alone(lm, t
     kept = Rollout.load(tmp_path / "failed_rollout.safetensors")
     np.testing.assert_array_equal(kept.tokens, caught.value.rollout.tokens)
     assert kept.samples == caught.value.rollout.samples
+
+
+def test_whatever_a_step_fails_on_is_kept_and_the_steps_before_are_saved(lm, tmp_path, monkeypatch):
+    def nothing_at_step_2(rollout):
+        return rollout.where(np.full(len(rollout), rollout.version == 0))
+
+    def divide_at_step_1(step):
+        return 1 / (1 - step.number)
+
+    whole = Policy.update
+
+    def update_but_one(policy, *args, **options):
+        if policy.version == 1:
+            raise TrainingError("no second update")
+        return whole(policy, *args, **options)
+
+    def failed(folder, error, message, **options) -> int | None:
+        """The step that was saved."""
+        with Policy(lm) as policy, pytest.raises(error) as caught:
+            train(policy, task(), steps=3, out=tmp_path / folder, **{**SETTINGS, "save_every": 100, **options}).run()
+        assert message in "".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+        assert len(Rollout.load(tmp_path / folder / "failed_rollout.safetensors")) == 6
+        return Checkpoints(tmp_path / folder / "checkpoints").latest
+
+    assert failed("shape", DataError, "step 2: this rollout has no samples left", shape=[nothing_at_step_2]) == 1
+    assert failed("hook", ZeroDivisionError, "step 1: the rollout is in", hooks=[divide_at_step_1]) == 1
+    monkeypatch.setattr(Policy, "update", update_but_one)
+    assert failed("torn", TrainingError, "step 1: no second update", updates=2) is None
+
+
+EVALUATED = SETTINGS | {"eval_count": 1, "eval_every": 1}
+
+
+@pytest.mark.parametrize("where", ["policy.Policy.update", "steps.accuracy"])
+def test_ctrl_c_waits_for_a_step_that_learns_which_is_measured_heard_and_saved(lm, tmp_path, monkeypatch, where):
+    heard = []
+    with Policy(lm) as policy:
+        run = iter(train(policy, task(), steps=3, out=tmp_path, hooks=[heard.append], **EVALUATED))
+        next(run)
+        interrupt_in(monkeypatch, f"glmkit.rl.{where}")
+        with pytest.raises(KeyboardInterrupt):
+            next(run)
+    assert [step.number for step in heard] == [0, 1]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "held_out/greedy" in line] == [0, 1]
+    assert Checkpoints(tmp_path / "checkpoints").latest == 1
+
+
+def test_ctrl_c_breaks_sampling_and_rewards_off_and_the_step_is_taken_again(lm):
+    asked, taken = [], []
+
+    def hanging(sample) -> float:
+        asked.append(sample)
+        if len(asked) in (1, 4):  # in step 0, which has two answers, and in step 1
+            press()
+            time.sleep(60)
+        return high(sample)
+
+    with Policy(lm) as policy:
+        run = train(policy, task(reward=hanging), steps=1, **EVALUATED)
+        for already in ([], [0]):
+            with pytest.raises(KeyboardInterrupt):
+                taken.extend(step.number for step in run)
+            assert (taken, policy.version) == (already, 0)
+        assert [step.number for step in run] == [1]
 
 
 def test_step_zero_is_the_policy_as_it_was_given_and_hooks_hear_all(lm):

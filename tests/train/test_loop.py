@@ -1,8 +1,7 @@
 """`fit`: a run in hand, that learns, stops cleanly, and goes on to the same bits."""
 
 import json
-import os
-import signal
+import shutil
 import threading
 
 import jax
@@ -12,9 +11,11 @@ from flax import nnx
 
 from glmkit import LM
 from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.data import TokenDataset
 from glmkit.train.loop import _programs, fit
 from glmkit.train.lora import LoRAParam, add_lora
+from interrupting import interrupt_in, press
 from tiny import small_model as model, tokenizer
 
 SETTINGS = {"batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
@@ -89,28 +90,69 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
     whole = fit(model(), data, steps=6, accumulate=2, **SETTINGS).run()
     first = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)
     for step in first:
-        if step.number == 3:
-            break  # as if it were killed: step 2 is the last that was saved
-    resumed = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "run", save_every=2, **SETTINGS)
+        if step.number == 3:  # killed here, step 2 is the last that was saved
+            shutil.copytree(tmp_path / "run", tmp_path / "killed")
+            break
+    resumed = fit(model(), data, steps=6, accumulate=2, out=tmp_path / "killed", save_every=2, **SETTINGS)
     assert resumed.number == 2
     assert [step.number for step in resumed] == [3, 4, 5, 6]
     assert resumed.number == 6
     assert same(resumed.model, whole.model)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "step" in line] == [1, 2, 3, 3, 4, 5, 6]
 
 
-def test_ctrl_c_saves_the_step_it_came_in(data, tmp_path):
+@pytest.mark.parametrize("where", ["Fit._call", "Checkpoints.save", "evaluate", "JsonLog.write", "body"])
+def test_ctrl_c_waits_for_the_step_which_is_logged_and_saved(data, tmp_path, monkeypatch, where):
+    if where != "body":
+        interrupt_in(monkeypatch, f"glmkit.train.loop.{where}")
+
     def interrupted() -> None:
-        for step in fit(model(), data, steps=6, out=tmp_path, save_every=1000, **SETTINGS):
-            if step.number == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+        settings = SETTINGS | {"save_every": 2, "eval_data": data, "eval_every": 1}
+        for _ in fit(model(), data, steps=6, out=tmp_path, **settings):
+            if where == "body":
+                press()
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    done = (tmp_path / "log.jsonl").read_text().count('"step"')
-    resumed = fit(model(), data, steps=6, out=tmp_path, save_every=1000, **SETTINGS)
-    assert next(iter(resumed)).number == done + 1
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval_loss" in line] == ([1, 2] if where == "Checkpoints.save" else [1])
+    assert Checkpoints(tmp_path / "checkpoints").latest == len(lines) - 2
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_evaluation(data, tmp_path, monkeypatch):
+    interrupt_in(monkeypatch, "glmkit.train.loop.evaluate", times=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), data, steps=6, out=tmp_path, eval_data=data, eval_every=1, **SETTINGS).run()
+    _, step, _ = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert step["step"] == 1
+    assert "eval_loss" not in step
+    assert Checkpoints(tmp_path / "checkpoints").latest == 1
+
+
+def test_whatever_ends_the_iteration_the_steps_that_were_taken_are_saved(data, tmp_path):
+    class Failing:
+        def begin(self, about): ...
+
+        def write(self, step, values):
+            if step == 2:
+                raise OSError("no room")
+
+        def end(self, outcome): ...
+
+    def left(how):
+        folder = tmp_path / how
+        for step in fit(model(), data, steps=6, out=folder, logs=[Failing()] if how == "log" else [], **SETTINGS):
+            if step.number == 2 and how == "break":
+                break
+            if step.number == 2 and how == "body":
+                raise OSError("the user's")
+
+    left("break")
+    for how in ("log", "body"):
+        with pytest.raises(OSError, match=r"no room|the user's"):
+            left(how)
+    assert {Checkpoints(tmp_path / how / "checkpoints").latest for how in ("break", "log", "body")} == {2}
 
 
 @pytest.mark.parametrize(
@@ -135,6 +177,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(data, tmp_p
     with pytest.raises(TrainingError, match=r"step 1: loss nan.*not_finite_step_1\.npz"):
         fit(network, data, steps=6, out=tmp_path, **SETTINGS).run()
     assert np.load(tmp_path / "not_finite_step_1.npz")["tokens"].shape == (1, 2, 32)
+    assert Checkpoints(tmp_path / "checkpoints").latest is None  # no step was taken
 
 
 def test_the_log_says_how_a_run_ended(data, tmp_path):
