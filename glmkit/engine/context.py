@@ -142,9 +142,9 @@ def _as_bits(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array) if own else np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
 
 
-def fingerprint(model: GLM) -> str:
+def fingerprint(weights: Any) -> str:
     """SHA-256, in hexadecimal, of a checksum of every array; exact, so that it is the same on every mesh."""
-    sums = [(str(leaf.dtype), leaf.shape, int(_checksum(leaf))) for leaf in jax.tree.leaves(model)]
+    sums = [(str(leaf.dtype), leaf.shape, int(_checksum(leaf))) for leaf in jax.tree.leaves(weights)]
     return hashlib.sha256(repr(sums).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from glmkit.engine.context import fingerprint
+from glmkit.model.adapter import adapted_places
 from glmkit.rl.policy import Policy
 from glmkit.rl.settings import Settings
 from glmkit.rl.task import Task, source_digest
@@ -22,6 +23,7 @@ class RLIdentity(Identity):
     task: str
     loss: Mapping[str, str]
     settings: Mapping[str, Any]
+    lora_scales: Sequence[float] = ()
 
     @classmethod
     def of(
@@ -40,4 +42,5 @@ class RLIdentity(Identity):
             task=f"{task.name} {task.digest}",
             loss={name: source_digest(function) for name, function in given.items()},
             settings=dataclasses.asdict(settings),
+            lora_scales=sorted({place.parameter.scale for place in adapted_places(policy.reference.model)}),
         )

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from glmkit.errors import TrainingError
 
 __all__ = ["Checkpoints", "Identity", "RunIdentity", "leaving"]
 
+_SHOWN = 5  # differences
+
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
@@ -26,8 +28,8 @@ class Identity:
     def check(self, saved: Mapping[str, Any], folder: Path) -> None:
         """Raise `TrainingError` naming what differs from the run in `folder`."""
         for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items():  # as it was saved
-            if saved.get(name) != value:
-                differs = _difference(saved.get(name), value)
+            if saved.get(name, value) != value:  # an older checkpoint may not say
+                differs = _difference(saved[name], value)
                 raise TrainingError(
                     f"{folder} holds a run with another {name}: {differs}; go on as it began, "
                     "or give another folder to start afresh"
@@ -36,12 +38,14 @@ class Identity:
 
 @dataclasses.dataclass(frozen=True)
 class RunIdentity(Identity):
-    """Of a run of `fit`."""
+    """Of a run of `fit`. Its checkpoints hold what training moves; `frozen` is a fingerprint of the other weights."""
 
     config: Mapping[str, Any]
     optimizer: str
     data: str
     settings: Mapping[str, Any]
+    frozen: str = ""
+    lora_scales: Sequence[float] = ()
 
 
 class Checkpoints:
@@ -51,7 +55,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # takes a second
         from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-        self.folder = Path(folder).resolve()
+        self.folder, self._metric = Path(folder).resolve(), metric
         kept = [policies.LatestN(keep)]
         if keep_best:
             kept.append(
@@ -68,7 +72,9 @@ class Checkpoints:
             enable_async_checkpointing=False,  # the next step consumes the state
             step_prefix="step",
         )
-        self._ocp, self._manager = ocp, ocp.CheckpointManager(self.folder, options=options)
+        handlers = {"arrays": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     @property
     def latest(self) -> int | None:
@@ -85,7 +91,8 @@ class Checkpoints:
     ) -> None:
         """Write a state, a pytree of arrays, as it is after `step`. `position` is where the data stream stands.
 
-        Raises `TrainingError` when the disk is full; the checkpoints before stay.
+        Without `metric` among its metrics it is none of the best. Raises `TrainingError` when the disk is full; the
+        checkpoints before stay.
         """
         about = {"identity": dataclasses.asdict(identity), "position": position}
         args = self._ocp.args
@@ -93,7 +100,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=args.Composite(arrays=args.StandardSave(_named(state)), about=args.JsonSave(about)),
-                metrics=dict(metrics),
+                metrics=dict(metrics) if self._metric in metrics else None,
                 force=True,
             )
         except (OSError, ValueError) as error:  # Orbax's for a full disk is either
@@ -102,7 +109,7 @@ class Checkpoints:
     def restore(self, like: Any, identity: Identity) -> tuple[Any, Mapping[str, Any]]:
         """The newest state, in the structure and on the devices of `like`, and where its data stream stood.
 
-        Raises `TrainingError` when it belongs to another run, or cannot be read.
+        Raises `TrainingError` when it belongs to another run, has other arrays, or cannot be read.
         """
         args, step = self._ocp.args, self.latest
         about = self._manager.restore(step, args=args.Composite(about=args.JsonRestore()))["about"]
@@ -111,11 +118,21 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _named(like)
         )
         try:
+            self._check_arrays(targets, self._manager.item_metadata(step)["arrays"])
             arrays = self._manager.restore(step, args=args.Composite(arrays=args.StandardRestore(targets)))["arrays"]
         except (OSError, ValueError, KeyError) as error:
             raise TrainingError(f"step {step} in {self.folder} is damaged; remove it to go on before it") from error
         leaves = [arrays[name] for name in _named(like)]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about["position"]
+
+    def _check_arrays(self, wanted: Mapping[str, Any], saved: Any) -> None:
+        """Raise `TrainingError` naming arrays that only one side has, or that differ in shape or dtype."""
+        here, there = ({name: _described(leaf) for name, leaf in each.items()} for each in (wanted, saved))
+        if differing := _difference(there, here):
+            raise TrainingError(
+                f"{self.folder} holds a run with other arrays: {differing}; go on as it began, or give another folder "
+                "to start afresh"
+            )
 
     def close(self) -> None:
         self._manager.close()
@@ -137,8 +154,14 @@ def _named(state: Any) -> dict[str, jax.Array]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
+def _described(leaf: Any) -> str:
+    return f"{jax.numpy.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+
 def _difference(saved: Any, given: Any) -> str:
+    """What differs, of mappings by key; empty if nothing does."""
     if isinstance(saved, Mapping) and isinstance(given, Mapping):
         keys = sorted(key for key in saved.keys() | given.keys() if saved.get(key) != given.get(key))
-        return ", ".join(f"{key} {saved.get(key)!r} there, {given.get(key)!r} here" for key in keys)
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        return ", ".join(f"{key} {saved.get(key)!r} there, {given.get(key)!r} here" for key in keys[:_SHOWN]) + more
     return f"{saved!r} there, {given!r} here"

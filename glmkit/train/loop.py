@@ -17,9 +17,11 @@ from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.errors import TrainingError
+from glmkit.engine.context import fingerprint
+from glmkit.errors import ConfigError, TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
+from glmkit.model.adapter import adapted_places
 from glmkit.runs import Layers
 from glmkit.sharding import partition_spec, platform_of
 from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
@@ -123,6 +125,8 @@ class Fit:
         self.settings, self._data, self._eval_data = settings, data, eval_data
         self._eval_every = check_integer("eval_every", eval_every, 1)
         self._save_every = check_integer("save_every", save_every, 1)
+        if check_integer("keep_best", keep_best, 0) and eval_data is None:
+            raise ConfigError("keep_best keeps the checkpoints with the least eval_loss; give eval_data= to measure it")
         self._progress = progress
         self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
@@ -287,6 +291,7 @@ class Fit:
     @functools.cached_property
     def _identity(self) -> RunIdentity:
         model = self._state.model
+        _, _, frozen = nnx.split(model, self._moving, ...)
         return RunIdentity(
             config=model.config.to_hf(),
             optimizer=self.settings.optimizer,
@@ -295,6 +300,8 @@ class Fit:
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
+            frozen=fingerprint(frozen),
+            lora_scales=sorted({place.parameter.scale for place in adapted_places(model)}),
         )
 
     def _saved(self) -> tuple[nnx.State, Any, jax.Array]:

@@ -7,7 +7,9 @@ import textwrap
 
 import jax
 import numpy as np
+import pytest
 
+from glmkit.errors import TrainingError
 from glmkit.train.checkpoint import Checkpoints, RunIdentity
 
 IDENTITY = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
@@ -63,3 +65,29 @@ def test_a_run_killed_while_it_saves_has_the_checkpoint_before(tmp_path):
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert Checkpoints(tmp_path).latest is None
+
+
+def test_the_best_are_kept_among_saves_whose_steps_were_not_evaluated(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_best=1)
+    for step, metrics in enumerate(({}, {"eval_loss": 1.0}, {"loss": 0.0}, {"eval_loss": 2.0}, {"loss": 0.0}), 1):
+        checkpoints.save(step, {"x": jax.numpy.zeros(3)}, IDENTITY, {"at": step}, metrics)
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith("step")} == {"step_2", "step_5"}
+
+
+def test_what_has_other_arrays_is_told_what_differs_and_what_is_damaged_to_be_removed(tmp_path):
+    checkpoints, saved = Checkpoints(tmp_path), {"x": jax.numpy.zeros(3), "y": jax.numpy.zeros(2)}
+    checkpoints.save(1, saved, IDENTITY, {"at": 1})
+    others = {
+        r"x.. 'float32\[3\]' there, 'float32\[4\]' here": saved | {"x": jax.numpy.zeros(4)},
+        r"x.. 'float32\[3\]' there, 'bfloat16\[3\]' here": saved | {"x": jax.numpy.zeros(3, jax.numpy.bfloat16)},
+        r"z.. None there, 'float32\[1\]' here": saved | {"z": jax.numpy.zeros(1)},
+        r"y.. 'float32\[2\]' there, None here": {"x": saved["x"]},
+    }
+    for differing, like in others.items():
+        with pytest.raises(TrainingError, match=f"a run with other arrays: ..{differing}; go on as it began"):
+            Checkpoints(tmp_path).restore(like, IDENTITY)
+    for path in (tmp_path / "step_1" / "arrays").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"step 1 in .* is damaged; remove it"):
+        Checkpoints(tmp_path).restore(saved, IDENTITY)

@@ -171,6 +171,20 @@ def test_another_run_does_not_go_on_from_this_one(data, tmp_path, change, messag
         fit(model(), data, steps=6, out=tmp_path, **(SETTINGS | change))
 
 
+def test_adapters_do_not_go_on_beside_other_weights_or_with_another_alpha(data, tmp_path):
+    def run(base, alpha: float):
+        return fit(add_lora(base, 2, alpha, rngs=nnx.Rngs(0)), data, steps=2, out=tmp_path, **SETTINGS)
+
+    next(iter(run(model(), 16.0)))
+    other = jax.tree.map(lambda leaf: leaf, model())
+    other.norm.scale[...] = other.norm.scale[...] * 2
+    with pytest.raises(TrainingError, match="another frozen"):
+        run(other, 16.0)
+    with pytest.raises(TrainingError, match=r"another lora_scales: \[8.0\] there, \[4.0\] here"):
+        run(model(), 8.0)
+    assert run(model(), 16.0).number == 1
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(data, tmp_path):
     network = jax.tree.map(lambda leaf: leaf, model())
     network.norm.scale[...] = network.norm.scale[...] * np.nan
@@ -241,5 +255,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
         fit(model(), data, **(SETTINGS | {"length": 1000}))
     with pytest.raises(ValueError, match="batch_size is 0"):
         fit(model(), data, **(SETTINGS | {"batch_size": 0}))
+    with pytest.raises(ConfigError, match=r"keep_best .* give eval_data="):
+        fit(model(), data, keep_best=2, **SETTINGS)
     with pytest.raises(TrainingError, match="give it an LM"):
         _ = fit(model(), data, steps=6, **SETTINGS).lm
