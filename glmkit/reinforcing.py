@@ -8,7 +8,7 @@ from typing import Any
 
 _SETTINGS = (
     *("steps", "prompts", "n", "thinking", "budget", "max_tokens", "replay"),
-    *("learning_rate", "eval_every", "eval_count", "seed"),
+    *("learning_rate", "master_weights", "eval_every", "eval_count", "seed"),
 )
 _TASKS = ("arithmetic", "lookup")  # as glmkit.rl.tasks names them, which imports JAX
 _ADVANTAGES = ("dr_grpo", "grpo", "rloo", "maxrl")
@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reproducible", action="store_true", help="go on to the same bits after a stop; slower")
     parser.add_argument("--no-replay", dest="replay", action="store_false", help="let routes be chosen anew")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="(default: %(default)s)")
+    parser.add_argument(
+        "--no-master-weights",
+        dest="master_weights",
+        action="store_false",
+        help="optimise parameters in bfloat16 as they are, without float32 copies: less memory, small updates are lost",
+    )
     parser.add_argument("--eval-every", type=int, default=25, help="steps (default: %(default)s)")
     parser.add_argument("--eval-count", type=int, default=512, help="held-out problems, 0: none (default: %(default)s)")
     parser.add_argument("--save-every", type=int, default=25, help="steps (default: %(default)s)")

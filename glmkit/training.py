@@ -8,7 +8,7 @@ from glmkit.errors import ConfigError
 
 _SETTINGS = (
     *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs"),
-    *("optimizer", "learning_rate", "freeze", "shuffle", "seed"),
+    *("optimizer", "learning_rate", "master_weights", "freeze", "shuffle", "seed"),
 )
 
 
@@ -46,6 +46,12 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="at its peak (default: %(default)s)")
+    parser.add_argument(
+        "--no-master-weights",
+        dest="master_weights",
+        action="store_false",
+        help="optimise parameters in bfloat16 as they are, without float32 copies: less memory, small updates are lost",
+    )
     parser.add_argument("--freeze", nargs="*", default=(), metavar="PATTERN", help='such as "embed" or "blocks.0"')
     parser.add_argument("--seed", type=int, default=0, help="of the order of the data (default: %(default)s)")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of the parameters while training")

@@ -18,7 +18,7 @@ def test_the_tasks_it_offers_are_those_there_are():
     ("arguments", "message"),
     [
         (["--learning-rate", "-1"], "learning_rate is -1.0; expected a positive number"),
-        (["--steps", "0"], "steps is 0; expected an integer of at least 1"),
+        (["--no-master-weights", "--steps", "0"], "steps is 0; expected an integer of at least 1"),
     ],
 )
 def test_wrong_settings_are_told_in_a_line(arguments, message, tmp_path, capsys, monkeypatch):

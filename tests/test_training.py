@@ -38,6 +38,6 @@ def test_pretraining_may_start_from_a_configuration_and_a_tokenizer_alone(tmp_pa
     files = ["--data", str(tmp_path / "data.jsonl"), "--out", str(tmp_path / "run")]
     assert main(["train", "sft", *command, *files]) == 1
     assert "--from-scratch is for pretrain" in capsys.readouterr().err
-    assert main(["train", "pretrain", *command, *files]) == 0
+    assert main(["train", "pretrain", "--no-master-weights", *command, *files]) == 0
     assert gk.load(tmp_path / "run" / "model").config == small_model().config
     assert "| base model | not stated |" in (tmp_path / "run" / "model" / "README.md").read_text()

@@ -17,8 +17,8 @@ class Settings:
     A step asks `prompts` problems `n` times each and makes `updates` updates on what was said; from the second on, the
     ratio to the policy that sampled moves away from 1. `thinking` is by default the task's mode, and may be several
     that the samples of a group take in turn. `replay` has every token go where it went when it was sampled.
-    `learning_rate` is constant after `warmup` steps. `eval_count` held-out problems are asked before the first step,
-    every `eval_every` steps and after the last; 0 asks none.
+    `learning_rate` is constant after `warmup` steps; `master_weights` are as for `glmkit.train.fit`. `eval_count`
+    held-out problems are asked before the first step, every `eval_every` steps and after the last; 0 asks none.
     """
 
     steps: int = 100
@@ -36,6 +36,7 @@ class Settings:
     warmup: int = 0
     weight_decay: float = 0.0
     clip: float = 1.0
+    master_weights: bool = True
     eval_every: int = 25
     eval_count: int = 512
     seed: int = 0

@@ -131,7 +131,7 @@ class Run:
         self._shape, self._hooks, self._progress = tuple(shape), tuple(hooks), progress
         self._save_every = check_integer("save_every", save_every, 1)
         s = settings
-        self._optimizer = _optimizer(s.optimizer, s.learning_rate, s.warmup, s.weight_decay, s.clip)
+        self._optimizer = _optimizer(s.optimizer, s.learning_rate, s.warmup, s.weight_decay, s.clip, s.master_weights)
         self._number, self._started, self._stopped, self._torn = 0, False, False, False
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
@@ -362,10 +362,12 @@ _OF_FIRST = ("mismatch_max", "mismatch_mean", "route_flips", "entropy")
 
 
 @functools.lru_cache(maxsize=8)
-def _optimizer(name: str, rate: float, warmup: int, weight_decay: float, clip: float) -> optax.GradientTransformation:
+def _optimizer(
+    name: str, rate: float, warmup: int, weight_decay: float, clip: float, master_weights: bool
+) -> optax.GradientTransformation:
     """One for runs that take the same steps: a cell run again does not compile again."""
     schedule = optax.linear_schedule(0.0, rate, warmup) if warmup else rate
-    return make_optimizer(name, schedule, weight_decay=weight_decay, clip=clip)
+    return make_optimizer(name, schedule, weight_decay=weight_decay, clip=clip, master_weights=master_weights)
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
-from glmkit.train.optimizer import cosine, make_optimizer
+from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
 
@@ -299,6 +299,7 @@ class Fit:
             settings=dataclasses.asdict(self.settings)
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
+            | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
             frozen=fingerprint(frozen),
             lora_scales=sorted({place.parameter.scale for place in adapted_places(model)}),

@@ -24,9 +24,9 @@ def make_optimizer(
     *,
     weight_decay: float = 0.1,
     clip: float | None = 1.0,
-    master_weights: bool = False,
+    master_weights: bool = True,
 ) -> optax.GradientTransformation:
-    """Clipping by the global norm, then Muon or AdamW; with `master_weights` on float32 copies of the parameters."""
+    """Clipping by the global norm, then Muon or AdamW; with `master_weights` as `with_master_weights` has it."""
     makers = {"muon": muon, "adamw": adamw}
     if name not in makers:
         raise ValueError(f"optimizer is {name!r}; expected one of {', '.join(makers)}")
@@ -96,21 +96,27 @@ class MasterState(NamedTuple):
 
 
 def with_master_weights(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """Optimise float32 copies of the parameters, which become their rounding: small updates are not lost."""
+    """Where parameters are narrower than float32, optimise copies that are not, which the parameters become the
+    rounding of: small updates are not lost. Else the optimiser as it is."""
     optimizer = optax.with_extra_args_support(optimizer)
 
     def wide(params):
-        return jax.tree.map(lambda p: p.astype(jnp.float32), params)
+        return jax.tree.map(lambda p: p.astype(jnp.promote_types(p.dtype, jnp.float32)), params)
 
     def init(params):
+        if all(leaf.dtype.itemsize >= 4 for leaf in jax.tree.leaves(params)):
+            return optimizer.init(params)
         master = wide(params)
         return MasterState(master, optimizer.init(master))
 
     def update(gradients, state, params, **extra):
+        if not isinstance(state, MasterState):
+            return optimizer.update(gradients, state, params, **extra)
         updates, inner = optimizer.update(wide(gradients), state.inner, state.master, **extra)
         master = optax.apply_updates(state.master, updates)
+        rounded = jax.tree.map(lambda m, p: m.astype(p.dtype), master, params)
         # In float32, so that adding it to the parameter and rounding gives the rounding of the copy.
-        moved = jax.tree.map(lambda m, p: m.astype(p.dtype).astype(jnp.float32) - p.astype(jnp.float32), master, params)
+        moved = jax.tree.map(jnp.subtract, wide(rounded), wide(params))
         return moved, MasterState(master, inner)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -20,6 +20,7 @@ class Settings:
     A step takes `accumulate` micro-batches of `batch_size` rows of `length` tokens; in the first `batch_warmup` steps
     their number grows to that from a quarter, as GLM-4.5's batch did. `steps` defaults to `epochs` passes over the
     data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
+    With `master_weights`, parameters narrower than float32 have float32 copies, which are what is optimised.
     `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
     a curriculum.
     """
@@ -36,7 +37,7 @@ class Settings:
     warmup: float = 0.03  # the share of all steps
     weight_decay: float = 0.1
     clip: float = 1.0
-    master_weights: bool = False
+    master_weights: bool = True
     remat: Remat = "none"
     freeze: tuple[str, ...] = ()
     seed: int = 0

@@ -12,6 +12,7 @@ from glmkit.errors import ConfigError, DataError, RewardError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import PPO, Policy, Problem, Reinforce, Rollout, Task, hooks, train
 from glmkit.train.checkpoint import Checkpoints
+from glmkit.train.optimizer import MasterState
 from interrupting import interrupt_in, press
 from tiny import one_layer, small_model, tokenizer
 
@@ -227,6 +228,15 @@ def test_the_temperature_rises_where_rewards_do_not():
     hook = hooks.DynamicTemperature(by=0.1, most=1.15, patience=2)
     _, seen = _heard(hook, [0.1, 0.2, 0.2, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3])
     np.testing.assert_allclose([t for _, t in seen], [1, 1, 1, 1.1, 1.1, 1.1, 1.15, 1.15, 1.15])
+
+
+def test_narrow_weights_are_optimised_in_float32():
+    narrow = jax.tree.map(lambda leaf: leaf.astype(jax.numpy.bfloat16), one_layer())
+    with Policy(LM(narrow, tokenizer(), max_len=600)) as policy:
+        for master_weights in (True, False):
+            run = train(policy, task(), steps=1, master_weights=master_weights, **SETTINGS)
+            _, opt_state = policy.state(run._optimizer)
+            assert isinstance(opt_state, MasterState) == master_weights
 
 
 def test_settings_that_cannot_be_right(lm):
