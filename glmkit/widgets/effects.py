@@ -1,11 +1,12 @@
 """What changing an expert does to a run: the same tokens read again, beside random other experts as a control."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from glmkit.errors import RequestError
 from glmkit.lm import LM
@@ -93,15 +94,28 @@ def measure(
 
 
 def _controls(run: Run, changes: Sequence[Change], count: int, seed: int) -> list[list[Change]]:
-    """The same changes of other experts: such as the run used, if the changed one is one of these."""
-    rng, load = np.random.default_rng(seed), run.routing.load()
-    rows = []
-    for change in changes:
-        taken = [other.expert for other in changes if other.layer == change.layer]
-        free = np.setdiff1d(np.arange(run.routing.experts), taken)
-        used = free[load[run.routing.row(change.layer)][free] > 0]
-        rows.append(rng.permutation(used if len(used) else free)[:count])
+    """The same changes of as many other experts of each layer, no two draws alike: of those that the run used.
+
+    Where it used too few others of a layer, they are of all others; there are none where a layer has too few of these.
+    """
+    rng, places = np.random.default_rng(seed), {}
+    for place, change in enumerate(changes):
+        places.setdefault(change.layer, []).append(place)
+    others = {layer: _others(run, layer, [changes[place].expert for place in own]) for layer, own in places.items()}
+    most = math.prod(math.comb(len(others[layer]), len(own)) for layer, own in places.items())
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < min(count, most):
+        experts = np.zeros(len(changes), int)
+        for layer, own in places.items():
+            experts[own] = np.sort(rng.choice(others[layer], len(own), replace=False))
+        drawn[tuple(experts.tolist())] = None
     return [
-        [replace(change, expert=int(row[number])) for change, row in zip(changes, rows, strict=True)]
-        for number in range(min(map(len, rows), default=0))
+        [replace(change, expert=expert) for change, expert in zip(changes, experts, strict=True)] for experts in drawn
     ]
+
+
+def _others(run: Run, layer: int, taken: Sequence[int]) -> Int[np.ndarray, " n"]:
+    """Experts of a layer to draw from in the place of those that are taken."""
+    free = np.setdiff1d(np.arange(run.routing.experts), taken)
+    used = free[run.routing.load()[run.routing.row(layer)][free] > 0]
+    return used if len(used) >= len(taken) else free

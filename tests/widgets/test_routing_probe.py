@@ -18,6 +18,7 @@ from glmkit.runs import Run
 from glmkit.runs.layers import Layers
 from glmkit.runs.tokens import Tokens
 from glmkit.widgets.base import assets
+from glmkit.widgets.effects import Change, _controls
 from glmkit.widgets.export import LIMIT, routing_page
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import pack_history, pack_run
@@ -79,6 +80,20 @@ def test_regenerating_is_what_lm_run_and_compare_say(probe, lm):
     np.testing.assert_allclose(np.mean(probe.effect.controls), probe.effect.control.mean(), rtol=1e-6)
     assert kinds(probe)[-2:] == ["effect", "state"]
     assert expert not in probe.effect.read.routing.ids[:, 1]
+
+
+def test_a_control_changes_as_many_other_experts_as_the_changes_do():
+    run = big_run(50, 3, 16, 4)
+    changes = [*(Change("ablate", 1, expert) for expert in range(4)), Change("force", 2, 7)]
+    draws = _controls(run, changes, 200, 0)
+    assert len(draws) == 200
+    assert len({tuple(change.expert for change in draw) for draw in draws}) == 200
+    for draw in draws:
+        assert [(change.kind, change.layer) for change in draw] == [(change.kind, change.layer) for change in changes]
+        assert len({change.expert for change in draw[:4]} - {0, 1, 2, 3}) == 4
+        assert draw[4].expert != 7
+    assert len(_controls(big_run(50, 1, 6, 2), [Change("ablate", 0, 1)], 9, 0)) == 5  # all that there are
+    assert _controls(big_run(50, 1, 6, 2), [Change("ablate", 0, expert) for expert in range(4)], 9, 0) == []
 
 
 def test_the_code_it_copies_gives_the_same_run(probe, lm, monkeypatch, capsys):
