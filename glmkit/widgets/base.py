@@ -1,8 +1,9 @@
 """What widgets share: numbered messages with binary data, long work in a thread, a picture for a kernel-less reader."""
 
 import base64
-import contextlib
+import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import anywidget
 from IPython.display import DisplayHandle, display
 
-from glmkit.errors import GLMKitError, RequestError
+from glmkit.errors import RequestError
 
 __all__ = ["Widget", "assets"]
 
 _ESM = Path(__file__).parent / "esm"
+_log = logging.getLogger(__name__)
 
 
 def assets(*names: str) -> str:
@@ -31,15 +33,22 @@ class Widget(anywidget.AnyWidget):
     stays free, which is how Stop is heard.
     """
 
+    draw_seconds = 2.0
+    """Between two pictures for the notebook, but for those that are drawn when work ends."""
+
     def __init__(self, **traits: Any):
         super().__init__(**traits)
-        self._number, self._sending = 0, threading.Lock()
+        self._number, self._sending = 0, threading.RLock()
         self._thread: threading.Thread | None = None
         self._doing, self._stopping = "", threading.Event()
         self._still: DisplayHandle | None = None
+        self._drawing, self._timing, self._drawn = threading.Lock(), threading.Lock(), 0.0
+        self._redraws: threading.Timer | None = None
         self.error: Exception | None = None
         """What the last work failed with."""
+        self._refused: Exception | None = None  # what a view asked last could not be begun, which is no failure of work
         self.on_msg(self._receive)
+        self.observe(lambda _: self.redraw(), names=["_selection", "_changes"])
 
     # What the views are told.
 
@@ -51,8 +60,10 @@ class Widget(anywidget.AnyWidget):
 
     def post_state(self) -> None:
         """Whether something is being done, and what went wrong last."""
-        failure = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        self.post("state", {"doing": self._doing, "error": failure})
+        with self._sending:  # so that what is told last is how it is
+            wrong = self._refused or self.error
+            failure = "" if wrong is None else f"{type(wrong).__name__}: {wrong}"
+            self.post("state", {"doing": self._doing, "error": failure})
 
     def snapshot(self) -> None:
         """Post everything that a new view needs."""
@@ -61,16 +72,22 @@ class Widget(anywidget.AnyWidget):
     # What they ask for.
 
     def _receive(self, _: Any, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """Do what a view asks for; whatever it is, the state is the end of the answer."""
         try:
-            if content.get("kind") == "hello":
-                self.post("begin")
-                self.snapshot()
-                self.post_state()
-            else:
-                getattr(self, f"on_{content['kind']}")(content)
+            getattr(self, f"on_{content['kind']}")(content)
+            if content["kind"] not in ("hello", "ping"):
+                self._refused = None
         except Exception as error:  # it would be swallowed otherwise: nobody waits for the answer to a message
-            self.error = error
-            self.post_state()
+            self._refused = error
+        self.post_state()
+
+    def on_hello(self, _: dict[str, Any]) -> None:
+        """A view is new, or has missed something."""
+        self.post("begin")
+        self.snapshot()
+
+    def on_ping(self, _: dict[str, Any]) -> None:
+        """A view has heard nothing for a while: whether anyone is there."""
 
     def on_stop(self, _: dict[str, Any]) -> None:
         self.stop()
@@ -81,7 +98,7 @@ class Widget(anywidget.AnyWidget):
         """Do `work` in a thread. Raises RequestError while other work goes on."""
         if self.busy:
             raise RequestError(f"{self._doing} still goes on; wait for it, or stop it")
-        self._doing, self.error = doing, None
+        self._doing, self.error, self._refused = doing, None, None
         self._stopping.clear()
         self._thread = threading.Thread(target=self._work, args=(work,), name=f"glmkit {doing}", daemon=True)
         self.post_state()
@@ -95,6 +112,7 @@ class Widget(anywidget.AnyWidget):
         finally:
             self._doing = ""
             self.post_state()
+            self._draw()
 
     @property
     def busy(self) -> bool:
@@ -129,20 +147,41 @@ class Widget(anywidget.AnyWidget):
         """
         data, metadata = self._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
-        if (still := self._still_data()) is not None:
-            self._still = display(still, raw=True, display_id=True)
+        self._still = display(self._still_data(), raw=True, display_id=True)
 
     def redraw(self) -> None:
-        """Draw the picture that the notebook keeps anew, as things are now; where the widget was shown."""
-        if self._still is not None and (still := self._still_data()) is not None:
-            self._still.update(still, raw=True)
+        """Have the picture that the notebook keeps drawn anew where the widget was shown, soon, as things are then."""
+        with self._timing:
+            if self._still is not None and self._redraws is None:
+                wait = max(0.0, self._drawn + self.draw_seconds - time.monotonic())
+                self._redraws = threading.Timer(wait, self._draw)
+                self._redraws.daemon = True
+                self._redraws.start()
 
-    def _still_data(self) -> dict[str, Any] | None:
-        with contextlib.suppress(GLMKitError):
-            if (drawn := self.picture()) is not None:
-                svg, png = drawn
-                source = base64.b64encode(svg.encode()).decode()
-                alt = f"{type(self).__name__}, as it was last drawn"
-                html = f'<img class="glmkit-still" alt="{alt}" src="data:image/svg+xml;base64,{source}">'
-                return {"text/html": html, "image/png": base64.b64encode(png).decode(), "text/plain": alt}
-        return None
+    def _draw(self) -> None:
+        with self._drawing:  # one after the other, so that the last that is told is the newest
+            with self._timing:
+                if self._redraws is not None:
+                    self._redraws.cancel()
+                self._redraws, self._drawn = None, time.monotonic()
+            if self._still is None:
+                return
+            try:
+                self._still.update(self._still_data(), raw=True)
+            except Exception:  # nobody waits for it, and what it is a picture of goes on
+                _log.exception("the picture of %s was not told", type(self).__name__)
+
+    def _still_data(self) -> dict[str, Any]:
+        """For a notebook; in words where there is nothing to see yet."""
+        name, drawn = type(self).__name__, None
+        try:
+            drawn = self.picture()
+        except Exception:
+            _log.exception("the picture of %s was not drawn", name)
+        if drawn is None:
+            words = f"{name}, without anything to see yet"
+            return {"text/html": f'<em class="glmkit-still">{words}</em>', "text/plain": words}
+        svg, png = drawn
+        source, alt = base64.b64encode(svg.encode()).decode(), f"{name}, as it was last drawn"
+        html = f'<img class="glmkit-still" alt="{alt}" src="data:image/svg+xml;base64,{source}">'
+        return {"text/html": html, "image/png": base64.b64encode(png).decode(), "text/plain": alt}

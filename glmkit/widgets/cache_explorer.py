@@ -282,6 +282,7 @@ class CacheExplorer(Widget):
         with self._telling:
             self.post("tree", tree_message(tree, self._lm.tokenizer))
             self._post_requests()
+        self.redraw()
 
     def _keep_looking(self) -> None:
         """Tell of the tree as it changes, and while requests run, until the widget or the model is closed."""

@@ -265,11 +265,13 @@ class Chat(Widget):
 
     def _post_conversation(self) -> None:
         self.post("conversation", {"items": self._items, "turns": [turn.message() for turn in self._turns]})
+        self.redraw()
 
     def _tell_turn(self) -> None:
         """A card of the last turn has changed."""
         with self._telling:
             self.post("turn", self._turns[-1].message())
+        self.redraw()
 
     # Work, in the background.
 

@@ -1,16 +1,21 @@
 """What comes faster than a browser takes messages, handed on in batches."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Self
 
 __all__ = ["Paced"]
 
+_log = logging.getLogger(__name__)
 _SECONDS = 0.04  # 25 messages a second; a Jupyter server drops those beyond some 300
 
 
 class Paced:
-    """Hands what is added to `say`, all since the last time, from a thread of its own; the rest at the end."""
+    """Hands what is added to `say`, all since the last time, from a thread of its own; the rest at the end.
+
+    What `say` raises is logged, and it is called again with what comes next.
+    """
 
     def __init__(self, say: Callable[[list[Any]], None], seconds: float = _SECONDS):
         self._say, self._seconds = say, seconds
@@ -38,4 +43,7 @@ class Paced:
             with self._lock:
                 batch, self._waiting = self._waiting, []
             if batch:
-                self._say(batch)
+                try:
+                    self._say(batch)
+                except Exception:  # what comes next may be told all the same
+                    _log.exception("%d that came were not told", len(batch))

@@ -4,6 +4,7 @@ import base64
 import html
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -20,8 +21,11 @@ WIDTH, LEFT, TOP, LINE = 860, 64, 92, 112
 INK, FAINT = "#1f2937", "#5b6472"
 
 
-def routing_picture(run: Run, steps: Integer[np.ndarray, " n"]) -> tuple[str, bytes]:
-    """The share of the tokens at `steps` that went to each expert, as an SVG, and as a PNG without words."""
+def routing_picture(run: Run, steps: Integer[np.ndarray, " n"], notes: Sequence[str] = ()) -> tuple[str, bytes]:
+    """The share of the tokens at `steps` that went to each expert, as an SVG, and as a PNG without words.
+
+    `notes` stand below the map, each in a line.
+    """
     routing = run.routing
     share = expert_sums(routing.ids[steps], routing.experts) / max(1, len(steps))
     most = max(float(share.max(initial=0)), 1e-9)
@@ -30,12 +34,14 @@ def routing_picture(run: Run, steps: Integer[np.ndarray, " n"]) -> tuple[str, by
     height = min(34, max(4, 480 // rows)) * rows
     image = base64.b64encode(png(cells)).decode()
     scale = max(1, min(480 // columns, 16))
-    return _svg(run, routing.layers, columns, len(steps), most, image, height), png(
-        cells.repeat(scale, axis=0).repeat(scale, axis=1)
-    )
+    svg = _svg(run, routing.layers, columns, len(steps), most, image, height, notes)
+    return svg, png(cells.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
-def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: float, image: str, height: int) -> str:
+def _svg(
+    run: Run, layers: tuple[int, ...], experts: int, count: int, most: float, image: str, height: int,
+    notes: Sequence[str],
+) -> str:  # fmt: skip
     wide, bottom = WIDTH - LEFT - 12, TOP + height
     text = run.text.replace("\n", "↵")
     shown = [text[at : at + LINE] for at in range(0, min(len(text), 2 * LINE), LINE)]
@@ -57,9 +63,13 @@ def _svg(run: Run, layers: tuple[int, ...], experts: int, count: int, most: floa
     step = max(1, -(-experts * 26 // wide))
     for column in range(0, experts, step):
         words.append(drawn_text(LEFT + (column + 0.5) * wide / experts, bottom + 16, str(column), 11, anchor="middle"))
+    for number, note in enumerate(notes):
+        line = note.replace("\n", "↵")
+        line = line if len(line) <= LINE else line[: LINE - 1] + "…"
+        words.append(drawn_text(12, bottom + 56 + 17 * number, line, 11, mono=True))
+    whole = bottom + 46 + 17 * len(notes)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 46}" '
-        f'width="{WIDTH}" height="{bottom + 46}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}">'
         f'<rect width="100%" height="100%" rx="8" fill="#fff"/>{"".join(words)}'
         f'<rect x="{LEFT - 1}" y="{TOP - 1}" width="{wide + 2}" height="{height + 2}" fill="none" stroke="#d5dae1"/>'
         f'<image x="{LEFT}" y="{TOP}" width="{wide}" height="{height}" preserveAspectRatio="none" '

@@ -182,7 +182,16 @@ class RoutingProbe(Widget):
     def picture(self) -> tuple[str, bytes] | None:
         if self._run is None:
             return None
-        return routing_picture(self._run, self._steps(self._selection))
+        return routing_picture(self._run, self._steps(self._selection), self._effect_words())
+
+    def _effect_words(self) -> tuple[str, ...]:
+        """What regenerating showed, in a line or two."""
+        if self._effect is None:
+            return ()
+        effect, alternative = self._effect, self._alternative
+        control = f", of random experts {np.mean(effect.controls):.3g}" if effect.controls else ""
+        found = f"mean KL {effect.kl.mean():.3g} nats{control}; {effect.changed_routes:.0%} of routes changed"
+        return f"With {alternative.interventions}: {found}", f"It answers: {alternative.answer}"
 
     # Messages.
 

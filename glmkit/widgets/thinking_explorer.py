@@ -184,9 +184,8 @@ class ThinkingExplorer(Widget):
             watch.stop()
 
     def picture(self) -> tuple[str, bytes] | None:
-        if not self._attempts:
-            return None
-        return thinking_picture(self._lm.name, _asked(self._x), self._attempts)
+        with self._telling:
+            return thinking_picture(self._lm.name, _asked(self._x), self._attempts) if self._attempts else None
 
     # Messages.
 

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from traitlets import Dict, Unicode
 
 from glmkit.checks import check_integer
 from glmkit.errors import RequestError
+from glmkit.probe import Plan
 from glmkit.rl.steps import Run as RLRun
 from glmkit.train import Fit, LoggedRun
 from glmkit.widgets.base import Widget, assets
@@ -26,7 +26,6 @@ from glmkit.widgets.training_record import StepLike, TrainingRecord
 
 __all__ = ["TrainingDashboard", "TrainingSelection"]
 
-_DRAW_SECONDS = 20  # between two pictures for the notebook while the run goes on
 ESM = ("base.js", "map.js", "line_chart.js", "load_film.js", "tokens.js", "samples.js", "training_dashboard.js")
 
 
@@ -55,6 +54,7 @@ class TrainingDashboard(Widget):
     _css = assets("style.css", "training_dashboard.css")
     _selection = Dict().tag(sync=True)
     _code = Unicode().tag(sync=True)
+    draw_seconds = 20.0
 
     def __init__(self, run: Iterable[StepLike] | str | os.PathLike[str], *, start: bool = True):
         self.run: Iterable[StepLike] = LoggedRun(run) if isinstance(run, str | os.PathLike) else run
@@ -63,7 +63,7 @@ class TrainingDashboard(Widget):
         """The curves and the loads: `record.curve("loss")`, `record.loads`, `record.to_pandas()`."""
         self._told: dict[str, int] = {}
         self._told_loads, self._shelf = -1, RolloutShelf()
-        self._telling, self._drawn = threading.RLock(), 0.0
+        self._telling = threading.RLock()
         self._outcome = "ready"
         super().__init__()
         self._read_before()
@@ -88,6 +88,12 @@ class TrainingDashboard(Widget):
     def samples(self) -> tuple[KeptSample, ...]:
         """Of an RL run, the best and the worst samples of the step that is picked, or of the last that had any."""
         return self._samples_of(self._selection.get("step"))
+
+    @property
+    def interventions(self) -> Plan:
+        """What `lm.using` has in use for the LM of an RL run; other runs train on nothing changed."""
+        using = self.run.lm.interventions if isinstance(self.run, RLRun) else None
+        return Plan() if using is None else using
 
     def select(
         self,
@@ -145,10 +151,6 @@ class TrainingDashboard(Widget):
             message = pack_samples(self.run, *kept, content["sample"])
             self.post("samples", message.content, message.buffers)
 
-    def on_ping(self, _: Mapping[str, Any]) -> None:
-        """Asked while nothing is heard: whether anyone is there."""
-        self.post_state()
-
     def _post_run(self) -> None:
         total = getattr(self.run, "steps", None)
         self.post("run", {"outcome": self._outcome, "note": self._words(), "steps": total})
@@ -158,8 +160,7 @@ class TrainingDashboard(Widget):
         with self._telling:
             arrays: dict[str, np.ndarray] = {}
             scales: dict[str, float] = {}
-            for name in self.record.names:
-                steps, values = self.record.curve(name, self._told.get(name, 0))
+            for name, (steps, values) in self.record.curves(self._told).items():
                 if len(steps):
                     arrays[f"x {name}"], arrays[f"y {name}"] = steps.astype(np.float32), values.astype(np.float32)
                     self._told[name] = self._told.get(name, 0) + len(steps)
@@ -199,16 +200,13 @@ class TrainingDashboard(Widget):
         finally:
             self._post_run()
             self._write_code()
-            self.redraw()
 
     def _say(self, went_back: list[bool]) -> None:
         with self._telling:
             if whole := any(went_back):
                 self._told, self._told_loads = {}, -1
             self._tell(whole)
-        if time.monotonic() - self._drawn > _DRAW_SECONDS:
-            self._drawn = time.monotonic()
-            self.redraw()
+        self.redraw()
 
     def _ended(self) -> str:
         """How it stands after its steps were taken."""

@@ -2,7 +2,7 @@
 
 import base64
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,6 +13,7 @@ from glmkit.widgets.training_record import TrainingRecord
 
 __all__ = ["training_picture"]
 
+Curve = tuple[np.ndarray, np.ndarray]  # steps and values
 WIDTH, HIGH, LEFT, GAP = 860, 130, 54, 18
 WIDE = (WIDTH - 24 - GAP) // 2  # of a panel
 STROKES = (("#0b5cad", ""), ("#b8500a", "5 3"), ("#008f68", "2 3"))  # of the curves of a panel, as in esm/line_chart.js
@@ -21,7 +22,8 @@ MOST = 160  # points of a line, each the mean of its steps
 
 def training_picture(title: str, words: str, record: TrainingRecord, layers: Sequence[int]) -> tuple[str, bytes]:
     """The panels that are shown unasked, and the last loads; an SVG, and a PNG without words."""
-    shown = [panel for panel in panels(record.told) if not panel.quiet]
+    curves = record.curves()
+    shown = [panel for panel in panels(name for name in record.told if name in curves) if not panel.quiet]
     drawn = [
         drawn_text(12, 22, "Training" + (f" of {title}" if title else ""), 15, "600"),
         drawn_text(12, 43, words if len(words) <= 130 else words[:129] + "…", 12, colour=FAINT),
@@ -29,7 +31,7 @@ def training_picture(title: str, words: str, record: TrainingRecord, layers: Seq
     top = 58
     for number, panel in enumerate(shown):
         x, y = 12 + number % 2 * (WIDE + GAP), 58 + number // 2 * (HIGH + 36)
-        drawn += _panel(record, panel, x, y)
+        drawn += _panel(panel, {name: curves[name] for name in panel.names}, x, y)
         top = y + HIGH + 36
     pixels = np.zeros((12, 12), np.uint8)
     if loads := record.loads:
@@ -47,15 +49,16 @@ def training_picture(title: str, words: str, record: TrainingRecord, layers: Seq
     return svg, png(pixels)
 
 
-def _panel(record: TrainingRecord, panel: Panel, x: float, y: float) -> list[str]:
+def _panel(panel: Panel, whole: Mapping[str, Curve], x: float, y: float) -> list[str]:
     """Lines over one axis, the last value of each in the heading."""
-    curves = {name: _thinned(*record.curve(name)) for name in panel.names}
+    curves = {name: _thinned(*curve) for name, curve in whole.items()}
     values = np.concatenate([curve[1] for curve in curves.values()])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     first = min(curve[0][0] for curve in curves.values())
     last = max(curve[0][-1] for curve in curves.values())
-    heading = f"{panel.title}: " + ", ".join(_last(record, name, alone=len(curves) == 1) for name in curves)
+    lasts = [_last(name, values[-1], alone=len(whole) == 1) for name, (_, values) in whole.items()]
+    heading = f"{panel.title}: {', '.join(lasts)}"
     left, base, wide = x + LEFT, y + 14 + HIGH - 26, WIDE - LEFT
     drawn = [
         drawn_text(x, y + 10, heading, 12, "600"),
@@ -74,10 +77,9 @@ def _panel(record: TrainingRecord, panel: Panel, x: float, y: float) -> list[str
     return drawn
 
 
-def _last(record: TrainingRecord, name: str, alone: bool) -> str:
+def _last(name: str, value: float, alone: bool) -> str:
     """The last value of a curve, by its name unless it is alone."""
-    value = _short(record.curve(name)[1][-1])
-    return value if alone else f"{name.rpartition('/')[2].replace('_', ' ')} {value}"
+    return _short(value) if alone else f"{name.rpartition('/')[2].replace('_', ' ')} {_short(value)}"
 
 
 def _short(value: float) -> str:

@@ -4,6 +4,7 @@ import bisect
 import math
 import threading
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -79,11 +80,17 @@ class TrainingRecord:
 
     def curve(self, name: str, start: int = 0) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """The steps that told a value, and the values, from the `start`-th on. Raises RequestError for another name."""
-        if name not in self._curves:
-            raise RequestError(f"there is no curve {name!r}; there are {', '.join(self._curves) or 'none yet'}")
         with self._lock:
-            steps, values = self._curves[name]
-            return np.asarray(steps[start:], np.int64), np.asarray(values[start:], np.float64)
+            if name not in self._curves:
+                raise RequestError(f"there is no curve {name!r}; there are {', '.join(self._curves) or 'none yet'}")
+            return self._part(name, start)
+
+    def curves(
+        self, starts: Mapping[str, int] = MappingProxyType({})
+    ) -> dict[str, tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
+        """All as `curve` gives them, as they are at one time; each from its start on, which by default is the first."""
+        with self._lock:
+            return {name: self._part(name, starts.get(name, 0)) for name in self._curves}
 
     def at(self, step: int) -> dict[str, float]:
         """The values of a step by name."""
@@ -125,9 +132,14 @@ class TrainingRecord:
             self._stride *= 2
             self._loads = [kept for kept in self._loads if kept.index % self._stride == 0 or kept is frame]
 
+    def _part(self, name: str, start: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        steps, values = self._curves[name]
+        return np.asarray(steps[start:], np.int64), np.asarray(values[start:], np.float64)
+
     def _take_back(self, number: int) -> None:
         for steps, values in self._curves.values():
             place = bisect.bisect_left(steps, number)
             del steps[place:], values[place:]
+        self._curves = {name: curve for name, curve in self._curves.items() if curve[0]}
         self._loads = [frame for frame in self._loads if frame.step < number]
         self._added = self._loads[-1].index + 1 if self._loads else 0

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import zlib
 
 import numpy as np
@@ -24,7 +25,7 @@ from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
 from glmkit.widgets.routing_probe import ESM
-from widgets.views import heard
+from widgets.views import heard, kept
 
 SETTINGS = {"max_tokens": 8, "thinking": "disabled", "seed": 3}
 
@@ -149,6 +150,20 @@ def test_what_fails_in_the_background_is_said_and_the_run_stays(probe, lm):
     assert probe.sent[-1]["error"] == ""
 
 
+def test_a_click_that_is_refused_is_answered_and_is_no_failure_of_the_work(probe):
+    going = threading.Event()
+    probe.begin("waiting", lambda: going.wait(60) and None)
+    probe._receive(None, {"kind": "ask", "text": "hi", "thinking": "disabled", "max_tokens": 3}, [])
+    probe._receive(None, {"kind": "ping"}, [])
+    assert probe.sent[-1]["doing"] == "waiting"
+    assert "still goes on" in probe.sent[-1]["error"]
+    going.set()
+    probe.wait()
+    assert "still goes on" in probe.sent[-1]["error"]
+    probe._receive(None, {"kind": "film"}, [])  # of which there is none
+    assert probe.sent[-1] == {**probe.sent[-1], "kind": "state", "error": ""}
+
+
 def test_stop_ends_an_answer_and_keeps_what_came(probe):
     begun = threading.Event()
     probe.send = lambda content, buffers=None: begun.set() if content["kind"] == "stream" else None
@@ -249,6 +264,23 @@ def test_many_tokens_are_few_messages_and_none_is_lost():
     assert len(said) < 100
 
 
+def test_what_cannot_be_told_is_logged_and_the_rest_is_told(caplog):
+    said, first = [], threading.Event()
+
+    def say(batch):
+        said.extend(batch)
+        first.set()
+        if batch == [0]:
+            raise ValueError("no 0")
+
+    with Paced(say, 0.01) as paced:
+        paced.add(0)
+        assert first.wait(60)
+        paced.add(1)
+    assert said == [0, 1]
+    assert "no 0" in caplog.text
+
+
 def test_margins_that_are_infinite_are_wide():
     run = big_run(4, 2, 6, 2)
     run.arrays["router_margins"][0, 0] = np.inf
@@ -262,6 +294,32 @@ def test_a_picture_is_a_png():
     assert image.startswith(b"\x89PNG\r\n\x1a\n")
     assert image[16:24] == b"\0\0\0\3\0\0\0\2"  # width and height
     assert image.endswith(b"IEND\xaeB`\x82")
+
+
+def test_a_notebook_keeps_what_there_is_to_see_last(lm, monkeypatch, caplog):
+    probe = gk.widgets.RoutingProbe(lm)
+    drawn = kept(probe, monkeypatch)
+    assert drawn == ["RoutingProbe, without anything to see yet"]
+    probe.ask("hi", **SETTINGS)
+    probe.wait()
+    count = len(probe.run)
+    assert f"Routing of {count} of {count} tokens" in drawn[-1]
+    for stop in range(1, 5):  # as a brush is drawn over tokens
+        probe.select(tokens=slice(0, stop))
+    deadline = time.monotonic() + 30
+    while f"Routing of 4 of {count} tokens" not in drawn[-1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(drawn) <= 5
+    probe.change("ablate", 1, int(probe.run.routing.load()[0].argmax()))
+    probe.regenerate()
+    probe.wait()
+    assert "With ablate(layer=1" in drawn[-1]
+    assert "of routes changed" in drawn[-1]
+    monkeypatch.setattr(probe, "picture", lambda: 1 / 0)
+    probe.ask("ho")
+    probe.wait()  # which a picture does not break
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_without_the_notebook_extra_the_error_names_the_command():

@@ -16,6 +16,7 @@ from glmkit.rl import PPO, Policy, Problem, Task
 from glmkit.train import LoggedRun, TokenDataset, fit
 from glmkit.widgets.training_dashboard import TrainingSelection
 from glmkit.widgets.training_panels import panels
+from glmkit.widgets.training_picture import training_picture
 from glmkit.widgets.training_record import TrainingRecord
 from tiny import one_layer, small_model, tokenizer
 from widgets.views import heard, told
@@ -85,6 +86,7 @@ def test_a_run_is_told_as_it_goes_on_and_its_state_is_for_the_next_cell(data):
     run = fit(small_model(), data, **SETTINGS)
     dashboard = heard(gk.widgets.TrainingDashboard(run, start=False))
     assert dashboard.outcome == "ready"
+    assert str(dashboard.interventions) == ""
     dashboard.snapshot()
     dashboard.start()
     dashboard.wait()
@@ -247,6 +249,10 @@ def test_samples_of_an_rl_run_are_looked_into_token_by_token():
         run = gk.rl.train(policy, letters(), hooks=[lambda step: seen.append(step)], **settings)
         dashboard = heard(gk.widgets.TrainingDashboard(run))
         dashboard.wait()
+        assert str(dashboard.interventions) == ""
+        plan = gk.ablate(layer=0, expert=1)
+        with pytest.warns(UserWarning, match="never held"), lm.using(plan):
+            assert str(dashboard.interventions) == str(plan)
         rollout, update = seen[-1].rollout, seen[-1].updates[0]
         kept = dashboard.samples
         rewards = [sample.reward for sample in kept]
@@ -321,8 +327,12 @@ def test_a_record_takes_back_what_is_told_again():
     assert [record.add(step) for step in (*steps(5), *steps(2, first=3))] == [False] * 5 + [True, False]
     assert record.curve("loss")[0].tolist() == [1, 2, 3, 4]
     assert [frame.step for frame in record.loads] == [1, 2, 3, 4]
+    record.add(Told(1, {"loss": 2.0}))  # from the beginning, and what else it told is yet to come
+    assert record.names == record.told == ("loss",)
+    assert [name for name, _ in record.curves({"loss": 1}).items()] == ["loss"]
+    ElementTree.fromstring(training_picture("", "", record, ())[0])
     assert record.at(9) == {}
-    with pytest.raises(RequestError, match="there is no curve 'los'; there are loss, reward"):
+    with pytest.raises(RequestError, match="there is no curve 'los'; there are loss$"):
         record.curve("los")
 
 

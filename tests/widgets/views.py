@@ -1,8 +1,12 @@
 """What a widget tells its views, heard without a browser."""
 
+import base64
+import re
 from typing import Any
 
-__all__ = ["heard", "told"]
+from glmkit.widgets import base
+
+__all__ = ["heard", "kept", "told"]
 
 
 def heard(widget: Any) -> Any:
@@ -15,3 +19,24 @@ def heard(widget: Any) -> Any:
 def told(widget: Any, kind: str) -> list[dict[str, Any]]:
     """The messages of a kind."""
     return [content for content in widget.sent if content["kind"] == kind]
+
+
+def kept(widget: Any, monkeypatch: Any) -> list[str]:
+    """Shows the widget in a notebook: the pictures that it keeps from then on, as SVG, or in words; the last is kept."""
+    drawn = []
+
+    class Handle:
+        def update(self, data, raw):
+            found = re.search(r"svg\+xml;base64,([^\"]+)", data["text/html"])
+            drawn.append(base64.b64decode(found[1]).decode() if found else data["text/plain"])
+
+    def display(data, display_id=None, **_):
+        if display_id:
+            handle = Handle()
+            handle.update(data, raw=True)
+            return handle
+
+    monkeypatch.setattr(base, "display", display)
+    widget.draw_seconds = 0.05
+    widget._ipython_display_()
+    return drawn

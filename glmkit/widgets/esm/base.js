@@ -68,38 +68,52 @@ function unpack(content, buffers) {
   return out;
 }
 
-// Messages come numbered. Whoever misses one asks for everything anew, and heeds nothing until that begins.
+const PATIENCE = 5000;  // milliseconds after which what was asked is taken for unheard; twice as many each time after
+
+// Messages come numbered. Whoever misses one asks for everything anew, and heeds nothing until that begins; and asks
+// again where nothing comes that can be heeded.
 class Channel {
   constructor(model, heard) {
     this.model = model;
-    this.next = null;
     this.heard = heard;
+    this.patience = PATIENCE;
     this.receive = (content, buffers) => this.take(content, buffers ?? []);
     model.on("msg:custom", this.receive);
-    this.ask({ kind: "hello" });
+    this.hello();
   }
   take(content, buffers) {
-    clearTimeout(this.silence);
     if (content.kind === "begin") this.next = content.number;
     if (this.next === null) return;
-    if (content.number !== this.next) {
-      this.next = null;
-      this.ask({ kind: "hello" });
-      return;
-    }
+    if (content.number !== this.next) return this.hello();
     this.next += 1;
+    clearTimeout(this.silence);
+    [this.silence, this.patience] = [null, PATIENCE];
     this.heard(content, buffers);
   }
+  hello() {
+    this.next = null;
+    this.ask({ kind: "hello" });
+  }
+  // Every request is answered, if only by the state.
   ask(content) {
-    clearTimeout(this.silence);
-    this.silence = setTimeout(() => this.heard({ kind: "silence" }, []), 5000);
+    this.silence ??= setTimeout(() => this.unheard(), this.patience);
+    this.tell(content);
+  }
+  tell(content) {
     try { this.model.send(content); } catch { this.heard({ kind: "silence" }, []); }
+  }
+  unheard() {
+    [this.silence, this.patience] = [null, 2 * this.patience];
+    this.heard({ kind: "silence" }, []);
+    this.ask({ kind: "hello" });
   }
   close() {
     clearTimeout(this.silence);
     this.model.off("msg:custom", this.receive);
   }
 }
+
+const SILENCE = 10000;  // milliseconds after which whoever does something is asked whether it is there
 
 // What the views of all widgets do: follow the theme and the traits, hear messages, say what is being done and what
 // went wrong, copy the state as code. A widget's own calls `start` last, has `build`, `paint`, and a `heardKind` for
@@ -123,8 +137,11 @@ class View {
     this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
     this.model.on("comm_live_update", this.onComm);
     this.channel = new Channel(this.model, (content, buffers) => this.hear(content, buffers));
+    this.watch = setInterval(() => this.lookAfter(), SILENCE / 4);
   }
   close() {
+    clearInterval(this.watch);
+    cancelAnimationFrame(this.frame);
     this.channel.close();
     this.stopTheme();
     for (const event of this.heeded) this.model.off(event, this.onTraits);
@@ -140,9 +157,15 @@ class View {
     this.frame = requestAnimationFrame(() => this.paint());
   }
 
+  // The end of what is done may be what was missed.
+  lookAfter() {
+    if (this.live && this.busy && !this.waiting && Date.now() - this.heardAt > SILENCE) this.channel.ask({ kind: "ping" });
+  }
   hear(content, buffers) {
+    this.heardAt = Date.now();
     if (content.kind === "silence") return this.lost("The kernel does not answer: it is busy with a cell, or gone.", true);
     if (this.waiting) this.lost("");
+    this.root.classList.add("gp-live");
     this[`heard${content.kind[0].toUpperCase()}${content.kind.slice(1)}`]?.(content, buffers);
   }
   heardState(content) {

@@ -60,7 +60,6 @@ class CacheExplorer extends View {
   }
   heardTree(content) {
     this.tree = content;
-    this.root.classList.add("gp-live");
     this.refresh();
   }
   heardRequests(content) {

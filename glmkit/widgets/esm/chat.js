@@ -53,7 +53,6 @@ class ChatView extends View {
       this.heat.value = content.temperature ?? "";
       this.thinking.value = content.thinking;
     }
-    this.root.classList.add("gp-live");
     this.refresh();
   }
   heardConversation({ items, turns }) {

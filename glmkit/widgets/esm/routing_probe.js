@@ -68,7 +68,6 @@ class RoutingProbe extends View {
     const arrays = unpack(content, buffers);
     this.run = { ...content, ...arrays };
     this.effect = null;
-    this.root.classList.add("gp-live");
     this.strip.show(this.run);
     if (this.run.margins) this.closest();
     this.parts.stream.hidden = true;

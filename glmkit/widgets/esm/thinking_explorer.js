@@ -71,7 +71,6 @@ class ThinkingExplorer extends View {
     this.refresh();
   }
   heardAttempts(content) {
-    this.root.classList.toggle("gp-live", content.attempts.length > 0);
     this.cards = content.attempts.map(told => {
       const card = this.cards[told.number], same = card && card.told.prompt === told.prompt && card.told.seed === told.seed;
       if (!same) return new AttemptCard(this, told);

@@ -1,19 +1,15 @@
 // The training dashboard: curves over steps, the experts' loads at a step and over all, and how the run stands.
 
 const OUTCOMES = { ready: "not begun", running: "running", stopped: "stopped", finished: "finished", failed: "failed", open: "no end in its log" };
-const SILENCE = 10000;  // milliseconds after which a running run is asked whether it is there
 
 class TrainingDashboard extends View {
   constructor(model, el) {
     super(model);
     Object.assign(this, { curves: {}, frames: [], layers: [], experts: 0, charts: new Map(), hovered: null, panels: [], turned: new Set(), log: false });
     this.start(el, ["_selection"]);
-    this.watch = setInterval(() => this.lookAfter(), SILENCE / 4);
   }
   close() {
-    clearInterval(this.watch);
     clearTimeout(this.later);
-    cancelAnimationFrame(this.frame);
     super.close();
   }
 
@@ -54,19 +50,11 @@ class TrainingDashboard extends View {
 
   // What is heard.
 
-  hear(content, buffers) {
-    this.heardAt = Date.now();
-    super.hear(content, buffers);
-  }
-  lookAfter() {
-    if (this.live && this.run?.outcome === "running" && Date.now() - this.heardAt > SILENCE) this.channel.ask({ kind: "ping" });
-  }
   heardAbout(content) {
     this.about = content;
     this.asked = null;  // what it was told of samples may be among what was missed
     this.parts.name.textContent = content.model;
     this.parts.name.title = content.data;
-    this.root.classList.add("gp-live");
     this.refresh();
   }
   heardRun(content) {
@@ -85,7 +73,8 @@ class TrainingDashboard extends View {
       const curve = (this.curves[key.slice(2)] ??= { x: new Numbers(), y: new Numbers() });
       curve[key[0]].add(values);
     }
-    Object.assign(this, { layers, experts, panels: content.panels, sampled: content.sampled });
+    const known = content.panels.map(panel => ({ ...panel, names: panel.names.filter(name => this.curves[name]) }));  // others come later
+    Object.assign(this, { layers, experts, panels: known.filter(panel => panel.names.length), sampled: content.sampled });
     const size = layers.length * experts;
     frames.forEach(([step, index], number) => {
       const cells = Float32Array.from(arrays.loads.subarray(number * size, (number + 1) * size), value => value * arrays.loads.scale);
@@ -134,9 +123,9 @@ class TrainingDashboard extends View {
     event.stopPropagation();
   }
   tell(cell, place) {
-    this.tip.classList.toggle("gp-on", Boolean(cell && this.frame));
-    if (!cell || !this.frame) return;
-    const share = this.frame.cells[cell[0] * this.experts + cell[1]];
+    this.tip.classList.toggle("gp-on", Boolean(cell && this.shownLoad));
+    if (!cell || !this.shownLoad) return;
+    const share = this.shownLoad.cells[cell[0] * this.experts + cell[1]];
     this.tip.textContent = `layer ${this.layers[cell[0]]}, expert ${cell[1]}\n${percent(share)} of the layer's choices; even is ${percent(1 / this.experts)}`;
     const map = this.map.node, left = map.offsetLeft + place.x;
     this.tip.style.left = `${Math.min(left, this.root.clientWidth - 230)}px`;
@@ -230,20 +219,20 @@ class TrainingDashboard extends View {
     this.parts.loads.hidden = !frames.length;
     if (!frames.length || !steps?.length) return;
     const step = this.hovered ?? picked.step;
-    this.frame = step === null ? frames.at(-1) : frames.findLast(frame => frame.step <= step) ?? frames[0];
-    const row = Math.max(0, layers.indexOf(this.layer)), most = this.frame.cells.reduce((a, b) => Math.max(a, b), 1e-9);
-    this.map.show({ cells: this.frame.cells, layers, experts, most }, picked.layer === null || picked.expert === null ? null : [row, picked.expert], {});
-    this.mapHead.replaceChildren(h("span", { className: "gp-map-title" }, `Experts' load at step ${grouped(this.frame.step)}`), this.legend(most));
+    this.shownLoad = step === null ? frames.at(-1) : frames.findLast(frame => frame.step <= step) ?? frames[0];
+    const row = Math.max(0, layers.indexOf(this.layer)), most = this.shownLoad.cells.reduce((a, b) => Math.max(a, b), 1e-9);
+    this.map.show({ cells: this.shownLoad.cells, layers, experts, most }, picked.layer === null || picked.expert === null ? null : [row, picked.expert], {});
+    this.mapHead.replaceChildren(h("span", { className: "gp-map-title" }, `Experts' load at step ${grouped(this.shownLoad.step)}`), this.legend(most));
     const peak = frames.reduce((top, { cells }) => cells.subarray(row * experts, (row + 1) * experts).reduce((a, b) => Math.max(a, b), top), 1e-9);
     this.filmHead.replaceChildren(h("span", { className: "gp-map-title" }, `Layer ${layers[row]} over steps`), this.legend(peak));
-    this.film.show({ ...this.range, frames, row, experts, most: peak, step: this.frame.step, expert: picked.expert, theme: this.root.dataset.theme });
+    this.film.show({ ...this.range, frames, row, experts, most: peak, step: this.shownLoad.step, expert: picked.expert, theme: this.root.dataset.theme });
     this.expertChart.node.hidden = picked.expert === null;
     if (picked.expert === null) return;
     const curve = { x: new Numbers(), y: new Numbers() };
     curve.x.add(frames.map(frame => frame.step));
     curve.y.add(frames.map(frame => 100 * frame.cells[row * experts + picked.expert]));
     this.expertChart.title = `Expert ${picked.expert} of layer ${layers[row]}, % of choices`;
-    this.expertChart.show({ ...this.range, marked: null, picked: this.frame.step, curves: { share: curve }, span: 1, log: false, level: 100 / experts });
+    this.expertChart.show({ ...this.range, marked: null, picked: this.shownLoad.step, curves: { share: curve }, span: 1, log: false, level: 100 / experts });
   }
   legend(most) {
     const ramp = h("span", { className: "gp-ramp" }), stops = [0, 0.25, 0.5, 0.75, 1].map(part => rgb(colourOf(this.root.dataset.theme, part)));
