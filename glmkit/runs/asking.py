@@ -1,5 +1,6 @@
 """How an LM is asked for runs: the part of it that keeps and changes what goes on inside."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from glmkit.runs.scoring import require_room
 from glmkit.runs.sites import Selection
 from glmkit.runs.watch import Watch
 from glmkit.runs.writing import written_run
+from glmkit.text import normalize_messages, normalize_tools
 from glmkit.text.phases import PHASES, PhaseFollower, phases
 from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strings
 
@@ -55,7 +57,8 @@ class Runs:
         that end in an assistant turn are scored with it. `keep` is what `glmkit.keep` gives, by default the routes;
         `interventions` what is changed, after what `using` says. `settings` are those of `chat`: `tools` and
         `thinking`, and for an answer all but `stream`, `show` and `n`. Everything that is kept is computed anew, and of
-        a prompt that is read to be answered no log-probabilities are. `watch` hears the answer's tokens, and stops it.
+        a prompt that is read to be answered no log-probabilities are. Of ids that are read, `prompt` says how many are
+        the prompt's, by default all up to the last <|assistant|>. `watch` hears the answer's tokens, and stops it.
         Raises `RequestError` naming what does not exist in this model, and `MemoryPlanError` for more than the memory
         holds, before anything is computed. Warns of interventions that did nothing.
         """
@@ -63,12 +66,15 @@ class Runs:
         plan = self._planned(interventions)
         if check_integer("max_tokens", max_tokens, 0):
             return self._written(x, selection, plan, max_tokens=max_tokens, watch=watch, **settings)
+        prompt = settings.pop("prompt", None)
         refuse_unknown(settings, ("tools", "thinking"))
         known, tokenizer = self._tokenizer is not None, self._tokenizer
         ids = self._turns.known(x, **settings) if known else checked_ids("x", x, self.config.vocab_size)
         if not 1 <= len(ids) <= self.engine.max_len:
             raise RequestError(f"x has {len(ids)} tokens; expected 1 to {self.engine.max_len}, the context")
-        return read_run(self.model, ids, phases(ids, tokenizer), tokenizer, selection, plan, self.name)
+        if prompt is not None and check_integer("prompt", prompt, 0) > len(ids):
+            raise RequestError(f"prompt is {prompt}; x has {len(ids)} tokens")
+        return read_run(self.model, ids, phases(ids, tokenizer, prompt), tokenizer, selection, plan, self.name)
 
     def run_with_cache(self, x: Any, *names: str, **settings: Any) -> tuple[Float[np.ndarray, "T V"], Run]:
         """Logits `[step, V]` and the run, which knows TransformerLens's names: `cache["blocks.3.hook_resid_post"]`.
@@ -111,9 +117,11 @@ class Runs:
         if isinstance(x, str) or (isinstance(x, Sequence) and x and isinstance(x[0], Mapping)):
             refuse_unknown(settings, (*TURN, *SAMPLING))
             request, answer = self._turns.chat(x, stop=stop, **settings)
+            x = x if isinstance(x, str) else normalize_messages(x)
         else:
             refuse_unknown(settings, SAMPLING)
             request = self._turns.request(x, **settings)
+            x = list(request.prompt)
             text = self.tokenizer.decode(request.prompt)
             answer = Answer(request, self.tokenizer, prompt=text, stop=stop_strings(stop))
         self.engine.check_fits(request)
@@ -130,7 +138,8 @@ class Runs:
             raise RequestError("the run was stopped before its first token")
         if bound is not None:
             warn_of_idle(bound, probing.effects)
-        return written_run(self.model, request, completion, self.tokenizer, selected, plan, self.name, began)
+        run = written_run(self.model, request, completion, self.tokenizer, selected, plan, self.name, began)
+        return dataclasses.replace(run, asked={"x": x, **_settings_of(request, {"stop": stop or None, **settings})})
 
     def _changes(self, tokens: Int[Array, "B T"]) -> Interventions | None:
         """What is in use, for rows of known tokens."""
@@ -150,3 +159,12 @@ class Runs:
         if interventions is None or self._using is None:
             return self._using if interventions is None else interventions
         return self._using + interventions
+
+
+def _settings_of(request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given, as data, and what the request took where nothing was."""
+    sampling = {name: value for name, value in dataclasses.asdict(request.sampling).items() if name in SAMPLING}
+    as_data = {"tools": normalize_tools, "stop": stop_strings, "stop_ids": list}
+    settings = {name: value for name, value in given.items() if value is not None}
+    settings |= {name: form(settings[name]) for name, form in as_data.items() if name in settings}
+    return {**settings, **sampling, "max_tokens": request.max_tokens}

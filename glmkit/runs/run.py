@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +35,8 @@ class Run:
     `run["resid_post", 3]` is `[step, d]`, `run["router_scores", 3]` `[step, E]`, `run["attention", 3]` `[step, head,
     key]`, `run["expert_out", 3]` `[step, k, d]`, `run["logits"]` `[step, V]`; names of TransformerLens work too, such
     as `run["blocks.3.hook_resid_post"]`. All are as they were computed with, after interventions. `completion` is the
-    answer, if one was generated; `interventions` says in words what was changed.
+    answer, if one was generated, which `lm.run(**run.asked)` writes again; `interventions` says in words what was
+    changed.
     """
 
     tokens: Tokens
@@ -45,6 +46,8 @@ class Run:
     model: str = ""
     interventions: str = ""
     completion: Completion | None = field(default=None, repr=False)
+    asked: Mapping[str, Any] | None = field(default=None, repr=False)
+    """`x` and the settings that an answer was asked with, its seed and how it was sampled among them; else None."""
     again: Callable[[Keep], Iterator[Kept]] | None = field(default=None, repr=False)
     """Scores the same tokens once more, with the same interventions, in pieces; None for a run that was loaded."""
 
@@ -125,6 +128,7 @@ class Run:
             "slots": json.dumps(dict(self.slots)),
             "model": self.model,
             "interventions": self.interventions,
+            "asked": json.dumps(self.asked),
         }
         columns = {f"tokens.{name}": getattr(tokens, name) for name in ("id", "logprob", "time")}
         write_arrays(path, {**self.arrays, **columns}, about)
@@ -139,7 +143,8 @@ class Run:
         slots = {site: tuple(held) for site, held in json.loads(about["slots"]).items()}
         tokens = Tokens(columns["id"], text, phase, columns["logprob"], columns["time"])
         layers = Layers(tuple(numbers), tuple(moe), experts, top_k)
-        return cls(tokens, layers, arrays, slots, about["model"], about["interventions"])
+        asked = json.loads(about.get("asked", "null"))
+        return cls(tokens, layers, arrays, slots, about["model"], about["interventions"], asked=asked)
 
     def __repr__(self) -> str:
         changed = f", with {self.interventions}" if self.interventions else ""

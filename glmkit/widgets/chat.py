@@ -199,9 +199,7 @@ class Chat(Widget):
         """A routing probe of a turn, by default of the one that is picked; it can regenerate the turn with changes."""
         self._settle()
         found = self._turn(turn)
-        run = self._run_of(found)
-        settings = {name: value for name, value in found.settings.items() if name in SAMPLING}
-        self._probe = RoutingProbe(self._lm, run=run, **{"temperature": None, **settings})
+        self._probe = RoutingProbe(self._lm, run=self._run_of(found))
         self.post("probe", {"turn": found.number, "model": self._probe.model_id})
         return self._probe
 
@@ -344,9 +342,12 @@ class Chat(Widget):
             using = self._lm.interventions
             if using is not None and using is not turn.plan:
                 raise RequestError(f"turn {turn.number} was made with other interventions than those in use")
-            ids = (*self._lm.tokenizer.encode(turn.completion.prompt), *turn.completion.tokens)
-            run = self._lm.run(ids, interventions=turn.plan if using is None else None)
-            self._runs[turn.number] = dataclasses.replace(run, completion=turn.completion)
+            prompt = self._lm.tokenizer.encode(turn.completion.prompt)
+            plan = turn.plan if using is None else None
+            run = self._lm.run((*prompt, *turn.completion.tokens), prompt=len(prompt), interventions=plan)
+            asked = {"max_tokens": self._lm.engine.max_len - len(prompt), **turn.settings, "tools": self._tools}
+            asked |= {"x": list(turn.messages), "seed": turn.completion.seed}
+            self._runs[turn.number] = dataclasses.replace(run, completion=turn.completion, asked=asked)
         return self._runs[turn.number]
 
     def _turn(self, number: int | None) -> ChatTurn:

@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from glmkit.turns import SAMPLING, TURN
 from glmkit.widgets.attempts import Attempt
 from glmkit.widgets.effects import Change
 
-__all__ = ["python_code", "thinking_code"]
+__all__ = ["python_code", "run_settings", "thinking_code"]
 
 
 def python_code(
     model: str, x: Any, settings: Mapping[str, Any], changes: Sequence[Change], steps: Sequence[int] | None
 ) -> str:
     """Load, run, and, as far as they are set, pick tokens, change experts and compare."""
-    given = "".join(f", {name}={value!r}" for name, value in _settings(x, settings).items())
+    given = "".join(f", {name}={value!r}" for name, value in run_settings(x, settings).items())
     lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
     if x is None:
         return "\n".join([*lines, "probe = gk.widgets.RoutingProbe(lm)", "probe"])
@@ -76,14 +77,14 @@ def _way_to(attempts: Sequence[Attempt], attempt: Attempt, changed: str) -> list
     return lines
 
 
-def _settings(x: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that `lm.run` takes for such an `x`."""
-    given = dict(settings)
-    if not given["max_tokens"]:
-        given = {name: given[name] for name in ("thinking", "tools") if name in given}
-    if not isinstance(x, str) and not (x and isinstance(x[0], Mapping)):
-        given.pop("thinking", None)
-    return given
+def run_settings(x: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that `lm.run` does not take for such an `x`: of an answer where it is read, of a turn with ids."""
+    others = set()
+    if not settings["max_tokens"]:
+        others |= {*TURN, *SAMPLING} - {"tools", "thinking"}
+    if not isinstance(x, str) and not (x is not None and len(x) and isinstance(x[0], Mapping)):
+        others |= set(TURN) - {"stop"}
+    return {name: value for name, value in settings.items() if name not in others}
 
 
 def _places(steps: Sequence[int]) -> str:

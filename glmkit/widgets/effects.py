@@ -82,7 +82,8 @@ def measure(
 
     def read(plan: Plan | None) -> Run:
         go_on()
-        return lm.run(run.tokens.id.tolist(), keep=kept, interventions=plan)
+        prompt = run.tokens.phase.count("prompt")
+        return lm.run(run.tokens.id.tolist(), keep=kept, interventions=plan, prompt=prompt)
 
     whole = read(None)
     changed = read(joined(changes))

@@ -16,7 +16,7 @@ from glmkit.resources import data_path
 from glmkit.runs import Layers, Run, Watch
 from glmkit.runs.tokens import texts
 from glmkit.widgets.base import Widget, assets
-from glmkit.widgets.code import python_code
+from glmkit.widgets.code import python_code, run_settings
 from glmkit.widgets.effects import Change, Effect, joined, measure
 from glmkit.widgets.export import routing_page
 from glmkit.widgets.pace import Paced
@@ -43,10 +43,10 @@ class RoutingProbe(Widget):
     """A map of layers and experts tied to the tokens of a run.
 
     `x`, if given, is run at once, as `lm.run(x, **settings)` does, by default at temperature 0 for up to 256 tokens;
-    or `run` is one that there is. What is picked is in `selection`, the run in `run`, what is changed in
-    `interventions`; after `regenerate`, the changed run is in `alternative` and what it differs by in `effect`.
+    or `run` is one that there is, which is run again as it was asked. What is picked is in `selection`, the run in
+    `run`, what is changed in `interventions`; after `regenerate`, the changed run is in `alternative` and what it differs by in `effect`.
     `history` is a `routing_history.npz` to show as a film, by default that of glm-nano if `lm` is it. Without an `lm`
-    a run can be looked at and not run again. Raises RequestError for a run without routes.
+    a run can be looked at and not run again. Raises RequestError for a run without routes, or of another model.
     """
 
     _esm = assets(*ESM)
@@ -66,7 +66,7 @@ class RoutingProbe(Widget):
     ):
         if (x is not None and run is not None) or (lm is None and run is None):
             raise RequestError("expected a model, and what it is to run or a run; or a run alone")
-        self._lm, self._run, self._x = lm, run, x
+        self._lm, self._run, self._x = lm, None, x
         self._settings = {**SETTINGS, **settings}
         self._alternative: Run | None = None
         self._effect: Effect | None = None
@@ -75,8 +75,7 @@ class RoutingProbe(Widget):
             history = data_path("checkpoints/glm-nano/routing_history.npz")
         self._history = None if history is None else pack_history(history)
         if run is not None:
-            run.routing  # noqa: B018 - says at once if there is none
-            self._take_settings_of(run)
+            self._take(run, settings)
         super().__init__()
         self.observe(self._write_code, names=["_selection", "_changes"])
         if x is not None:
@@ -242,7 +241,8 @@ class RoutingProbe(Widget):
 
     def _ask(self, x: Any) -> None:
         self._run, self._x = self._generate(x, None), x
-        self._settings["seed"] = _seed(self._run, self._settings)
+        if self._run.asked is not None:
+            self._settings["seed"] = self._run.asked["seed"]
         self._alternative = self._effect = None
         self._selection = {**self._selection, "brush": None}
         self._post_run()
@@ -250,8 +250,7 @@ class RoutingProbe(Widget):
 
     def _regenerate(self) -> None:
         changes, baseline = self._changed, self._there()
-        x = self._x if self._x is not None else self._prompt(baseline)
-        alternative = self._generate(x, joined(changes))
+        alternative = self._generate(self._x, joined(changes))
         effect = measure(self._need_lm(), baseline, changes, go_on=self._go_on)
         self._alternative, self._effect = alternative, effect
         self._post_message("effect", self._effect_message())
@@ -263,11 +262,7 @@ class RoutingProbe(Widget):
             heard.extend(tokens)
             self.post("stream", {"text": "".join(texts(heard, lm.tokenizer)), "count": len(heard)})
 
-        settings = dict(self._settings)
-        if not settings["max_tokens"]:
-            settings = {name: settings[name] for name in ("max_tokens", "thinking", "tools") if name in settings}
-        if not isinstance(x, str) and not _is_conversation(x):
-            settings.pop("thinking")
+        settings = run_settings(x, self._settings)
         with Paced(say) as paced:
             self._watch = Watch(paced.add)
             if self._stopping.is_set() and self.busy:
@@ -312,22 +307,27 @@ class RoutingProbe(Widget):
             where = where & (inside >= brush[0]) & (inside < brush[1])
         return np.flatnonzero(where)
 
-    def _prompt(self, run: Run) -> list[int]:
-        return run.tokens.id[np.asarray(run.tokens.phase) == "prompt"].tolist()
-
-    def _take_settings_of(self, run: Run) -> None:
-        """Of a run that there is: as many tokens as it wrote, with its seed."""
-        self._settings |= {"max_tokens": len(run) - len(self._prompt(run)), "seed": _seed(run, self._settings)}
+    def _take(self, run: Run, settings: Mapping[str, Any]) -> None:
+        """A run that there is, and what it was asked with; of one that was read, as many tokens as its answer has."""
+        run.routing  # noqa: B018 - says at once if there is none
+        if self._lm is not None:
+            _require_run_of(self._lm, run)
+        prompt = run.tokens.phase.count("prompt")
+        read = {**SETTINGS, "x": run.tokens.id[:prompt].tolist(), "max_tokens": len(run) - prompt, "seed": 0}
+        asked = read if run.asked is None else {"thinking": SETTINGS["thinking"], **run.asked}
+        self._run, self._x = run, asked["x"]
+        self._settings = {**asked, **settings}
+        del self._settings["x"]
 
     def _write_code(self, _: Any = None) -> None:
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
-        x = self._x if self._x is not None or self._run is None else self._prompt(self._run)
-        self._code = python_code(self._shown_name(), x, self._settings, self._changed, steps)
+        self._code = python_code(self._shown_name(), self._x, self._settings, self._changed, steps)
 
 
-def _seed(run: Run, settings: Mapping[str, Any]) -> int:
-    return settings.get("seed", 0) if run.completion is None else run.completion.seed
-
-
-def _is_conversation(x: Any) -> bool:
-    return bool(len(x)) and isinstance(x[0], Mapping)
+def _require_run_of(lm: LM, run: Run) -> None:
+    layers, most = Layers.of(lm.model), int(run.tokens.id.max(initial=0))
+    if run.layers != layers or most >= lm.config.vocab_size:
+        raise RequestError(
+            f"this run is of another model than {lm.name}: it has token ids up to {most} and {run.layers}, {lm.name} "
+            f"has {lm.config.vocab_size} tokens and {layers}; RoutingProbe(run=run) shows it without a model"
+        )

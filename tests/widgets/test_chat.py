@@ -109,7 +109,9 @@ def test_a_turn_is_what_lm_chat_says_and_its_run_has_its_routes(lm):
     probe.change("ablate", 1, int(run.routing.load()[0].argmax()))
     probe.regenerate()
     probe.wait()
-    assert len(probe.alternative) == len(run)  # as many tokens as the turn had
+    assert probe.alternative.tokens.id[: len(prompt)].tolist() == prompt
+    assert probe._generate(probe._x, None).tokens.id.tolist() == run.tokens.id.tolist()
+    assert run.tokens.phase.count("prompt") == len(prompt)
     assert told(chat, "probe")[-1] == {**told(chat, "probe")[-1], "turn": 0, "model": probe.model_id}
     chat.ask("more", thinking="disabled")
     chat.wait()

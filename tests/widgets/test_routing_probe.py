@@ -204,6 +204,25 @@ def test_a_run_that_there_is_can_be_looked_at_without_a_model(lm, tmp_path):
     assert again.alternative.tokens.phase.count("prompt") == run.tokens.phase.count("prompt")
 
 
+def test_a_run_is_run_again_as_it_was_asked(lm, tmp_path, monkeypatch):
+    messages = [{"role": "user", "content": "hi"}]
+    run = lm.run(
+        messages, max_tokens=12, thinking="forced", budget=4, stop="\0", seed=5
+    )  # at the checkpoint's own heat
+    run.save(tmp_path / "run.safetensors")
+    monkeypatch.setattr(gk, "load", lambda name: {"tiny": lm}[name])
+    for there in (run, gk.Run.load(tmp_path / "run.safetensors")):
+        assert lm.run(**there.asked).tokens.id.tolist() == run.tokens.id.tolist()
+        probe = gk.widgets.RoutingProbe(lm, run=there)
+        assert probe._generate(probe._x, None).tokens.id.tolist() == run.tokens.id.tolist()
+        names = {}
+        exec(probe._code, names)
+        assert names["run"].tokens.id.tolist() == run.tokens.id.tolist()
+    ids = lm.run([5, 6, 7], max_tokens=4, seed=5)
+    assert lm.run(**ids.asked).tokens.id.tolist() == ids.tokens.id.tolist()
+    assert lm.run([5, 6, 7, 8], prompt=1).tokens.phase[:2] == ("prompt", "answer")
+
+
 def test_what_cannot_be_is_refused(probe, lm, tmp_path):
     bad = [
         (lambda: probe.change("ablate", 0, 1), "layer 0 is dense"),
@@ -214,6 +233,7 @@ def test_what_cannot_be_is_refused(probe, lm, tmp_path):
         (lambda: probe.select(phases=("thinking",)), "there is no phase"),
         (gk.widgets.RoutingProbe, "expected a model"),
         (lambda: gk.widgets.RoutingProbe(run=lm.run("hi", keep=gk.keep("logits"))), "did not keep its routes"),
+        (lambda: gk.widgets.RoutingProbe(lm, run=big_run(9, 3, 8, 2)), "of another model than tiny"),
         (lambda: gk.widgets.RoutingProbe(lm).export(tmp_path / "page.html"), "nothing was run yet"),
     ]
     for call, words in bad:
