@@ -1,14 +1,16 @@
 """The tree of cached pages as a browser is told of it: pages without a fork between them are one branch."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from glmkit.engine.snapshot import CacheTree, RunningRequest
 from glmkit.runs.tokens import texts
 from glmkit.text import Tokenizer
 
-__all__ = ["MOST_PAGES", "Branch", "branches", "tree_message"]
+__all__ = ["MOST_PAGES", "Branch", "Words", "branches", "tree_message", "words_of"]
+
+Words = Callable[[tuple[int, ...]], str]
 
 MOST_PAGES = 2000  # told at once
 _SHOWN = 48  # tokens of a branch that are told in words
@@ -46,9 +48,9 @@ def branches(tree: CacheTree, most: int = MOST_PAGES) -> list[Branch]:
     return found
 
 
-def tree_message(tree: CacheTree, tokenizer: Tokenizer) -> dict[str, Any]:
-    """All that is drawn of a tree, in words and numbers."""
-    told = [_branch_message(tree, branch, tokenizer) for branch in branches(tree)]
+def tree_message(tree: CacheTree, words: Words) -> dict[str, Any]:
+    """All that is drawn of a tree, in words and numbers; `words` as `words_of` gives them."""
+    told = [_branch_message(tree, branch, words) for branch in branches(tree)]
     return {
         "page_size": tree.page_size,
         "page_bytes": tree.page_bytes,
@@ -58,11 +60,11 @@ def tree_message(tree: CacheTree, tokenizer: Tokenizer) -> dict[str, Any]:
         "hits": tree.hits,
         "left_out": max(0, len(tree.pages) - sum(len(branch["names"]) for branch in told)),
         "branches": told,
-        "running": [_running_message(tree, request, tokenizer) for request in tree.requests],
+        "running": [_running_message(tree, request, words) for request in tree.requests],
     }
 
 
-def _branch_message(tree: CacheTree, branch: Branch, tokenizer: Tokenizer) -> dict[str, Any]:
+def _branch_message(tree: CacheTree, branch: Branch, words: Words) -> dict[str, Any]:
     pages = [tree.pages[place] for place in branch.pages]
     start = min(branch.common, tree.page_size - 1)
     return {
@@ -70,15 +72,15 @@ def _branch_message(tree: CacheTree, branch: Branch, tokenizer: Tokenizer) -> di
         "start": (len(tree.path(branch.pages[0])) - 1) * tree.page_size,
         "plain": pages[0].plain,
         "common": branch.common,
-        "text": _words(pages[0].tokens[start : start + _SHOWN], tokenizer),
+        "text": words(pages[0].tokens[start : start + _SHOWN]),
         "names": [page.name for page in pages],
         "hits": [page.hits for page in pages],
         "readers": [page.readers for page in pages],
-        "hints": [_words(page.tokens[:_HINT], tokenizer) for page in pages],
+        "hints": [words(page.tokens[:_HINT]) for page in pages],
     }
 
 
-def _running_message(tree: CacheTree, request: RunningRequest, tokenizer: Tokenizer) -> dict[str, Any]:
+def _running_message(tree: CacheTree, request: RunningRequest, words: Words) -> dict[str, Any]:
     return {
         "names": [tree.pages[place].name for place in request.shared],
         "own": request.own,
@@ -87,7 +89,7 @@ def _running_message(tree: CacheTree, request: RunningRequest, tokenizer: Tokeni
         "prompt": len(request.prompt),
         "cached": request.cached,
         "waits": request.waits,
-        "text": _words(request.prompt[-_SHOWN:], tokenizer),
+        "text": words(request.prompt[-_SHOWN:]),
     }
 
 
@@ -107,6 +109,6 @@ def _common(tree: CacheTree, one: int, other: int) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), tree.page_size)
 
 
-@functools.lru_cache(8192)
-def _words(tokens: tuple[int, ...], tokenizer: Tokenizer) -> str:
-    return "".join(texts(tokens, tokenizer))
+def words_of(tokenizer: Tokenizer) -> Words:
+    """The text of tokens, remembered for as long as whoever asks keeps this."""
+    return functools.lru_cache(8192)(lambda tokens: "".join(texts(tokens, tokenizer)))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from glmkit.runs.tokens import texts
 from glmkit.text.phases import phases
 from glmkit.turns import SAMPLING, checked_ids, refuse_unknown
 from glmkit.widgets.base import Widget, assets
-from glmkit.widgets.branches import tree_message
+from glmkit.widgets.branches import tree_message, words_of
 from glmkit.widgets.cache_picture import cache_picture
 from glmkit.widgets.cache_requests import CacheRequest, cache_code
 from glmkit.widgets.pace import Paced
@@ -28,6 +29,7 @@ __all__ = ["CacheExplorer", "CacheSelection"]
 SETTINGS = {"max_tokens": 64, "temperature": 0.0, "thinking": "enabled"}
 ESM = ("base.js", "tokens.js", "cache_explorer.js")
 _LOOK_SECONDS = 0.3  # between two looks at the tree while it changes
+_VIEWED_SECONDS = 600  # that a view is taken to be there for: while a cell runs, none is heard
 _MOST_TOKENS = 2048  # of what is not in full pages, shown at once
 
 
@@ -62,12 +64,13 @@ class CacheExplorer(Widget):
     def __init__(self, lm: LM, x: Any = None, **settings: Any):
         refuse_unknown(settings, ("thinking", *SAMPLING))
         self._lm, self._settings = lm, {**SETTINGS, **settings}
-        self._tree = lm.engine.cache.tree()
+        self._tree, self._words = lm.engine.cache.tree(), words_of(lm.tokenizer)
         self._requests: list[CacheRequest] = []
         self._runs: dict[int, Run] = {}
         self._telling = threading.RLock()
         self._stream: Any = None
         self._looks: threading.Thread | None = None
+        self._viewed = 0.0  # when a view said last that it is there
         super().__init__()
         self.observe(self._write_code, names=["_selection"])
         if x is not None:
@@ -175,7 +178,7 @@ class CacheExplorer(Widget):
         super().close()
 
     def picture(self) -> tuple[str, bytes] | None:
-        return cache_picture(self._tree, self._lm.tokenizer, self._lm.name)
+        return cache_picture(self._tree, self._words, self._lm.name)
 
     # Messages.
 
@@ -183,11 +186,13 @@ class CacheExplorer(Widget):
         with self._telling:
             given = {name: self._settings[name] for name in SETTINGS}
             self.post("about", {"live": True, "model": self._lm.name, "settings": given})
-            self.post("tree", tree_message(self._tree, self._lm.tokenizer))
+            self.post("tree", tree_message(self._tree, self._words))
             self._post_requests()
-        if self._looks is None:
-            self._looks = threading.Thread(target=self._keep_looking, name="glmkit cache explorer", daemon=True)
-            self._looks.start()
+        self._look_on()
+
+    def on_ping(self, _: Mapping[str, Any]) -> None:
+        """A view says once a minute that it is there."""
+        self._look_on()
 
     def on_ask(self, content: Mapping[str, Any]) -> None:
         self.ask(content["text"], thinking=content["thinking"], max_tokens=content["max_tokens"])
@@ -280,24 +285,33 @@ class CacheExplorer(Widget):
     def _tell_tree(self) -> None:
         tree = self._look()  # which may wait for a step
         with self._telling:
-            self.post("tree", tree_message(tree, self._lm.tokenizer))
+            self.post("tree", tree_message(tree, self._words))
             self._post_requests()
         self.redraw()
 
-    def _keep_looking(self) -> None:
-        """Tell of the tree as it changes, and while requests run, until the widget or the model is closed."""
-        seen, me = None, threading.current_thread()
-        while self._looks is me and threading.main_thread().is_alive():  # at the end engines forget, and views need not
-            try:
-                now = self._lm.engine.cache.changes
-                if now != seen or self._tree.requests:
-                    self._tell_tree()
-                    seen = now
-            except GLMKitError as error:  # closed, or changed while requests run
-                if self._lm.closed:
-                    self.post("about", {"live": False, "model": self._lm.name, "note": str(error)})
-                    return
-            time.sleep(_LOOK_SECONDS)
+    def _look_on(self) -> None:
+        """See to it that somebody looks, for a while."""
+        self._viewed = time.monotonic()
+        if self._looks is None or not self._looks.is_alive():
+            known = weakref.ref(self)
+            self._looks = threading.Thread(target=_keep_looking, args=(known,), name="glmkit cache", daemon=True)
+            self._looks.start()
+
+    def _tell_changes(self, seen: Any) -> Any:
+        """Tell of the tree if it has changed since `seen`, and while requests run; None once nobody needs to look."""
+        unseen = time.monotonic() - self._viewed > _VIEWED_SECONDS
+        if self._looks is not threading.current_thread() or unseen:
+            return None
+        try:
+            now = self._lm.engine.cache.changes
+            if now != seen or self._tree.requests:
+                self._tell_tree()
+            return now
+        except GLMKitError as error:  # closed, or changed while requests run
+            if not self._lm.closed:
+                return -1
+            self.post("about", {"live": False, "model": self._lm.name, "note": str(error)})
+            return None
 
     # Small things.
 
@@ -322,3 +336,15 @@ class CacheExplorer(Widget):
 
     def _write_code(self, _: Any = None) -> None:
         self._code = cache_code(self._lm.name, self._requests, self._selection.get("request"))
+
+
+def _keep_looking(known: weakref.ref[CacheExplorer]) -> None:
+    """Have an explorer look until it or the model is closed, or nobody is there to see it; it may go meanwhile."""
+    seen = -1  # of the changes, which are counted
+    while threading.main_thread().is_alive():  # at the end engines forget, and views need not
+        explorer = known()
+        seen = None if explorer is None else explorer._tell_changes(seen)
+        del explorer
+        if seen is None:
+            return
+        time.sleep(_LOOK_SECONDS)

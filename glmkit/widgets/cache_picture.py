@@ -6,8 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from glmkit.engine.snapshot import CacheTree
-from glmkit.text import Tokenizer
-from glmkit.widgets.branches import branches, tree_message
+from glmkit.widgets.branches import Words, branches, tree_message
 from glmkit.widgets.picture import FAINT, INK, RAMP, drawn_text, levels, png
 
 __all__ = ["cache_picture"]
@@ -16,9 +15,9 @@ WIDTH, MOST, CELL, GAP = 860, 24, 22, 3
 WORDS = 300  # pixels of a row that its text has
 
 
-def cache_picture(tree: CacheTree, tokenizer: Tokenizer, name: str) -> tuple[str, bytes]:
+def cache_picture(tree: CacheTree, spoken: Words, name: str) -> tuple[str, bytes]:
     """Up to 24 branches with their pages, darker the more often they were found; as an SVG, and a PNG without words."""
-    message = tree_message(tree, tokenizer)
+    message = tree_message(tree, spoken)
     rows = message["branches"][:MOST]
     left_out = len(message["branches"]) - len(rows)
     most = max((hits for row in rows for hits in row["hits"]), default=0) or 1

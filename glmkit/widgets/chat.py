@@ -76,6 +76,7 @@ class Chat(Widget):
         self._runs: dict[int, Run] = {}
         self._stream: Any = None
         self._probe: RoutingProbe | None = None
+        self._clicked: RoutingProbe | None = None
         super().__init__()
         self._desk = ToolDesk(tools, run, approve, self._stopping, self._tell_turn)
         if x is not None:
@@ -127,7 +128,7 @@ class Chat(Widget):
 
     @property
     def probe(self) -> RoutingProbe | None:
-        """What was opened last."""
+        """What was opened last. One that a click opened is closed when another click opens the next."""
         return self._probe
 
     def select(self, turn: int | None) -> None:
@@ -259,7 +260,13 @@ class Chat(Widget):
 
     def on_probe(self, content: Mapping[str, Any]) -> None:
         turn = self._turn(content["turn"])
-        self.begin("reading the turn", lambda: self.open_probe(turn.number) and None)
+        self.begin("reading the turn", lambda: self._open_clicked(turn.number))
+
+    def _open_clicked(self, number: int) -> None:
+        """In the place of what was clicked before, which nobody else has asked for."""
+        before, self._clicked = self._clicked, self.open_probe(number)
+        if before is not None:
+            before.close()
 
     def _post_conversation(self) -> None:
         self.post("conversation", {"items": self._items, "turns": [turn.message() for turn in self._turns]})

@@ -44,9 +44,10 @@ class RoutingProbe(Widget):
 
     `x`, if given, is run at once, as `lm.run(x, **settings)` does, by default at temperature 0 for up to 256 tokens;
     or `run` is one that there is, which is run again as it was asked. What is picked is in `selection`, the run in
-    `run`, what is changed in `interventions`; after `regenerate`, the changed run is in `alternative` and what it differs by in `effect`.
-    `history` is a `routing_history.npz` to show as a film, by default that of glm-nano if `lm` is it. Without an `lm`
-    a run can be looked at and not run again. Raises RequestError for a run without routes, or of another model.
+    `run`, what is changed in `interventions`; after `regenerate`, the changed run is in `alternative` and what it
+    differs by in `effect`. `history` is a `routing_history.npz` to show as a film, by default that of glm-nano if `lm`
+    is it. Without an `lm` a run can be looked at and not run again. Raises RequestError for a run without routes, or of
+    another model.
     """
 
     _esm = assets(*ESM)

@@ -7,7 +7,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browser.lab_page import LabPage
-from browser.widget_page import RUN_SECONDS, lose_kernel, opened, photograph, read, reopened_picture, saved
+from browser.widget_page import (
+    RUN_SECONDS,
+    lose_kernel,
+    opened,
+    photograph,
+    read,
+    reopened_picture,
+    saved,
+    write_cell,
+)
 from glmkit.runs import Layers, Run, Tokens
 
 MAKE = """import glmkit as gk
@@ -123,6 +132,30 @@ def test_a_view_that_missed_a_message_asks_for_all_anew(lab, looker):
     cell.locator(".cm-content").fill(write)
     lab.run_cell(1, RUN_SECONDS)
     expect(looker.locator(".gp-name")).to_have_text("kept")
+    assert lab.console_errors == []
+
+
+def test_a_view_that_lost_the_beginning_or_the_end_finds_out(lab, looker):
+    lose = """send, lost = probe.send, []
+def losing(content, buffers=None):
+    lost.append(content["kind"]) if content["kind"] == "begin" and "begin" not in lost else send(content, buffers)
+probe.send = losing
+probe._number += 1
+probe.post_state()
+print([])"""
+    lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")
+    write_cell(lab, 1, lose)
+    assert read(lab, 1) == []
+    expect(looker.locator(".gp-name")).to_have_text("kept", timeout=30_000)  # it has said hello once more
+    expect(looker.locator(".gp-banner")).to_be_hidden()
+    end = """probe.begin("waiting", lambda: setattr(probe, "send", lambda *_: None))
+probe.wait()
+probe.send = send
+print([probe.busy])"""
+    write_cell(lab, 1, end)
+    assert read(lab, 1) == [False]
+    expect(looker.locator(".gp-status")).to_be_visible()
+    expect(looker.locator(".gp-status")).to_be_hidden(timeout=30_000)
     assert lab.console_errors == []
 
 

@@ -11,7 +11,7 @@ from glmkit.engine.snapshot import CacheTree, KnownPage
 from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.model.ops.attention.blocked import PAGE
-from glmkit.widgets.branches import branches, tree_message
+from glmkit.widgets.branches import branches, tree_message, words_of
 from glmkit.widgets.cache_explorer import CacheSelection
 from tiny import model, tokenizer
 from widgets.views import heard, told
@@ -55,7 +55,7 @@ def test_pages_without_a_fork_between_them_are_one_branch():
     few = branches(tree, most=3)  # those used last that there is room for, with what they come after
     assert [len(branch.pages) for branch in few] == [2, 1]
     assert tree.pages[few[1].pages[0]].tokens[-1] == ord("q")
-    assert tree_message(tree, tokenizer())["left_out"] == 0
+    assert tree_message(tree, words_of(tokenizer()))["left_out"] == 0
 
 
 def test_a_fork_shares_the_pages_before_it_and_goes_on_as_the_model_does(explorer, lm):
@@ -123,12 +123,15 @@ def test_it_looks_by_itself_while_others_ask(explorer, lm):
     while not any(content["known"] == 3 for content in told(explorer, "tree")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    explorer._viewed -= 3600  # nobody has said for an hour that he is there
+    explorer._looks.join(60)
+    assert not explorer._looks.is_alive()
+    explorer._receive(None, {"kind": "ping"}, [])
+    looks = explorer._looks
+    assert looks.is_alive()
     explorer.close()
-    time.sleep(1)
-    before = len(explorer.sent)
-    lm.engine.cache.clear()
-    time.sleep(1)
-    assert len(explorer.sent) == before
+    looks.join(60)
+    assert not looks.is_alive()
 
 
 def test_stop_is_heard_and_two_explorers_do_not_disturb_each_other(explorer, lm, endless):

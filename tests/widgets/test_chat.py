@@ -113,6 +113,12 @@ def test_a_turn_is_what_lm_chat_says_and_its_run_has_its_routes(lm):
     assert probe._generate(probe._x, None).tokens.id.tolist() == run.tokens.id.tolist()
     assert run.tokens.phase.count("prompt") == len(prompt)
     assert told(chat, "probe")[-1] == {**told(chat, "probe")[-1], "turn": 0, "model": probe.model_id}
+    clicked = []
+    for _ in range(2):
+        chat._receive(None, {"kind": "probe", "turn": 0}, [])
+        chat.wait()
+        clicked.append(chat.probe)
+    assert [opened.comm is None for opened in (probe, *clicked)] == [False, True, False]  # the one that was replaced
     chat.ask("more", thinking="disabled")
     chat.wait()
     assert [turn.mode for turn in chat.turns] == ["forced", "disabled"]

@@ -332,7 +332,7 @@ def test_a_record_takes_back_what_is_told_again():
     assert [name for name, _ in record.curves({"loss": 1}).items()] == ["loss"]
     ElementTree.fromstring(training_picture("", "", record, ())[0])
     assert record.at(9) == {}
-    with pytest.raises(RequestError, match="there is no curve 'los'; there are loss$"):
+    with pytest.raises(RequestError, match=r"there is no curve 'los'; there are loss$"):
         record.curve("los")
 
 

@@ -22,7 +22,7 @@ def told(widget: Any, kind: str) -> list[dict[str, Any]]:
 
 
 def kept(widget: Any, monkeypatch: Any) -> list[str]:
-    """Shows the widget in a notebook: the pictures that it keeps from then on, as SVG, or in words; the last is kept."""
+    """Shows the widget in a notebook: the pictures that it keeps from then on, one in the other's place, or words."""
     drawn = []
 
     class Handle:

@@ -159,7 +159,7 @@ class View {
 
   // The end of what is done may be what was missed.
   lookAfter() {
-    if (this.live && this.busy && !this.waiting && Date.now() - this.heardAt > SILENCE) this.channel.ask({ kind: "ping" });
+    if (this.busy && !this.dead && !this.waiting && Date.now() - this.heardAt > SILENCE) this.channel.ask({ kind: "ping" });
   }
   hear(content, buffers) {
     this.heardAt = Date.now();

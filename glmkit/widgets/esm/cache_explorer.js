@@ -9,6 +9,11 @@ class CacheExplorer extends View {
     super(model);
     this.requests = [];
     this.start(el, ["_selection"]);
+    this.alive = setInterval(() => this.channel.tell({ kind: "ping" }), 60000);  // the kernel looks while somebody is there
+  }
+  close() {
+    clearInterval(this.alive);
+    super.close();
   }
 
   // What there is on the page.

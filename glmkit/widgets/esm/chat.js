@@ -10,6 +10,8 @@ class ChatView extends View {
   close() {
     super.close();
     clearInterval(this.clock);
+    this.shownProbe = null;
+    this.probeView?.remove();
   }
 
   // What there is on the page.
@@ -82,6 +84,8 @@ class ChatView extends View {
     const manager = this.model.widget_manager, child = await manager.get_model(model);
     const view = await manager.create_view(child);
     if (this.shownProbe !== model) return view.remove();
+    this.probeView?.remove();
+    this.probeView = view;
     this.opened.replaceChildren(h("h4", {}, "Opened in the routing probe"), view.el);
     this.opened.hidden = false;
     view.trigger?.("displayed");
