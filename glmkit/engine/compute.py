@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from glmkit.engine.sampling import MOST_TOP, SamplingBatch, sample, sample_draft, sampling_logits
+from glmkit.engine.sampling import MOST_TOP, SamplingBatch, passed, sample, sample_draft, sampling_logits
 from glmkit.model import GLM, Interventions, Keep, Kept, KVCache, LayerCache
 from glmkit.model.params import weight
 from glmkit.sharding import mesh_of, partition_spec
@@ -54,11 +54,13 @@ class Probed(NamedTuple):
 
 class Found(NamedTuple):
     """What was drawn at the places of each row, its log-probabilities (raw, or of what it was drawn from where a row
-    asks for these), the likeliest tokens and their raw ones where a row asks for them, and what was drafted."""
+    asks for these), the likeliest tokens and their raw ones where a row asks for them, which tokens could be drawn, as
+    a mask, where a row asks for what it drew from, and what was drafted."""
 
     tokens: Int[Array, "B R"]
     logprobs: Float[Array, "B R"]
     top: tuple[Float[Array, "B R K"], Int[Array, "B R K"]] | None
+    passed: Int[Array, "B R W"] | None
     drafts: Int[Array, "B A"] | None
 
 
@@ -111,11 +113,11 @@ def draw_step(
     batch = partition_spec(("batch",))
 
     spread = jax.shard_map(_draw, mesh=mesh_of(logits), in_specs=batch, out_specs=batch)
-    tokens, logprobs, top = spread(logits, given, settings, seen, masks)
+    found = spread(logits, given, settings, seen, masks)
     drafts = None
     if drafting.tokens:
-        drafts, layers = _draft(drafting, model, layers, given, hidden, settings, tokens)
-    return Found(tokens, logprobs, top, drafts), layers
+        drafts, layers = _draft(drafting, model, layers, given, hidden, settings, found[0])
+    return Found(*found, drafts), layers
 
 
 def _draw(
@@ -125,7 +127,8 @@ def _draw(
     seen: Bool[Array, "B V"] | None,
     masks: Int[Array, "B R W"] | None,
 ) -> tuple:
-    """Tokens, log-probabilities and the likeliest of each place; the places of a row are rows of the sampler."""
+    """Tokens, log-probabilities, the likeliest and what could be drawn of each place; the places of a row are rows of
+    the sampler."""
     rows, places, vocab_size = logits.shape
     first = _last(given.segment_ids) if places == 1 else jnp.zeros(rows, jnp.int32)
     positions = (given.length + first + 1)[:, None] + jnp.arange(places)
@@ -143,15 +146,17 @@ def _draw(
     seen, masks = (None if x is None else flat(x) for x in (seen, masks))
     drawn = sample(logits, each, flat(positions), seen, masks)
     told = logprobs = jax.nn.log_softmax(logits)
+    could = None
     if each.drawn_logprobs is not None:
-        own = jax.nn.log_softmax(sampling_logits(logits, each, seen, masks))
-        told = jnp.where(each.drawn_logprobs[:, None], own, logprobs)
+        drawn_from = sampling_logits(logits, each, seen, masks)
+        told = jnp.where(each.drawn_logprobs[:, None], jax.nn.log_softmax(drawn_from), logprobs)
+        could = passed(drawn_from).reshape(rows, places, -1)
     chosen = jnp.take_along_axis(told, drawn[:, None], axis=1)
     top = None
     if settings.top_logprobs is not None:
         top = jax.lax.top_k(logprobs, min(MOST_TOP, vocab_size))
         top = top[0].reshape(rows, places, -1), top[1].reshape(rows, places, -1)
-    return drawn.reshape(rows, places), chosen.reshape(rows, places), top
+    return drawn.reshape(rows, places), chosen.reshape(rows, places), top, could
 
 
 def _draft(

@@ -5,6 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
+from jaxtyping import Int
+
 from glmkit.engine.probing import Probe
 from glmkit.engine.sampling import Sampling
 from glmkit.errors import RequestError
@@ -36,8 +39,10 @@ class Request:
 
     `forced` says which of them the budget dictated; nothing was drawn there, and their `logprobs` are NaN. `end` is the
     stop id that ended it, which is not among the tokens. `top` holds the likeliest tokens at each place, where the
-    sampling asks for them. `grammar` follows the answer and says what may come next; where it gives up, the request
-    ends with `error`. One that a `probe` captures ends once its last token has been read too.
+    sampling asks for them; `passed` which tokens could be drawn at each, and at the end, as a mask, where the sampling
+    asks for what it draws from and that is not all of them. `grammar` follows the answer and says what may come next;
+    where it gives up, the request ends with `error`. One that a `probe` captures ends once its last token has been read
+    too.
     """
 
     prompt: tuple[int, ...]
@@ -51,6 +56,7 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
     top: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
+    passed: list[Int[np.ndarray, " W"]] = field(default_factory=list)
     end: TokenLogprob | None = None
     finish_reason: FinishReason | None = None
     error: Exception | None = None
@@ -74,7 +80,13 @@ class Request:
         of_prompt = len(self.prompt)
         return (*self.prompt[start:stop], *self.tokens[max(0, start - of_prompt) : max(0, stop - of_prompt)])
 
-    def accept(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> int | None:
+    def accept(
+        self,
+        token: int,
+        logprob: float,
+        top: tuple[TokenLogprob, ...] = (),
+        passed: Int[np.ndarray, " W"] | None = None,
+    ) -> int | None:
         """Take the sampled token, or what the budget dictates instead. Returns it; None when it ends the request."""
         if math.isnan(logprob):
             self.fail(RequestError("the model gave NaN for this request: its weights, or what it computes, overflow"))
@@ -82,6 +94,8 @@ class Request:
         if len(self.tokens) >= self.max_tokens:
             self.finish("length")
             return None
+        if self._is_narrowed:
+            self.passed.append(passed)
         forced = bool(self._queue)
         if forced:
             token = self._queue.popleft()
@@ -103,6 +117,11 @@ class Request:
         if len(self.tokens) >= self.max_tokens and not self._captured:
             self.finish("length")
         return token
+
+    @property
+    def _is_narrowed(self) -> bool:
+        """Whether it is to be noted what could be drawn."""
+        return self.sampling.drawn_logprobs and (self.sampling.filters or self.grammar is not None)
 
     @property
     def _captured(self) -> bool:

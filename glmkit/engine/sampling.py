@@ -21,7 +21,8 @@ class Sampling:
     """How one request is sampled. `temperature=0` is greedy; `top_k=0`, `top_p=1`, `min_p=0` switch a filter off.
 
     `top_logprobs` is how many of the likeliest tokens are told beside each that is drawn. With `drawn_logprobs` the
-    log-probability told of a token is that of the distribution it was drawn from, and not the raw one.
+    log-probability told of a token is that of the distribution it was drawn from, and not the raw one; what could be
+    drawn in its place is told too, where filters or a grammar narrow it.
     Raises `RequestError` naming the setting that is out of range.
     """
 
@@ -48,6 +49,11 @@ class Sampling:
             value = getattr(self, name)
             if not kind(value) or not holds(value):
                 raise RequestError(f"{name} is {value!r}; expected {expected}")
+
+    @property
+    def filters(self) -> bool:
+        """Whether it cuts off what is unlikely."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
 
 
 @jax.tree_util.register_dataclass
@@ -81,6 +87,13 @@ def allowed(mask: Int[Array, "B W"], vocab_size: int) -> Bool[Array, "B V"]:
     """The tokens that a grammar's mask lets pass: bit `i % 32` of word `i // 32` is token `i`."""
     bits = (mask[:, :, None] >> jnp.arange(32)) & 1
     return bits.reshape(mask.shape[0], -1)[:, :vocab_size] == 1
+
+
+def passed(logits: Float[Array, "B V"]) -> Int[Array, "B W"]:
+    """The mask, as `allowed` reads it, of the tokens that `sampling_logits` left."""
+    left = logits > NEVER * 1e-8  # which the highest temperature does not reach
+    words = jnp.pad(left, ((0, 0), (0, -left.shape[1] % 32))).reshape(left.shape[0], -1, 32)
+    return (words.astype(jnp.int32) << jnp.arange(32, dtype=jnp.int32)).sum(-1, dtype=jnp.int32)
 
 
 def sampling_logits(

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
     With `masked`, of grammars, a step is two programs, so that masks are made while the model runs; `penalised` steps
     are told which tokens a row holds; with `top` they give the likeliest tokens, with `drawn` the log-probabilities of
-    what is drawn from. `probing` counts by its structure.
+    what is drawn from, and what that leaves. `probing` counts by its structure.
     """
 
     rows: int
@@ -46,11 +46,13 @@ class Kind(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What a row drew: a token, its log-probability, and the likeliest tokens where they were asked for."""
+    """What a row drew: a token, its log-probability, and where they were asked for the likeliest tokens, and which
+    could be drawn, as a mask."""
 
     token: int
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
+    passed: Int[np.ndarray, " W"] | None = None
 
 
 class Outcome(NamedTuple):
@@ -239,13 +241,15 @@ def _outcomes(found: Found) -> list[Outcome]:
     """What was found, row by row, on the host."""
     tokens, logprobs = np.asarray(found.tokens).tolist(), np.asarray(found.logprobs).tolist()
     drafts = [()] * len(tokens) if found.drafts is None else map(tuple, np.asarray(found.drafts).tolist())
-    if found.top is None:
-        drawn = [list(map(Drawn, *row)) for row in zip(tokens, logprobs, strict=True)]
-    else:
+    places = len(tokens[0])
+    top, passed = [[()] * places] * len(tokens), [[None] * places] * len(tokens)
+    if found.top is not None:
         values, ids = (np.asarray(x).tolist() for x in found.top)
         top = [
             [tuple(map(TokenLogprob, *place)) for place in zip(*row, strict=True)]
             for row in zip(ids, values, strict=True)
         ]
-        drawn = [list(map(Drawn, *row)) for row in zip(tokens, logprobs, top, strict=True)]
+    if found.passed is not None:
+        passed = np.asarray(found.passed)
+    drawn = [list(map(Drawn, *row)) for row in zip(tokens, logprobs, top, passed, strict=True)]
     return list(map(Outcome, drawn, drafts))

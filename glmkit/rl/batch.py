@@ -16,8 +16,8 @@ class Batch(NamedTuple):
     `mask` says which tokens are learned: those that the policy drew. `weight` is how much each counts in the loss, 0
     where not learned. `behaviour` are the log-probabilities it was drawn with; `old` those that the scorer gave before
     the update, None in the first update on a rollout; `reference` those of a reference model. `settings` says by row
-    how its tokens were sampled, None where from the model's own distribution; `allowed` what a grammar let pass, as
-    `glmkit.engine.sampling.allowed` reads it.
+    the temperature its tokens were sampled with, None where it is 1; `allowed` which tokens filters
+    and a grammar let pass, as `glmkit.engine.sampling.allowed` reads it.
     """
 
     tokens: Int[Array | np.ndarray, "*M R T"]

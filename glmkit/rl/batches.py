@@ -28,10 +28,15 @@ def micro_batches(
     """Micro-batches of `rows` rows, `[M, R, T]`, the last filled up with padding.
 
     With `weight`, a normalisation, they carry advantages and weights; without, only what is to be scored. Raises
-    `DataError` for samples that were drawn greedily, which have no distribution to learn from.
+    `DataError` for samples that were drawn greedily, which have no distribution to learn from, and where it is not
+    known what filters left.
     """
     if rollout.sampling.temperature == 0:
         raise DataError("this rollout was sampled with temperature 0: its tokens were not drawn from a distribution")
+    if rollout.sampling.filters and rollout.allowed is None:
+        raise DataError(
+            "this rollout was sampled with top_p, top_k or min_p, and does not tell what these left: allowed"
+        )
     mask = rollout.mask
     zeros = np.zeros(mask.shape, dtype)
     places = np.arange(mask.shape[1])
@@ -59,8 +64,9 @@ def micro_batches(
 
     arrays = {name: cut(name, x) for name, x in parts._asdict().items() if name != "settings"}
     settings = None
-    if rollout.sampling != Sampling(seed=rollout.sampling.seed):
-        settings = jax.tree.map(lambda x: cut("settings", x), SamplingBatch.of([rollout.sampling] * len(mask)))
+    if rollout.sampling.temperature != 1:
+        unfiltered = Sampling(rollout.sampling.temperature)
+        settings = jax.tree.map(lambda x: cut("settings", x), SamplingBatch.of([unfiltered] * len(mask)))
     return Batch(settings=settings, **arrays)
 
 

@@ -16,7 +16,6 @@ from glmkit.rl.rows import Row, assembled
 from glmkit.rl.sample import Sample, Turn
 from glmkit.rl.task import Episode, Message, Problem
 from glmkit.text import Tokenizer
-from glmkit.text.grammar import TurnMatcher
 from glmkit.text.phases import PhaseFollower
 from glmkit.turns import Turns
 
@@ -31,7 +30,6 @@ class _Asked:
     answer: Answer
     text: str  # of the prompt
     probe: Probe
-    matcher: TurnMatcher | None  # as it stood before the answer
 
 
 @dataclasses.dataclass
@@ -75,7 +73,6 @@ class Sampler:
         engine: Engine,
         turns: Turns,
         tokenizer: Tokenizer,
-        vocab_size: int,
         sampling: Sampling,
         *,
         thinking: str | Sequence[str],
@@ -87,7 +84,7 @@ class Sampler:
         self._engine, self._turns, self._tokenizer = engine, turns, tokenizer
         self._sampling, self._budget, self._max_tokens = sampling, budget, max_tokens
         self._modes = (thinking,) if isinstance(thinking, str) else tuple(thinking)
-        self._tool_choice, self._routes, self._words = tool_choice, routes, -(-vocab_size // 32)
+        self._tool_choice, self._routes = tool_choice, routes
         self._probing = Probing(Keep(routes=("ids",)) if routes else None, None)
         self._raw = sampling == Sampling(seed=sampling.seed) or sampling.temperature == 0
 
@@ -104,7 +101,7 @@ class Sampler:
             self._take_turns(live)
         samples = [Sample(d.index, d.group, d.problem, tuple(d.turns), d.returned) for d in dialogues]
         rows = [row for dialogue in dialogues for row in dialogue.rows]
-        return assembled(rows, samples, self._sampling, version, self._words)
+        return assembled(rows, samples, self._sampling, version)
 
     def _take_turns(self, live: Sequence[_Dialogue]) -> None:
         """A turn of each, all at the same time."""
@@ -153,7 +150,7 @@ class Sampler:
         self._engine.check_fits(request)
         probe = Probe(self._probing, PhaseFollower(self._tokenizer), captures=self._routes)
         request.probe = probe if self._routes else None
-        return _Asked(request, answer, text, probe, None if request.grammar is None else request.grammar.copy())
+        return _Asked(request, answer, text, probe)
 
     def _answered(self, asked: Sequence[_Asked]) -> list[Completion]:
         tickets = self._engine.submit_all([(each.request, each.answer.feed) for each in asked])
@@ -170,7 +167,7 @@ class Sampler:
 
     def _note(self, dialogue: _Dialogue, asked: _Asked) -> None:
         request = asked.request
-        dialogue.rows[-1].add_turn(request, asked.probe, asked.matcher, self._words)
+        dialogue.rows[-1].add_turn(request, asked.probe)
         ended = [] if request.end is None else [request.end.token]
         dialogue.text = asked.text + self._tokenizer.decode([*request.tokens, *ended])
 

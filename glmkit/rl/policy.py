@@ -136,7 +136,6 @@ class Policy:
             self.lm.engine,
             self._turns,
             self.lm.tokenizer,
-            self.lm.config.vocab_size,
             sampling,
             thinking=thinking,
             budget=budget,

@@ -33,9 +33,11 @@ class Rollout:
     A sample is one row, except where a later turn was not shown all that came before (thoughts of earlier rounds are
     not): there another row begins. `mask` is true for the tokens that the policy drew, whose `logprobs` are those of
     the distribution they were drawn from; prompts, results of tools, and what a template or a thinking budget supplied
-    are not. `spans` are numbers into `glmkit.runs.PHASES`, -1 for padding. `routes` are the experts of every token
-    that was read, -1 elsewhere. `version` is that of the policy's weights. `rollout[3]` is a `Sample`, `rollout[2:4]`
-    or `rollout[mask]` the rollout of some.
+    are not. `spans` are numbers into `glmkit.runs.PHASES`, -1 for padding. `routes` are the experts of every token that
+    was read, -1 elsewhere. `allowed` is what the sampler could draw from, as a mask that
+    `glmkit.engine.sampling.allowed` reads, all ones where that is everything: the policy as it goes on and other models
+    are scored over the same tokens. `version` is that of the policy's weights. `rollout[3]` is a `Sample`,
+    `rollout[2:4]` or `rollout[mask]` the rollout of some.
     """
 
     tokens: Int[np.ndarray, "N T"]
@@ -46,7 +48,7 @@ class Rollout:
     sample: Int[np.ndarray, " N"]  # which of the samples the row belongs to
     group: Int[np.ndarray, " S"]  # samples of one problem
     routes: Int[np.ndarray, "N T moe_layer k"] | None = None
-    allowed: Int[np.ndarray, "N T W"] | None = None  # what a grammar let pass
+    allowed: Int[np.ndarray, "N T W"] | None = None  # what filters and a grammar let pass
     rewards: Float[np.ndarray, " S"] | None = None
     advantages: Float[np.ndarray, " S"] | None = None
     token_advantages: Float[np.ndarray, "N T"] | None = None  # in the place of `advantages` where they differ by token

@@ -12,7 +12,6 @@ from glmkit.engine.sampling import Sampling
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.sample import Sample
 from glmkit.runs import PHASES
-from glmkit.text.grammar import TurnMatcher
 
 __all__ = ["Row", "assembled"]
 
@@ -30,13 +29,12 @@ class Row:
     mask: list[bool] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     routes: list[np.ndarray] = dataclasses.field(default_factory=list)
-    allowed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)  # by place, where a grammar was followed
+    allowed: dict[int, np.ndarray] = dataclasses.field(
+        default_factory=dict
+    )  # by place, where not all tokens could be drawn
 
-    def add_turn(self, request: Request, probe: Probe, matcher: TurnMatcher | None, words: int) -> None:
-        """Add what a request's prompt has beyond this row, and what it drew, its end among that.
-
-        `matcher` is the grammar as it stood before the answer, in masks of so many `words`.
-        """
+    def add_turn(self, request: Request, probe: Probe) -> None:
+        """Add what a request's prompt has beyond this row, and what it drew, its end among that."""
         start = len(self.tokens)
         prompt = request.prompt[start:]
         self._add(prompt, [_PROMPT] * len(prompt), [False] * len(prompt), [0.0] * len(prompt))
@@ -48,22 +46,12 @@ class Row:
             last = spans[-1] if spans else PHASES.index("answer")
             spans, drawn = [*spans, PHASES.index("answer") if last == _FORCED else last], [*drawn, True]
             tokens, logprobs = [*tokens, request.end.token], [*logprobs, request.end.logprob]
-        if matcher is not None:
-            self._follow(matcher, tokens, words)
+        self.allowed |= enumerate(request.passed, len(self.tokens))
         self._add(tokens, spans, drawn, logprobs)
         for start, count, kept, row, _ in probe.pieces:
             if kept.ids is not None:  # a token keeps the routes with which it was read first
                 known = max(0, len(self.routes) - start)
                 self.routes += list(np.moveaxis(kept.ids[:, row, :count], 0, 1)[known:])
-
-    def _follow(self, matcher: TurnMatcher, tokens: Sequence[int], words: int) -> None:
-        """Note what the grammar lets pass at each place that is about to be added."""
-        for place, token in enumerate(tokens, len(self.tokens)):
-            mask = np.full(words, -1, np.int32)
-            matcher.fill(mask)
-            self.allowed[place] = mask
-            if place < len(self.tokens) + len(tokens) - 1:
-                matcher.take(token)
 
     def _add(self, tokens: Sequence[int], spans: Sequence[int], mask: Sequence[bool], lps: Sequence[float]) -> None:
         self.tokens += tokens
@@ -72,7 +60,7 @@ class Row:
         self.logprobs += lps
 
 
-def assembled(rows: Sequence[Row], samples: Sequence[Sample], sampling: Sampling, version: int, words: int) -> Rollout:
+def assembled(rows: Sequence[Row], samples: Sequence[Sample], sampling: Sampling, version: int) -> Rollout:
     """All rows as arrays."""
     longest = max((len(row.tokens) for row in rows), default=0)
     shape = (len(rows), max(WIDTH, -(-longest // WIDTH) * WIDTH))
@@ -92,7 +80,7 @@ def assembled(rows: Sequence[Row], samples: Sequence[Sample], sampling: Sampling
         sample=np.array([row.sample for row in rows], np.int32),
         group=np.array([sample.group for sample in samples], np.int32),
         routes=_routes(rows, shape),
-        allowed=_allowed(rows, shape, words),
+        allowed=_allowed(rows, shape),
         samples=tuple(samples),
         sampling=sampling,
         version=version,
@@ -108,10 +96,11 @@ def _routes(rows: Sequence[Row], shape: tuple[int, int]) -> np.ndarray | None:
     return routes
 
 
-def _allowed(rows: Sequence[Row], shape: tuple[int, int], words: int) -> np.ndarray | None:
-    if not any(row.allowed for row in rows):
+def _allowed(rows: Sequence[Row], shape: tuple[int, int]) -> np.ndarray | None:
+    known = next((mask for row in rows for mask in row.allowed.values()), None)
+    if known is None:
         return None
-    allowed = np.full((*shape, words), -1, np.int32)
+    allowed = np.full((*shape, *known.shape), -1, np.int32)
     for number, row in enumerate(rows):
         for place, mask in row.allowed.items():
             allowed[number, place] = mask

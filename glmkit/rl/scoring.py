@@ -1,6 +1,7 @@
 """Scoring: log-probabilities and entropies of a rollout's tokens in one parallel pass, with its routes replayed.
 
-Logits become the sampling distribution by `glmkit.engine.sampling.sampling_logits`, which the sampler draws from.
+Logits become the sampling distribution by `glmkit.engine.sampling.sampling_logits`, which the sampler draws from, but
+for its filters: which tokens those left to the sampler is in the rollout, and is the same whatever model is scored.
 """
 
 import functools

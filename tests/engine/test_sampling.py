@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from glmkit.engine.sampling import NEVER, Sampling, SamplingBatch, sample, sampling_logits
+from glmkit.engine.sampling import NEVER, Sampling, SamplingBatch, allowed, passed, sample, sampling_logits
 from glmkit.errors import RequestError
 
 filters = st.builds(
@@ -43,6 +43,18 @@ def test_filters_equal_their_definitions(settings, seed):
     p = np.sort(distribution(logits[0].astype(np.float64), Sampling(settings.temperature, top_k=settings.top_k)))[::-1]
     undecided = np.abs(np.cumsum(p) - settings.top_p).min() < 1e-5 or np.abs(p / p[0] - settings.min_p).min() < 1e-5
     assert not near.any() or undecided
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1.0, 1e6])
+def test_what_is_left_is_told_as_a_mask_that_leaves_the_same(temperature):
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 70)), jnp.float32)
+    mask = jnp.asarray([[-1, -1, -1], [0b110, -(2**31), 0], [-1, 0, 1]], jnp.int32)
+    settings = SamplingBatch.of([Sampling(temperature, top_k=5)] * 3)
+    left = allowed(passed(sampling_logits(logits, settings, None, mask)), 70)
+    likeliest = np.argsort(-np.where(allowed(mask, 70), logits, NEVER), axis=1)[:, :5]
+    expected = np.zeros((3, 70), bool)
+    np.put_along_axis(expected, likeliest, True, axis=1)
+    np.testing.assert_array_equal(left, expected & np.asarray(allowed(mask, 70)))
 
 
 def test_temperature_zero_is_greedy_and_needs_no_randomness():

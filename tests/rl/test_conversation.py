@@ -10,7 +10,7 @@ from glmkit.rl import Problem, with_tools
 from glmkit.rl.conversation import Sampler
 from glmkit.runs import PHASES
 from glmkit.turns import Turns
-from tiny import one_layer, tokenizer
+from tiny import CONFIG, one_layer, tokenizer
 
 CALL, TOLD = "\n<tool_call>f\n</tool_call><|observation|>", "\nIt rains.<|user|>"
 
@@ -29,7 +29,10 @@ class Scripted(Sampler):
         for each in asked:
             said = self.script[sum(message["role"] == "assistant" for message in self._seen(each))]
             for number, token in enumerate(tokenizer().encode(said)):
-                taken = each.request.accept(token, -0.5 - number)
+                passed = np.full(-(-CONFIG.vocab_size // 32), -1, np.int32)
+                if each.request.grammar is not None:
+                    each.request.grammar.fill(passed)
+                taken = each.request.accept(token, -0.5 - number, passed=passed)
                 if taken is not None:
                     each.answer.feed(taken)
             if each.request.finish_reason is None:
@@ -50,7 +53,7 @@ def lm() -> LM:
 def said(lm, *script, thinking="disabled", budget=None, episode=None, tools=(f,)):
     turns = Turns(lm.tokenizer, lm.generation, lm.config.vocab_size, lm.engine.max_len)
     sampler = Scripted(
-        lm.engine, turns, lm.tokenizer, lm.config.vocab_size, Sampling(), thinking=thinking, budget=budget,
+        lm.engine, turns, lm.tokenizer, Sampling(), thinking=thinking, budget=budget,
         max_tokens=60, tool_choice="auto", routes=False,
     )  # fmt: skip
     sampler.script = script

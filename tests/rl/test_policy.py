@@ -3,15 +3,17 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
 
-from glmkit.engine.sampling import Sampling
+from glmkit.engine.sampling import Sampling, allowed
 from glmkit.errors import ConfigError, DataError, TrainingError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
+from glmkit.model import GLM
 from glmkit.model.params import Buffer, is_variable
 from glmkit.probe import ablate
 from glmkit.rl import PPO, Policy, Problem, Rollout, advantage, per_sequence
@@ -117,6 +119,23 @@ def test_temperature_filters_and_a_grammar_are_in_the_log_probabilities(lm):
     drawn = policy.sample([Problem("hi", tools=[f])], 2, **settings)
     assert policy.score(drawn).measures["mismatch_max"] <= MISMATCH
     assert (drawn.logprobs[drawn.mask] == 0).any()  # where the grammar lets one token pass alone
+
+
+def test_other_models_are_scored_over_what_the_sampler_left(lm):
+    """Whose own likeliest tokens are others, those that were drawn often not among them."""
+    policy = policy_of(lm)
+    drawn = policy.sample(["hi"], 2, thinking="disabled", top_k=2, max_tokens=4)
+    told = np.asarray(allowed(jnp.asarray(drawn.allowed[drawn.mask]), CONFIG.vocab_size))
+    np.testing.assert_array_equal(told.sum(1), 2)
+    assert told[np.arange(len(told)), drawn.tokens[drawn.mask]].all()
+    other = dataclasses.replace(CONFIG, num_hidden_layers=1, first_k_dense_replace=0)
+    theirs = policy.score(drawn, model=GLM(other, rngs=nnx.Rngs(1)))
+    assert policy.score(drawn).measures["mismatch_max"] <= MISMATCH
+    assert MISMATCH < theirs.measures["mismatch_max"] < 100
+    assert (theirs.entropy[drawn.mask] > 0).all()
+    assert (theirs.entropy[drawn.mask] <= np.log(2) + MISMATCH).all()  # over two tokens
+    with pytest.raises(DataError, match="does not tell what these left"):
+        policy.score(dataclasses.replace(drawn, allowed=None))
 
 
 @pytest.fixture(scope="module")
