@@ -21,13 +21,12 @@ def distilled(
     """The rollout with `-weight * (lp_student - lp_teacher)` added to the advantage of each token that was drawn.
 
     Its expected gradient is that of `weight` times KL(student || teacher) at each state. `student` and `teacher` are
-    the log-probabilities of `policy.score(rollout)` and `policy.score(rollout, model=teacher)`; without rewards the
-    teacher is all there is to learn from. Raises `DataError` for another shape.
+    the log-probabilities of `policy.score(rollout)` and `policy.score(rollout, model=teacher)`; of a rollout without
+    advantages the teacher is all there is to learn from. Raises `DataError` for another shape.
     """
     for name, logprobs in (("student", student), ("teacher", teacher)):
         if logprobs.shape != rollout.mask.shape:
             raise DataError(f"{name} has shape {list(logprobs.shape)}; expected {list(rollout.mask.shape)}")
-    known = rollout.advantages is not None or rollout.token_advantages is not None
-    before = rollout.per_token() if known else np.zeros(rollout.mask.shape)
+    before = rollout.per_token() if rollout.has_advantages else np.zeros(rollout.mask.shape)
     added = np.where(rollout.mask, weight * (teacher - student), 0)
     return dataclasses.replace(rollout, token_advantages=before + added)

@@ -13,13 +13,16 @@ __all__ = ["advantage_mass", "mismatch", "of_groups", "of_load", "of_samples", "
 
 
 def of_samples(rollout: Rollout) -> dict[str, float]:
-    """Rewards, their parts, and how long samples are."""
-    lengths, rows = rollout.lengths(), rollout.tokens.shape[1]
+    """How many there are, and of those that were drawn rewards, their parts, and how long they are."""
     values = {
         "samples": float(len(rollout)),
         "tokens": float(rollout.length.sum()),
         "learned_tokens": float(rollout.mask.sum()),
-        "length_mean": float(lengths.mean()) if rows and len(lengths) else 0.0,
+    }
+    rollout = rollout.drawn
+    lengths = rollout.lengths()
+    values |= {
+        "length_mean": float(lengths.mean()) if len(lengths) else 0.0,
         "length_max": float(lengths.max(initial=0)),
     }
     if rollout.samples:
@@ -32,6 +35,7 @@ def of_samples(rollout: Rollout) -> dict[str, float]:
 
 def of_groups(rollout: Rollout) -> dict[str, float]:
     """Shares of groups whose rewards are all equal, all the highest seen, and all the lowest, which teach nothing."""
+    rollout = rollout.drawn
     if rollout.rewards is None or not len(rollout):
         return {}
     low, high = rollout.rewards.min(), rollout.rewards.max()
@@ -49,11 +53,14 @@ def of_groups(rollout: Rollout) -> dict[str, float]:
 def mismatch(
     rollout: Rollout, logprobs: Float[np.ndarray, "N T"], flips: Int[np.ndarray, "N T"] | None
 ) -> dict[str, float]:
-    """How far the scorer is from the sampler: log-probabilities at learned tokens, and routes wherever known.
+    """How far the scorer is from the sampler: log-probabilities at tokens it drew, and routes wherever known.
 
     `route_flips` is the share of tokens with another set of experts in any layer, among those that were routed.
     """
-    off = np.abs(logprobs.astype(np.float64) - rollout.logprobs)[rollout.mask]
+    drawn = rollout.mask
+    if rollout.demonstrated is not None:
+        drawn = drawn & ~rollout.demonstrated[rollout.sample][:, None]
+    off = np.abs(logprobs.astype(np.float64) - rollout.logprobs)[drawn]
     values = {
         "mismatch_max": float(off.max(initial=0.0)),
         "mismatch_mean": float(off.mean()) if off.size else 0.0,

@@ -45,6 +45,7 @@ def demonstrations(records: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -
         logprobs=np.zeros(mask.shape, np.float32),
         sample=np.arange(len(examples), dtype=np.int32),
         group=np.arange(len(examples), dtype=np.int32),
+        demonstrated=np.ones(len(examples), np.bool_),
         samples=tuple(
             Sample(index, index, Problem("demonstration"), (Turn(text, "", (), "stop", int(mask[index].sum()), 0),))
             for index, text in enumerate(shown)
@@ -63,12 +64,14 @@ def mixed(
 
     `norm` is the normalisation that the update will be given: advantages are scaled so that neither of the two changes
     how the other is weighed. Holds for losses whose gradient in the first update is `-A lp`, as all of
-    `glmkit.rl.loss` but GSPO are. Rewards are those of the rollout, and 0 of demonstrations.
+    `glmkit.rl.loss` but GSPO are. Rewards are those of the rollout, and 0 of demonstrations, which no measure of rewards,
+    groups or mismatch counts. In `gk.rl.train` it is the last of `shape`, after `rollout.with_advantage`.
     """
     shown = dataclasses.replace(
         demonstrated,
         token_advantages=np.where(demonstrated.mask, weight, 0.0),
         rewards=np.zeros(len(demonstrated)),
+        parts={name: np.zeros(len(demonstrated)) for name in rollout.parts},
         sampling=rollout.sampling,
         version=rollout.version,
     )

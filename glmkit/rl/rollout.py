@@ -22,7 +22,7 @@ BY_ROW = (
     *("tokens", "length", "spans", "mask", "logprobs", "sample"),
     *("routes", "allowed", "token_advantages", "old", "reference"),
 )
-BY_SAMPLE = ("group", "rewards", "advantages")
+BY_SAMPLE = ("group", "demonstrated", "rewards", "advantages")
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +49,7 @@ class Rollout:
     group: Int[np.ndarray, " S"]  # samples of one problem
     routes: Int[np.ndarray, "N T moe_layer k"] | None = None
     allowed: Int[np.ndarray, "N T W"] | None = None  # what filters and a grammar let pass
+    demonstrated: Bool[np.ndarray, " S"] | None = None  # samples that were given, whose `logprobs` say nothing
     rewards: Float[np.ndarray, " S"] | None = None
     advantages: Float[np.ndarray, " S"] | None = None
     token_advantages: Float[np.ndarray, "N T"] | None = None  # in the place of `advantages` where they differ by token
@@ -120,6 +121,15 @@ class Rollout:
     def with_reference(self, logprobs: Float[np.ndarray, "N T"]) -> Self:
         """With the log-probabilities that another model gives the tokens, as `Policy.score` returns them."""
         return dataclasses.replace(self, reference=logprobs)
+
+    @property
+    def has_advantages(self) -> bool:
+        return self.advantages is not None or self.token_advantages is not None
+
+    @property
+    def drawn(self) -> Self:
+        """The samples that the policy drew: all but demonstrations."""
+        return self if self.demonstrated is None else self.where(~self.demonstrated)
 
     def where(self, keep: Bool[np.ndarray, " S"]) -> Self:
         """The samples for which `keep` is true."""

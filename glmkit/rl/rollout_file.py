@@ -19,6 +19,7 @@ __all__ = ["join", "read", "write"]
 
 _FORMAT = "glmkit.rollout.1"
 _FILLING = {"spans": -1, "routes": -1, "allowed": -1}  # of padding; 0 elsewhere
+_OPTIONAL = ("routes", "allowed", "demonstrated")  # where some do not have them, the others still do
 
 
 def write(rollout: Rollout, path: str | os.PathLike[str]) -> None:
@@ -81,13 +82,14 @@ def _stacked(name: str, rollouts: Sequence[Rollout], width: int) -> np.ndarray |
     """One array of all; None where some do not have it. Routes and masks that are not there are said to be free."""
     parts = [getattr(rollout, name) for rollout in rollouts]
     known = next((part for part in parts if part is not None), None)
-    if name in ("routes", "allowed") and known is not None:
-        free = [np.full((*rollout.tokens.shape, *known.shape[2:]), -1, known.dtype) for rollout in rollouts]
+    filling = _FILLING.get(name, 0)
+    if name in _OPTIONAL and known is not None:
+        sizes = [rollout.tokens.shape if name in BY_ROW else (len(rollout),) for rollout in rollouts]
+        free = [np.full((*size, *known.shape[len(size) :]), filling, known.dtype) for size in sizes]
         parts = [other if part is None else part for part, other in zip(parts, free, strict=True)]
     if any(part is None for part in parts):
         return None
     if name in BY_ROW and parts[0].ndim > 1:
-        filling = _FILLING.get(name, 0)
         parts = [
             np.pad(p, [(0, 0), (0, width - p.shape[1]), *[(0, 0)] * (p.ndim - 2)], constant_values=filling)
             for p in parts

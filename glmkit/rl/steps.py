@@ -92,7 +92,8 @@ def train(
     """Train a policy on a task: `for step in train(policy, task, steps=100): step.metrics, step.rollout`.
 
     `loss` is by default `PPO()`, `advantage` a function of rewards `[G, n]`, `norm` a normalisation. Each of `shape` is
-    given the rollout with its rewards and returns the one that is learned from: shaped, or filtered by whole groups;
+    given the rollout with its rewards and returns the one that is learned from: shaped, filtered by whole groups, or
+    with advantages, in the place of those by `advantage`: a critic's, a teacher's, or with demonstrations mixed in;
     each of `hooks` hears the finished step, and may stop the run or change `step.run`'s sampling. `settings` are those
     of `Settings`. With `out` the run is checkpointed there every `save_every` steps and when its iteration ends, by
     whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments and the
@@ -235,8 +236,9 @@ class Run:
         return rollout.rewarded(self.task.reward)
 
     def learn(self, rollout: Rollout) -> tuple[Rollout, tuple[Update, ...]]:
-        """Give a rollout with rewards its advantages and update the policy with it."""
-        rollout = rollout.with_advantage(self.advantage)
+        """Give a rollout with rewards its advantages, unless it has some, and update the policy with it."""
+        if not rollout.has_advantages:
+            rollout = rollout.with_advantage(self.advantage)
         if getattr(self.loss, "needs_reference", False):
             rollout = self.policy.with_reference(rollout, replay=self.settings.replay)
         if self.settings.updates > 1:

@@ -10,7 +10,22 @@ import pytest
 
 from glmkit.errors import ConfigError, DataError, RewardError, TrainingError
 from glmkit.lm import LM
-from glmkit.rl import PPO, Policy, Problem, Reinforce, Rollout, Task, hooks, train
+from glmkit.rl import (
+    PPO,
+    Critic,
+    Policy,
+    Problem,
+    Reinforce,
+    Rollout,
+    Task,
+    advantage,
+    demonstrations,
+    distilled,
+    hooks,
+    mixed,
+    per_token,
+    train,
+)
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.optimizer import MasterState
 from interrupting import interrupt_in, press
@@ -192,6 +207,31 @@ def test_step_zero_is_the_policy_as_it_was_given_and_hooks_hear_all(lm):
         assert {"held_out/greedy", "held_out/sampled"} <= step.metrics.keys()
     assert steps[0].rollout is None
     assert steps[1].rollout.advantages is not None
+
+
+def test_advantages_that_a_shape_gives_are_learned_from(lm):
+    """A critic's, a teacher's beside the rewards', and those of demonstrations, which no measure of rewards counts."""
+    record = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "B"}]}
+    shown, seen = demonstrations([record], tokenizer()), []
+    with Policy(lm) as policy:
+        critic = Critic.of(policy)
+
+        def taught(rollout):
+            rollout = rollout.with_advantage(advantage.dr_grpo)
+            return distilled(rollout, policy.score(rollout).logprobs, rollout.logprobs - 1)
+
+        def with_shown(rollout):
+            return mixed(rollout.with_advantage(advantage.dr_grpo), shown, 0.3, per_token)
+
+        for shape in (lambda rollout: critic.advantages(policy, rollout)[0], taught, with_shown):
+            shapes = [lambda rollout, shape=shape: seen.append(shape(rollout)) or seen[-1]]
+            (step,) = train(policy, task(), steps=1, shape=shapes, **SETTINGS)
+            assert step.rollout.token_advantages is seen[-1].token_advantages
+    rewards = seen[-1].rewards[:6]
+    assert (len(step.rollout), step.metrics["samples"], step.metrics["groups"]) == (7, 7, 2)
+    assert step.metrics["reward_std"] == pytest.approx(rewards.std())
+    assert step.updates[0].metrics["reward"] == pytest.approx(rewards.mean())
+    assert step.metrics["mismatch_max"] <= 1e-5
 
 
 def _heard(hook, rewards):
