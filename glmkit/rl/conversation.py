@@ -24,12 +24,13 @@ __all__ = ["Sampler"]
 
 @dataclasses.dataclass
 class _Asked:
-    """A turn on its way."""
+    """A turn on its way, or one that there is no room for: its request has ended."""
 
     request: Request
     answer: Answer
     text: str  # of the prompt
     probe: Probe
+    row: Row  # which it adds to
 
 
 @dataclasses.dataclass
@@ -47,6 +48,11 @@ class _Dialogue:
     text: str = ""  # of the last row
     over: bool = False
     returned: Any = None
+
+    def hear(self, reply: Completion) -> None:
+        self.turns.append(Turn.of(reply))
+        self.messages.append(reply.message)
+        self.advance(reply)
 
     def advance(self, reply: Completion | None) -> None:
         """Hear a reply, or nothing at the start, and take what is to be said next."""
@@ -105,54 +111,56 @@ class Sampler:
 
     def _take_turns(self, live: Sequence[_Dialogue]) -> None:
         """A turn of each, all at the same time."""
-        asked = []
-        for dialogue in live:
-            try:
-                asked.append((dialogue, self._asked(dialogue)))
-            except RequestError:
-                if not dialogue.turns:
-                    raise
-                dialogue.over = True  # there is no room for more
-        completions = self._answered([each for _, each in asked])
-        for (dialogue, each), completion in zip(asked, completions, strict=True):
+        asked = [(dialogue, self._asked(dialogue)) for dialogue in live]
+        self._answer([each for _, each in asked if each.request.finish_reason is None])
+        for dialogue, each in asked:
+            each.answer.finish()
+            completion, had_room = each.answer.completion(), bool(each.request.tokens or each.request.end)
             if completion.error is not None:
                 raise completion.error
-            self._note(dialogue, each)
-            dialogue.turns.append(Turn.of(completion))
-            dialogue.messages.append(completion.message)
-            dialogue.advance(completion)
+            if had_room:
+                self._note(dialogue, each)
+            dialogue.hear(completion)
+            if not had_room and not dialogue.over:
+                dialogue.episode.close()
+                dialogue.over = True
 
     def _asked(self, dialogue: _Dialogue) -> _Asked:
         """The next turn's request. Its prompt goes on from the tokens that were drawn where its text does."""
         settings = self._sampling
         constrained = bool(dialogue.problem.tools)
-        request, answer = self._turns.chat(
-            dialogue.messages,
-            tools=list(dialogue.problem.tools),
-            tool_choice=self._tool_choice if constrained else "auto",
-            thinking=dialogue.thinking,
-            budget=None if dialogue.thinking == "disabled" else self._budget,
-            max_tokens=self._max_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            min_p=settings.min_p,
-            repetition_penalty=1.0,
-            seed=_seed(settings.seed, dialogue.index, len(dialogue.turns)),
-            drawn_logprobs=settings.temperature > 0 and (constrained or not self._raw),
-        )
-        text = answer.completion().prompt
+        try:
+            request, answer = self._turns.chat(
+                dialogue.messages,
+                tools=list(dialogue.problem.tools),
+                tool_choice=self._tool_choice if constrained else "auto",
+                thinking=dialogue.thinking,
+                budget=None if dialogue.thinking == "disabled" else self._budget,
+                max_tokens=self._max_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                min_p=settings.min_p,
+                repetition_penalty=1.0,
+                seed=_seed(settings.seed, dialogue.index, len(dialogue.turns)),
+                drawn_logprobs=settings.temperature > 0 and (constrained or not self._raw),
+            )
+        except RequestError as error:
+            if not dialogue.turns:
+                raise
+            where = f"turn {len(dialogue.turns)} of sample {dialogue.index}"
+            raise DataError(f"{where} cannot be asked as its episode says it: {error}") from error
+        text, row = answer.completion().prompt, Row(dialogue.index)
         if dialogue.rows and text.startswith(dialogue.text):
-            added = self._tokenizer.encode(text.removeprefix(dialogue.text))
-            request.prompt = (*dialogue.rows[-1].tokens, *added)
-        else:
-            dialogue.rows.append(Row(dialogue.index))
-        self._engine.check_fits(request)
+            row = dialogue.rows[-1]
+            request.prompt = (*row.tokens, *self._tokenizer.encode(text.removeprefix(dialogue.text)))
+        if dialogue.turns and len(request.prompt) + request.max_tokens > self._engine.max_len:
+            request.finish("length")
         probe = Probe(self._probing, PhaseFollower(self._tokenizer), captures=self._routes)
         request.probe = probe if self._routes else None
-        return _Asked(request, answer, text, probe)
+        return _Asked(request, answer, text, probe, row)
 
-    def _answered(self, asked: Sequence[_Asked]) -> list[Completion]:
+    def _answer(self, asked: Sequence[_Asked]) -> None:
         tickets = self._engine.submit_all([(each.request, each.answer.feed) for each in asked])
         try:
             for ticket in tickets:
@@ -161,13 +169,12 @@ class Sampler:
             for ticket in tickets:
                 ticket.cancel("interrupted")
             raise
-        for each in asked:
-            each.answer.finish()
-        return [each.answer.completion() for each in asked]
 
     def _note(self, dialogue: _Dialogue, asked: _Asked) -> None:
         request = asked.request
-        dialogue.rows[-1].add_turn(request, asked.probe)
+        if not dialogue.rows or asked.row is not dialogue.rows[-1]:
+            dialogue.rows.append(asked.row)
+        asked.row.add_turn(request, asked.probe)
         ended = [] if request.end is None else [request.end.token]
         dialogue.text = asked.text + self._tokenizer.decode([*request.tokens, *ended])
 

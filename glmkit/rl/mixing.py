@@ -64,8 +64,8 @@ def mixed(
 
     `norm` is the normalisation that the update will be given: advantages are scaled so that neither of the two changes
     how the other is weighed. Holds for losses whose gradient in the first update is `-A lp`, as all of
-    `glmkit.rl.loss` but GSPO are. Rewards are those of the rollout, and 0 of demonstrations, which no measure of rewards,
-    groups or mismatch counts. In `gk.rl.train` it is the last of `shape`, after `rollout.with_advantage`.
+    `glmkit.rl.loss` but GSPO are. Rewards are those of the rollout, and 0 of demonstrations, which no measure of
+    rewards, groups or mismatch counts. In `gk.rl.train` it is the last of `shape`, after `rollout.with_advantage`.
     """
     shown = dataclasses.replace(
         demonstrated,

@@ -88,11 +88,13 @@ def assembled(rows: Sequence[Row], samples: Sequence[Sample], sampling: Sampling
 
 
 def _routes(rows: Sequence[Row], shape: tuple[int, int]) -> np.ndarray | None:
-    if not all(row.routes for row in rows):
+    known = next((route for row in rows for route in row.routes), None)
+    if known is None:
         return None
-    routes = np.full((*shape, *rows[0].routes[0].shape), -1, np.int16)
+    routes = np.full((*shape, *known.shape), -1, np.int16)
     for number, row in enumerate(rows):
-        routes[number, : len(row.routes)] = row.routes
+        if row.routes:
+            routes[number, : len(row.routes)] = row.routes
     return routes
 
 

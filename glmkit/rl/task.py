@@ -43,7 +43,11 @@ class Problem:
 
 
 Episode = Callable[[Problem], Generator[Sequence[Message], Completion, Any]]
-"""`reply = yield messages`: what is added to the conversation, and what the model says to it, until it returns."""
+"""`reply = yield messages`: what is added to the conversation, and what the model says to it, until it returns.
+
+Where the context has no room for a further turn the reply is empty, its `finish_reason` "length"; an episode that then
+asks again is closed, and has returned nothing.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,9 @@ import pytest
 from glmkit.engine.sampling import Sampling
 from glmkit.errors import DataError
 from glmkit.lm import LM
-from glmkit.rl import Problem, with_tools
+from glmkit.rl import Problem, Sample, with_tools
 from glmkit.rl.conversation import Sampler
+from glmkit.rl.rows import Row, assembled
 from glmkit.runs import PHASES
 from glmkit.turns import Turns
 from tiny import CONFIG, one_layer, tokenizer
@@ -25,7 +26,7 @@ class Scripted(Sampler):
 
     script: tuple[str, ...] = ()
 
-    def _answered(self, asked):
+    def _answer(self, asked):
         for each in asked:
             said = self.script[sum(message["role"] == "assistant" for message in self._seen(each))]
             for number, token in enumerate(tokenizer().encode(said)):
@@ -37,8 +38,6 @@ class Scripted(Sampler):
                     each.answer.feed(taken)
             if each.request.finish_reason is None:
                 each.request.finish("length")
-            each.answer.finish()
-        return [each.answer.completion() for each in asked]
 
     @staticmethod
     def _seen(each):
@@ -121,5 +120,41 @@ def test_an_episode_that_fails_is_named(lm):
 
     with pytest.raises(DataError, match="sample 0 ended before"):
         said(lm, TOLD, episode=silent)
+
+    def malformed(problem):
+        yield problem.messages
+        yield [{"role": "tol", "content": "rain"}]
+
     with pytest.raises(DataError, match="sample 0 raised RuntimeError after 1 turns: no more"):
         said(lm, TOLD, episode=failing)
+    with pytest.raises(DataError, match=r"turn 1 of sample 0 cannot be asked .*tol"):
+        said(lm, TOLD, episode=malformed)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+@pytest.mark.parametrize("first", [CALL, CALL.removeprefix("\n")], ids=["same row", "new row"])
+def test_an_episode_hears_that_there_is_no_room_and_may_return(lm, stubborn, first):
+    def long(problem):
+        earned, reply = 0.0, (yield problem.messages)
+        while stubborn or reply.finish_reason != "length":
+            earned += 1
+            reply = yield [{"role": "tool", "content": "rain" * 150}]
+        return earned
+
+    drawn = said(lm, first, TOLD, episode=long)
+    assert drawn.tokens.shape[0] == 1  # no row of a turn that was never taken
+    assert texts(drawn, 0, drawn.mask) == first
+    assert drawn[0].returned == (None if stubborn else 1.0)
+    assert [turn.finish_reason for turn in drawn[0].turns] == ["tool_calls", "length"]
+    assert not drawn[0].finished
+
+
+def test_a_row_without_routes_leaves_the_others_theirs():
+    routed, bare = Row(0, tokens=[1, 2], routes=[np.ones((1, 2))]), Row(1, tokens=[3])
+    for row in (routed, bare):
+        row.spans, row.mask, row.logprobs = ([0] * len(row.tokens) for _ in range(3))
+    samples = [Sample(index, 0, Problem("hi"), ()) for index in range(2)]
+    routes = assembled([routed, bare], samples, Sampling(), 0).routes
+    assert (routes[0, 0] == 1).all()
+    assert (routes[0, 1:] == -1).all()
+    assert (routes[1] == -1).all()
