@@ -1,5 +1,6 @@
 """Episodes: generators that lead a conversation with the policy, `reply = yield messages`, until they return."""
 
+import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
@@ -28,21 +29,20 @@ def with_tools(*functions: Callable[..., Any], max_turns: int = 4) -> Episode:
     return _ToolEpisode(dict(zip(names, functions, strict=True)), max_turns)
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
 class _ToolEpisode:
-    """Told apart from others, when a run goes on, by the functions and the number of turns."""
-
-    def __init__(self, functions: Mapping[str, Callable[..., Any]], max_turns: int):
-        self._functions, self._max_turns = functions, max_turns
+    functions: Mapping[str, Callable[..., Any]]
+    max_turns: int
 
     def __call__(self, problem: Problem) -> Generator[Sequence[Message], Completion, None]:
         reply = yield problem.messages
-        for _ in range(self._max_turns - 1):
+        for _ in range(self.max_turns - 1):
             if reply.finish_reason != "tool_calls":
                 return
-            results = [run_call(call, self._functions) for call in reply.tool_calls]
+            results = [run_call(call, self.functions) for call in reply.tool_calls]
             reply = yield [
                 {"role": "tool", "content": result.content, "tool_call_id": result.call.id} for result in results
             ]
 
     def __repr__(self) -> str:
-        return f"with_tools({', '.join(self._functions)}, max_turns={self._max_turns})"
+        return f"with_tools({', '.join(self.functions)}, max_turns={self.max_turns})"

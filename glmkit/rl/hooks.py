@@ -1,7 +1,7 @@
 """What may stand in a run beside its stages: functions that shape or filter a rollout, and hooks that hear a step.
 
 Each is a plain callable. A hook whose decisions depend on earlier steps has `state()` and `restore(state, run)`, by
-which a run saves it and has it go on where it was.
+which a run saves it and has it go on where it was, and tells by its `digest` what it was made with.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmkit.errors import ConfigError
+from glmkit.rl.description import described
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.task import Task
 
@@ -74,12 +75,15 @@ class Curriculum:
     """Goes to the next of several tasks when the mean reward of the last `patience` steps reaches `reward`.
 
     GLM-4.5's report trains in two stages so: on problems of moderate difficulty, then on those that it solves seldom
-    (arXiv 2508.06471, 3.2). The run begins with a task of its own; these come after it.
+    (arXiv 2508.06471, 3.2). The run begins with a task of its own, whose held-out problems stay those that are asked;
+    these come after it. Raises `DataError` for a task whose problems cannot be asked.
     """
 
     def __init__(self, tasks: Sequence[Task], reward: float, patience: int = 5):
         if not tasks:
             raise ConfigError("Curriculum takes the tasks that come after the run's own")
+        for task in tasks:
+            task.batch(1, "check")
         self._tasks, self._reward, self._patience = tuple(tasks), reward, patience
         self.stage, self._seen = 0, []
 
@@ -89,6 +93,10 @@ class Curriculum:
             if len(self._seen) == self._patience and np.mean(self._seen) >= self._reward:
                 self.stage, self._seen = self.stage + 1, []
                 step.run.task = self._tasks[self.stage - 1]
+
+    @property
+    def digest(self) -> str:
+        return described((self._tasks, self._reward, self._patience))
 
     def state(self) -> dict[str, Any]:
         return {"stage": self.stage, "seen": self._seen}
@@ -119,6 +127,10 @@ class DynamicTemperature:
         self._best, self._waited = max(self._best, step.reward), 0 if better else self._waited + 1
         if self._waited >= self._patience and (self._allows is None or self._allows(step)):
             step.run.temperature, self._waited = min(self._most, step.run.temperature + self._by), 0
+
+    @property
+    def digest(self) -> str:
+        return described((self._by, self._most, self._patience, self._allows))
 
     def state(self) -> dict[str, Any]:
         return {"best": float(self._best) if np.isfinite(self._best) else None, "waited": self._waited}

@@ -6,9 +6,10 @@ from typing import Any, Self
 
 from glmkit.engine.context import fingerprint
 from glmkit.model.adapter import adapted_places
+from glmkit.rl.description import described
 from glmkit.rl.policy import Policy
 from glmkit.rl.settings import Settings
-from glmkit.rl.task import Task, source_digest
+from glmkit.rl.task import Task
 from glmkit.train.checkpoint import Identity
 
 __all__ = ["RLIdentity"]
@@ -16,8 +17,8 @@ __all__ = ["RLIdentity"]
 
 @dataclasses.dataclass(frozen=True)
 class RLIdentity(Identity):
-    """The model that a run began from and its weights, the task, all functions that what is learned depends on, and
-    the settings. Functions are known by their names and sources, dataclasses by their fields."""
+    """The model that a run began from and its weights, the task, all functions that what is learned depends on, hooks
+    with a state among them, and the settings."""
 
     model: Mapping[str, Any]
     task: str
@@ -33,14 +34,16 @@ class RLIdentity(Identity):
         settings: Settings,
         functions: Mapping[str, Callable],
         shape: Sequence[Callable],
+        hooks: Sequence[Callable],
     ) -> Self:
         """Of a run that begins."""
         given = {**functions, **{f"shape[{index}]": function for index, function in enumerate(shape)}}
+        given |= {f"hooks[{index}]": hook for index, hook in enumerate(hooks) if hasattr(hook, "state")}
         weights = fingerprint(policy.reference.model)
         return cls(
             model={"config": policy.reference.config.to_hf(), "weights": weights, "router": policy.router},
             task=f"{task.name} {task.digest}",
-            loss={name: source_digest(function) for name, function in given.items()},
+            loss={name: described(function) for name, function in given.items()},
             settings=dataclasses.asdict(settings),
             lora_scales=sorted({place.parameter.scale for place in adapted_places(policy.reference.model)}),
         )

@@ -5,6 +5,7 @@ A verifier gives 1 to what is right and 0 to all else. Any function with that si
 """
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -50,6 +51,7 @@ class Number:
         return float(abs(float(found[-1].replace(",", "")) - float(sample.answer)) <= self.tolerance)
 
 
+@dataclasses.dataclass(frozen=True)
 class Schema:
     """1 if the content is JSON that the schema, a mapping or its text, validates, and nothing besides.
 
@@ -57,20 +59,26 @@ class Schema:
     `ConfigError` for a schema that uses what cannot be followed.
     """
 
-    def __init__(self, schema: str | Mapping[str, Any]):
-        self._schema = schema if isinstance(schema, str) else json.dumps(schema)
-        self._grammar = llguidance.LLMatcher.grammar_from_json_schema(self._schema)
-        self._bytes = llguidance.LLTokenizer("byte")
+    schema: str | Mapping[str, Any]
+
+    def __post_init__(self):
+        if not isinstance(self.schema, str):
+            object.__setattr__(self, "schema", json.dumps(self.schema))
         if error := llguidance.LLMatcher.validate_grammar(self._grammar, self._bytes):
             raise ConfigError(f"the schema cannot be followed: {error}")
+
+    @functools.cached_property
+    def _grammar(self) -> str:
+        return llguidance.LLMatcher.grammar_from_json_schema(self.schema)
+
+    @functools.cached_property
+    def _bytes(self) -> llguidance.LLTokenizer:
+        return llguidance.LLTokenizer("byte")
 
     def __call__(self, sample: Sample) -> float:
         matcher = llguidance.LLMatcher(self._bytes, self._grammar, log_level=0)
         said = self._bytes.tokenize_str(sample.content.strip())
         return float(sample.finished and matcher.try_consume_tokens(said) == len(said) and matcher.is_accepting())
-
-    def __repr__(self) -> str:
-        return f"Schema({self._schema})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +122,11 @@ class Overlong:
         return -min(1.0, max(0.0, (sample.tokens - (self.longest - self.cache)) / self.cache))
 
 
+@dataclasses.dataclass(init=False, repr=False, eq=False)
 class Parts:
     """Rewards by name, each alone or as `(weight, reward)`; their sum is the sample's reward, and each is shown."""
+
+    parts: Mapping[str, tuple[float, Callable[[Sample], float]]]
 
     def __init__(self, **parts: Callable[[Sample], float] | tuple[float, Callable[[Sample], float]]):
         if not parts:

@@ -129,6 +129,7 @@ class Run:
         self.policy, self.task, self.settings = policy, task, settings
         self.loss, self.advantage, self.norm = loss, advantage, norm
         self.temperature = settings.temperature  # of the next step; hooks may change it
+        self._evaluated = task  # whatever a curriculum goes on to
         self._shape, self._hooks, self._progress = tuple(shape), tuple(hooks), progress
         self._save_every = check_integer("save_every", save_every, 1)
         s = settings
@@ -319,9 +320,10 @@ class Run:
 
     def _held_out(self) -> dict[str, float]:
         s = self.settings
-        mode = self._thinking if isinstance(self._thinking, str) else self._thinking[0]
+        modes = self._evaluated.thinking if s.thinking is None else s.thinking
+        mode = modes if isinstance(modes, str) else modes[0]
         options = {"thinking": mode, "budget": s.budget, "max_tokens": s.max_tokens}
-        return accuracy(self.policy, self.task, s.eval_count, seed=s.seed, **options).metrics
+        return accuracy(self.policy, self._evaluated, s.eval_count, seed=s.seed, **options).metrics
 
     def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
         """Write what a step failed on, if it was sampled, and have the error say where."""
@@ -341,7 +343,7 @@ class Run:
     @functools.cached_property
     def _identity(self) -> RLIdentity:
         functions = {"loss": self.loss, "advantage": self.advantage, "norm": self.norm}
-        return RLIdentity.of(self.policy, self.task, self.settings, functions, self._shape)
+        return RLIdentity.of(self.policy, self.task, self.settings, functions, self._shape, self._hooks)
 
     def _state(self) -> Any:
         step = jnp.asarray(self._number, jnp.int32)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from random import Random
@@ -10,10 +9,11 @@ from typing import Any, Literal
 
 from glmkit.engine.answer import Completion
 from glmkit.errors import DataError
+from glmkit.rl.description import described
 from glmkit.rl.sample import Sample
 from glmkit.text import normalize_messages, normalize_tools
 
-__all__ = ["Episode", "Problem", "Reward", "Split", "Task", "source_digest"]
+__all__ = ["Episode", "Problem", "Reward", "Split", "Task"]
 
 Split = Literal["train", "held_out"]
 Message = Mapping[str, Any]
@@ -105,15 +105,9 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """By which a run that goes on knows its task: SHA-256 of its problems and of the source of its functions."""
-        problems = (
-            source_digest(self.problems)
-            if callable(self.problems)
-            else [dataclasses.asdict(problem) for problem in (*self.problems, *self.held_out)]
-        )
-        functions = [source_digest(function) for function in (self.reward, self.solved, self.episode)]
-        said = json.dumps([self.name, self.thinking, problems, functions], sort_keys=True, default=list)
-        return hashlib.sha256(said.encode()).hexdigest()
+        """By which a run that goes on knows its task: SHA-256 of its problems and functions."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return hashlib.sha256(described(parts).encode()).hexdigest()
 
     def is_solved(self, sample: Sample, reward: float) -> bool:
         """Whether a sample of so much reward counts as right."""
@@ -128,14 +122,3 @@ class Task:
     def __repr__(self) -> str:
         count = "drawn" if callable(self.problems) else f"{len(self.problems)} + {len(self.held_out)} held out"
         return f"Task({self.name!r}, {count}, reward={self.reward!r}, thinking={self.thinking!r})"
-
-
-def source_digest(function: Any) -> str:
-    """What tells functions apart between processes: the repr of a dataclass, else the name and the source."""
-    if function is None or dataclasses.is_dataclass(function):
-        return repr(function)
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-    try:
-        return f"{name} {hashlib.sha256(inspect.getsource(function).encode()).hexdigest()}"
-    except (OSError, TypeError):  # typed at a prompt, built in, or an instance
-        return name

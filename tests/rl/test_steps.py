@@ -24,6 +24,7 @@ from glmkit.rl import (
     hooks,
     mixed,
     per_token,
+    rewards,
     train,
 )
 from glmkit.train.checkpoint import Checkpoints
@@ -42,7 +43,7 @@ def high(sample) -> float:
 
 def task(**changes) -> Task:
     problems = [Problem(text) for text in ("a", "bc", "def")]
-    return Task("letters", problems, **{"reward": high, "held_out": problems[:1], **changes})
+    return Task(**{"name": "letters", "problems": problems, "reward": high, "held_out": problems[:1], **changes})
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,7 @@ def test_weights_move_and_the_log_tells_of_every_step(lm, whole):
     [
         ({"task": task(reward=lambda sample: 1.0)}, "another task"),
         ({"loss": Reinforce()}, "another loss: loss 'PPO.* there, 'Reinforce"),
+        ({"hooks": [hooks.DynamicTemperature(by=0.2)]}, "another loss"),
         ({"learning_rate": 3e-4}, "another settings: learning_rate 0.01 there, 0.0003 here"),
         ({"lm": LM(small_model(), tokenizer(), max_len=600)}, "another model"),
     ],
@@ -256,12 +258,24 @@ def _heard(hook, rewards):
 
 
 def test_a_curriculum_goes_on_when_rewards_are_high_and_is_restored():
-    hook = hooks.Curriculum(["harder"], reward=0.5, patience=2)
+    harder = task(name="harder", held_out=())
+    hook = hooks.Curriculum([harder], reward=0.5, patience=2)
     run, seen = _heard(hook, [0.6, 0.2, 0.4, 0.6, 0.9])
-    assert [task for task, _ in seen] == ["own", "own", "own", "harder", "harder"]
-    again = hooks.Curriculum(["harder"], reward=0.5, patience=2)
+    assert [task for task, _ in seen] == ["own", "own", "own", harder, harder]
+    again = hooks.Curriculum([harder], reward=0.5, patience=2)
     again.restore(json.loads(json.dumps(hook.state())), fresh := dataclasses.replace(run, task="own"))
-    assert (fresh.task, again.state()) == ("harder", hook.state())
+    assert (fresh.task, again.state()) == (harder, hook.state())
+    with pytest.raises(DataError, match="no answer, which its reward"):
+        hooks.Curriculum([task(problems=lambda rng, split: Problem("a"), held_out=(), reward=rewards.Exact())], 0.5)
+
+
+def test_held_out_problems_stay_those_of_the_first_task(lm):
+    harder = task(name="harder", held_out=())
+    with Policy(lm) as policy:
+        hook = hooks.Curriculum([harder], reward=-1.0, patience=1)
+        run = train(policy, task(), steps=1, hooks=[hook], **SETTINGS | {"eval_count": 1})
+        run.task = harder
+        assert run._held_out()["held_out/count"] == 1
 
 
 def test_the_temperature_rises_where_rewards_do_not():

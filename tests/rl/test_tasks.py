@@ -1,13 +1,16 @@
 """Tasks: what they ask, what they hold back, and glm-nano's own with scripted replies in the model's place."""
 
 import dataclasses
+import functools
 from random import Random
 
 import pytest
 
+from glmkit import rl
 from glmkit.engine.answer import Completion
 from glmkit.errors import DataError
-from glmkit.rl import Problem, Sample, Task, Turn, tasks
+from glmkit.rl import Problem, Sample, Task, Turn, rewards, tasks
+from glmkit.rl.description import described
 from glmkit.rl.rewards import Exact, Length
 from glmkit.text import ToolCall
 
@@ -110,3 +113,56 @@ def test_the_arithmetic_reward_is_for_the_number():
     assert task.reward(right) == 1
     wrong = dataclasses.replace(right, turns=(Turn.of(reply(f"{problem.answer}0")),))
     assert task.reward(wrong) == 0
+
+
+def _reward(sample, scale=1.0):
+    return scale
+
+
+def _look(city: str) -> str:
+    return city
+
+
+def _near(scale):
+    return lambda sample: scale
+
+
+class _Own:
+    def __call__(self, sample):
+        return 1.0
+
+
+REWARDS = {
+    "function": _reward,
+    "another function": _near(1.0),
+    "what it closes over": _near(2.0),
+    "arguments": functools.partial(_reward, scale=2.0),
+    "other arguments": functools.partial(_reward, scale=3.0),
+    "instance": _Own(),
+    "wrapped": rewards.WellFormed(_reward),
+    "wrapped otherwise": rewards.WellFormed(rewards.Length(9)),
+    "parts": rewards.Parts(a=_reward, b=(0.5, rewards.Length(9))),
+    "other weights": rewards.Parts(a=_reward, b=(0.6, rewards.Length(9))),
+    "schema": rewards.Schema({"type": "object"}),
+    "another schema": rewards.Schema({"type": "array"}),
+    "loss": rl.Corrected(_reward),
+}
+
+
+def test_digests_tell_rewards_and_episodes_apart():
+    digests = {name: Task("t", [Problem("a")], reward).digest for name, reward in REWARDS.items()}
+    episodes = [rl.with_tools(_look, max_turns=turns) for turns in (2, 3)]
+    digests |= {repr(episode): Task("t", [Problem("a")], _reward, episode=episode).digest for episode in episodes}
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_digests_are_of_no_process():
+    for value in (*REWARDS.values(), rl.with_tools(_look), rl.hooks.Curriculum([tasks.arithmetic()], 0.5)):
+        assert "0x" not in described(value)
+
+
+def test_a_function_that_calls_itself_has_a_digest():
+    def count(sample, depth=3):
+        return count(sample, depth - 1) if depth else 0.0
+
+    assert "..." in described(count)

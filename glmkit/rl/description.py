@@ -1,0 +1,92 @@
+"""Values and functions in words that are the same in every process: by which a run that goes on knows what it is."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+from collections.abc import Mapping, Set
+from typing import Any
+
+import jax
+import numpy as np
+
+__all__ = ["described"]
+
+
+def described(value: Any, _within: tuple[int, ...] = ()) -> str:
+    """What tells a value apart from others, without the addresses of its objects.
+
+    Dataclasses are known by their fields, functions by their sources, defaults and what of their surroundings cannot
+    change, other objects by what they give as `digest`, and all of these by their names. Of a class that is not
+    glmkit's, the source counts too.
+    """
+    if id(value) in _within:  # a function that calls itself
+        return "..."
+    inner = functools.partial(described, _within=(*_within, id(value)))
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value)
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(value)
+        return f"{array.dtype}{list(array.shape)} {_hashed(array.tobytes())}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(sorted(f'{inner(key)}: {inner(item)}' for key, item in value.items()))}}}"
+    if isinstance(value, Set):
+        return f"{{{', '.join(sorted(map(inner, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(inner, value))}]"
+    if isinstance(value, functools.partial):
+        return f"partial({inner(value.func)}, {inner(value.args)}, {inner(value.keywords)})"
+    if inspect.ismethod(value):
+        return f"{inner(value.__self__)}.{inner(value.__func__)}"
+    if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
+        return f"{_name(value)} {_source(value)}{_surroundings(value, inner)}"
+    if isinstance(value, type):
+        return _class(value)
+    if isinstance(digest := getattr(value, "digest", None), str):
+        return f"{_class(type(value))} {digest}"
+    if dataclasses.is_dataclass(value):
+        fields = (f"{field.name}={inner(getattr(value, field.name))}" for field in dataclasses.fields(value))
+        return f"{_class(type(value))}({', '.join(fields)})"
+    return _class(type(value))
+
+
+def _surroundings(function: Any, inner: Any) -> str:
+    """Defaults of a function and what it closes over, as far as that cannot change."""
+    held = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)]
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # not there yet
+            continue
+    known = [inner(value) for value in held if value is not None and _is_fixed(value)]
+    return f" with {', '.join(known)}" if known else ""
+
+
+def _is_fixed(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_fixed, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return value.__dataclass_params__.frozen
+    plain = value is None or isinstance(value, bool | int | float | str | bytes | type | functools.partial)
+    return plain or inspect.isroutine(value)
+
+
+def _class(kind: type) -> str:
+    if kind.__module__.partition(".")[0] in ("glmkit", "builtins"):
+        return kind.__qualname__
+    return f"{_name(kind)} {_source(kind)}".rstrip()
+
+
+def _name(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _source(value: Any) -> str:
+    try:
+        return _hashed(inspect.getsource(value).encode())
+    except (OSError, TypeError):  # typed at a prompt, or built in
+        return ""
+
+
+def _hashed(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
