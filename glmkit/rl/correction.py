@@ -31,6 +31,8 @@ class Corrected(Loss):
     low: float = 0.0
     high: float = 2.0
 
+    needs_ratio = True
+
     def __post_init__(self):
         if self.level not in ("token", "sequence"):
             raise ConfigError(f"level is {self.level!r}; expected 'token' or 'sequence'")
@@ -41,7 +43,7 @@ class Corrected(Loss):
 
     @property
     def needs_reference(self) -> bool:
-        return self.loss.needs_reference
+        return getattr(self.loss, "needs_reference", False)
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         found = per_token_loss(self.loss, scored, batch)

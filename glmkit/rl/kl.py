@@ -48,6 +48,10 @@ class KL(Loss):
 
     needs_reference = True
 
+    @property
+    def needs_ratio(self) -> bool:
+        return self.corrected
+
     def __post_init__(self):
         estimate(self.kind, jnp.zeros(()))
 

@@ -35,6 +35,7 @@ class Loss:
     """What the losses of glmkit have in common: they add up, scale, and say what they need."""
 
     needs_reference = False  # log-probabilities of a reference model in the batch
+    needs_ratio = False  # to the policy that sampled: on a rollout of other weights, `old` in the batch
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         raise NotImplementedError
@@ -86,6 +87,10 @@ class Reinforce(Loss):
 
     ratio: bool = True
 
+    @property
+    def needs_ratio(self) -> bool:
+        return self.ratio
+
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         if not self.ratio:
             return PerToken(-batch.advantages * scored.logprobs)
@@ -103,6 +108,8 @@ class PPO(Loss):
     low: float = 0.2
     high: float = 0.28
     dual: float | None = None
+
+    needs_ratio = True
 
     def __post_init__(self):
         _at_least_zero("low", self.low)
@@ -132,6 +139,8 @@ class GSPO(Loss):
     low: float = 3e-4
     high: float = 4e-4
 
+    needs_ratio = True
+
     def __post_init__(self):
         _at_least_zero("low", self.low)
         _at_least_zero("high", self.high)
@@ -153,6 +162,8 @@ class CISPO(Loss):
 
     low: float = 1.0
     high: float = 0.28
+
+    needs_ratio = True
 
     def __post_init__(self):
         _at_least_zero("low", self.low)
@@ -185,6 +196,10 @@ class _Sum(Loss):
     def needs_reference(self) -> bool:
         return self.one.needs_reference or self.other.needs_reference
 
+    @property
+    def needs_ratio(self) -> bool:
+        return self.one.needs_ratio or self.other.needs_ratio
+
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         one, other = (per_token_loss(part, scored, batch) for part in (self.one, self.other))
         return PerToken(one.loss + other.loss, {**one.measured, **other.measured})
@@ -201,6 +216,10 @@ class _Scaled(Loss):
     @property
     def needs_reference(self) -> bool:
         return self.part.needs_reference
+
+    @property
+    def needs_ratio(self) -> bool:
+        return self.part.needs_ratio
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         found = per_token_loss(self.part, scored, batch)

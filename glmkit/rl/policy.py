@@ -1,6 +1,7 @@
 """Policy: a model that is sampled from and updated in turn, in one process and by one network."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,7 +69,8 @@ class Policy:
     the biases stay. The multi-token-prediction layer stays. A model with adapters (`glmkit.train.add_lora`) trains
     those. `freeze` names further parameters that stay, as for `glmkit.train.fit`. With `reproducible`, what is sampled
     has the same bits whatever else is, as a run that is to go on to the same bits needs; it takes several times as
-    long. An update takes micro-batches of `micro_rows` rows.
+    long. An update takes micro-batches of `micro_rows` rows. While it is updated in one thread others may read
+    `snapshot`, `save` and `score`, which wait for the update; `model` and `lm` are what it changes.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Policy:
         self.lm = lm.with_model(copied(lm.model, self._moving), reproducible=reproducible)
         self.version = 0
         self.last_bad: Rollout | None = None  # what the last update was refused on
+        self._lock = threading.RLock()  # held while the weights are consumed, copied or read as a whole
         self._turns = Turns(lm.tokenizer, lm.generation, lm.config.vocab_size, lm.engine.max_len)
         self._optimizer: optax.GradientTransformation | None = None
         self._opt_state: optax.OptState | None = None
@@ -151,12 +154,18 @@ class Policy:
         With `replay` every token goes to the experts that it went to in the rollout.
         """
         model = self.model if model is None else model.model if isinstance(model, LM) else model
-        batch = micro_batches(rollout, self.micro_rows, model.embed[...].sharding.mesh, dtype=_dtype(model))
-        scored, seen = compiled_score(model, batch, replay=replay)
+        with self._lock:
+            batch = micro_batches(rollout, self.micro_rows, model.embed[...].sharding.mesh, dtype=_dtype(model))
+            scored, seen = compiled_score(model, batch, replay=replay)
         logprobs, entropy = (by_row(x, len(rollout.tokens)) for x in scored)
         flips = None if seen.flips is None else by_row(seen.flips, len(rollout.tokens))
         found = measures.mismatch(rollout, logprobs, flips) | measures.of_tokens(rollout, entropy, {})
         return Scores(logprobs, entropy, flips, found)
+
+    def snapshot(self) -> LM:
+        """An LM of a copy of the weights as they are now, which no update changes."""
+        with self._lock:
+            return self.reference.with_model(copied(self.model, self._moving))
 
     def with_reference(self, rollout: Rollout, *, replay: bool = True) -> Rollout:
         """The rollout with the log-probabilities that the policy's LM as it was given gives its tokens."""
@@ -174,27 +183,36 @@ class Policy:
         """One step of the optimiser down the loss of a rollout with advantages.
 
         `norm` says how tokens are weighed, see `glmkit.rl.normalise`; the split into micro-batches changes nothing.
-        For several updates on one rollout give it `old`, which `with_old` does. The optimiser's state begins with the
-        first update by it, and anew with another. Raises `TrainingError`, and changes nothing, where the loss or the
-        gradient is not finite: the rollout is then `policy.last_bad`.
+        For several updates on one rollout give it `old` before the first, which `with_old` does. The optimiser's state
+        begins with the first update by it, and anew with another. Raises `DataError` for a rollout of other weights
+        without `old`, if the loss takes the ratio to them, and `TrainingError`, and changes nothing, where the loss or
+        the gradient is not finite: the rollout is then `policy.last_bad`.
         """
         began = time.monotonic()
+        if getattr(loss, "needs_ratio", False) and rollout.old is None and rollout.version != self.version:
+            raise DataError(
+                f"version {rollout.version} of the policy sampled this rollout, and it is at version {self.version}: "
+                f"{loss!r} takes the ratio of the two. Give it `old` before its first update, policy.with_old(rollout)"
+            )
         if getattr(loss, "needs_reference", False) and rollout.reference is None:
             raise ConfigError(f"{loss!r} needs the reference's log-probabilities: policy.with_reference(rollout)")
-        self._begin(optimizer)
-        model = self.model
-        batch = micro_batches(rollout, self.micro_rows, model.embed[...].sharding.mesh, norm, _dtype(model))
         plan = dataclasses.replace(self.plan, replay=replay)
-        moved, self._opt_state, found = compiled_update(loss, optimizer, plan)(model, self._opt_state, batch)
-        nnx.update(model, moved)
-        result = self._told(rollout, found)
-        if not found.finite:
-            self.last_bad = rollout
-            raise TrainingError(
-                f"the update of version {self.version} was not applied: loss {result.metrics['loss']}, gradient norm "
-                f"{result.metrics['gradient_norm']}; the rollout is policy.last_bad, the weights are what they were"
-            )
-        self.version += 1
+        with self._lock:
+            self._begin(optimizer)
+            model = self.model
+            batch = micro_batches(rollout, self.micro_rows, model.embed[...].sharding.mesh, norm, _dtype(model))
+            moved, self._opt_state, found = compiled_update(loss, optimizer, plan)(model, self._opt_state, batch)
+            nnx.update(model, moved)
+            self.version += 1  # at once, so that an interrupt leaves no new weights under the old version
+            result = self._told(rollout, found)
+            if not found.finite:
+                self.version -= 1
+                self.last_bad = rollout
+                raise TrainingError(
+                    f"the update of version {self.version} was not applied: loss {result.metrics['loss']}, gradient "
+                    f"norm {result.metrics['gradient_norm']}; the rollout is policy.last_bad, the weights are what "
+                    "they were"
+                )
         result.metrics["update_seconds"] = time.monotonic() - began
         return result
 
@@ -204,7 +222,8 @@ class Policy:
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the weights as they are now as `LM.save` does."""
-        self.lm.save(path, **options)
+        with self._lock:
+            self.lm.save(path, **options)
 
     def close(self) -> None:
         """Give the memory of the engine back; the LM that was given goes on."""
@@ -221,15 +240,17 @@ class Policy:
 
     def state(self, optimizer: optax.GradientTransformation) -> tuple[nnx.State, Any]:
         """What training moves: parameters and biases, and the optimiser's state."""
-        self._begin(optimizer)
-        return nnx.state(self.model, self._moving), self._opt_state
+        with self._lock:
+            self._begin(optimizer)
+            return nnx.state(self.model, self._moving), self._opt_state
 
     def restore(self, state: tuple[nnx.State, Any], optimizer: optax.GradientTransformation, version: int) -> None:
         """Go on from what `state` gave."""
-        self._begin(optimizer)
-        moved, self._opt_state = state
-        nnx.update(self.model, moved)
-        self.version = version
+        with self._lock:
+            self._begin(optimizer)
+            moved, self._opt_state = state
+            nnx.update(self.model, moved)
+            self.version = version
 
     def _begin(self, optimizer: optax.GradientTransformation) -> None:
         if self._optimizer is not optimizer:

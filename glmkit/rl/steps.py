@@ -66,7 +66,7 @@ class Step:
 
     @property
     def lm(self) -> LM:
-        """The policy's LM, which answers with the weights as they are now."""
+        """An LM of a copy of the weights as they are now."""
         return self.run.lm
 
     def stop(self) -> None:
@@ -181,8 +181,8 @@ class Run:
 
     @property
     def lm(self) -> LM:
-        """The policy's LM, which answers with the weights as they are now."""
-        return self.policy.lm
+        """An LM of a copy of the weights as they are now, which may be read while the run goes on in a thread."""
+        return self.policy.snapshot()
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)

@@ -86,7 +86,7 @@ def pack_samples(run: Run, number: int, samples: tuple[KeptSample, ...], sample:
             {"sample": kept.sample, "group": kept.group, "reward": kept.reward, "advantage": kept.advantage}
             for kept in samples
         ],
-        "text": list(texts(shown.tokens.tolist(), run.lm.tokenizer)),
+        "text": list(texts(shown.tokens.tolist(), run.policy.reference.tokenizer)),
         "phase": shown.spans.tolist(),
         "layers": list(run.moe_layers),
     }

@@ -16,7 +16,21 @@ from glmkit.lm import LM
 from glmkit.model import GLM
 from glmkit.model.params import Buffer, is_variable
 from glmkit.probe import ablate
-from glmkit.rl import PPO, Policy, Problem, Rollout, advantage, per_sequence
+from glmkit.rl import (
+    CISPO,
+    DPO,
+    GSPO,
+    KL,
+    PPO,
+    Corrected,
+    Entropy,
+    Policy,
+    Problem,
+    Reinforce,
+    Rollout,
+    advantage,
+    per_sequence,
+)
 from glmkit.rl.batches import micro_batches
 from glmkit.rl.critic import hidden_before
 from glmkit.rl.update import Plan, gradient
@@ -185,6 +199,39 @@ def test_a_second_update_is_off_the_policy_that_sampled(updated, rollout):
     again = policy.with_old(rollout)
     assert policy.score(rollout).measures["mismatch_max"] > 10 * MISMATCH
     assert again.old is not None
+    with pytest.raises(DataError, match=r"version 0 of the policy sampled this rollout, and it is at version 1.*PPO"):
+        policy.update(rollout, LOSS, SGD, norm=per_sequence)
+
+
+@pytest.mark.parametrize(
+    ("loss", "needs"),
+    [(PPO(), True), (GSPO(), True), (CISPO(), True), (Reinforce(), True), (Corrected(DPO()), True),
+     (0.5 * PPO() + Entropy(), True), (KL(corrected=True), True), (Entropy() + KL(), False),
+     (Reinforce(ratio=False), False), (DPO(), False)],
+    ids=repr,
+)  # fmt: skip
+def test_which_losses_take_a_ratio_to_the_policy_that_sampled(loss, needs):
+    assert loss.needs_ratio == needs
+
+
+def test_an_interrupted_update_leaves_no_new_weights_under_the_old_version(lm, rollout, monkeypatch):
+    policy = policy_of(lm)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(policy, "_told", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        policy.update(rollout, LOSS, SGD, norm=per_sequence)
+    assert policy.version == 1
+
+
+def test_a_snapshot_is_no_part_of_what_updates_consume(lm, rollout):
+    policy = policy_of(lm)
+    snapshot = policy.snapshot()
+    policy.update(rollout, LOSS, SGD, norm=per_sequence)
+    for ours, theirs in zip(jax.tree.leaves(snapshot.model), jax.tree.leaves(lm.model), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_is_not_finite_changes_nothing_and_is_kept(lm, rollout):
