@@ -40,8 +40,9 @@ class RLIdentity(Identity):
         given = {**functions, **{f"shape[{index}]": function for index, function in enumerate(shape)}}
         given |= {f"hooks[{index}]": hook for index, hook in enumerate(hooks) if hasattr(hook, "state")}
         weights = fingerprint(policy.reference.model)
+        trained = {"router": policy.router, "mtp_weight": policy.plan.mtp_weight}
         return cls(
-            model={"config": policy.reference.config.to_hf(), "weights": weights, "router": policy.router},
+            model={"config": policy.reference.config.to_hf(), "weights": weights, **trained},
             task=f"{task.name} {task.digest}",
             loss={name: described(function) for name, function in given.items()},
             settings=dataclasses.asdict(settings),

@@ -9,7 +9,7 @@ from glmkit.rl.rollout import Rollout
 from glmkit.runs import PHASES
 from glmkit.runs.routing import expert_sums
 
-__all__ = ["advantage_mass", "mismatch", "of_groups", "of_load", "of_samples", "of_tokens"]
+__all__ = ["advantage_mass", "divergence", "mismatch", "of_groups", "of_load", "of_samples", "of_tokens"]
 
 
 def of_samples(rollout: Rollout) -> dict[str, float]:
@@ -69,6 +69,14 @@ def mismatch(
         known = (rollout.routes >= 0).all(axis=(2, 3))
         values["route_flips"] = float((flips[known] > 0).mean()) if known.any() else 0.0
     return values
+
+
+def divergence(rollout: Rollout, logprobs: Float[np.ndarray, "N T"]) -> dict[str, float]:
+    """`kl`, the mean of the estimate k3 of the divergence from the reference, where what that gives is known."""
+    if rollout.reference is None:
+        return {}
+    difference = logprobs.astype(np.float64) - rollout.reference
+    return {"kl": _mean(np.expm1(-difference) + difference, rollout.mask)}
 
 
 def of_tokens(

@@ -66,11 +66,13 @@ class Policy:
 
     `policy.lm` answers with the weights as they are now. `router` says what of the routers learns: "train" their
     weights, "freeze" nothing, "bias" the correction biases alone, by `bias_rate` towards even load; in the other modes
-    the biases stay. The multi-token-prediction layer stays. A model with adapters (`glmkit.train.add_lora`) trains
-    those. `freeze` names further parameters that stay, as for `glmkit.train.fit`. With `reproducible`, what is sampled
-    has the same bits whatever else is, as a run that is to go on to the same bits needs; it takes several times as
-    long. An update takes micro-batches of `micro_rows` rows. While it is updated in one thread others may read
-    `snapshot`, `save` and `score`, which wait for the update; `model` and `lm` are what it changes.
+    the biases stay. The multi-token-prediction layer stays, unless `mtp_weight` weighs its loss on learned tokens,
+    whose gradient reaches nothing but the layer: its drafts then follow the policy. A model with adapters
+    (`glmkit.train.add_lora`) trains those. `freeze` names further parameters that stay, as for `glmkit.train.fit`. With
+    `reproducible`, what is sampled has the same bits whatever else is, as a run that is to go on to the same bits
+    needs; it takes several times as long. An update takes micro-batches of `micro_rows` rows. While it is updated in
+    one thread others may read `snapshot`, `save` and `score`, which wait for the update; `model` and `lm` are what it
+    changes.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Policy:
         *,
         router: RouterMode = "train",
         bias_rate: float = 1e-3,
+        mtp_weight: float = 0.0,
         freeze: Sequence[str] = (),
         reproducible: bool = False,
         micro_rows: int = 32,
@@ -88,10 +91,16 @@ class Policy:
             raise ConfigError(f"router is {router!r}; expected 'train', 'freeze' or 'bias'")
         if lm.interventions is not None:
             raise ConfigError(f"a policy is sampled and scored as it is, but {lm.interventions} is in use")
+        if not mtp_weight >= 0 or (mtp_weight and not names(lm.model, _MTP)):
+            raise ConfigError(
+                f"mtp_weight is {mtp_weight!r}; expected a number of at least 0, and 0 for a model without a "
+                "prediction layer, or one that trains adapters alone"
+            )
         self.reference, self.router = lm, router
         self.micro_rows = check_integer("micro_rows", micro_rows, 1)
-        filter_ = trainable(lm.model, (*freeze, *_kept(lm.model, router)))
-        self.plan = Plan(filter_, remat=remat, bias_rate=bias_rate if router == "bias" else 0.0)
+        filter_ = trainable(lm.model, (*freeze, *_kept(lm.model, router, mtp_weight)))
+        bias_rate = bias_rate if router == "bias" else 0.0
+        self.plan = Plan(filter_, remat=remat, bias_rate=bias_rate, mtp_weight=float(mtp_weight))
         self._moving = nnx.Any(filter_, Buffer)
         self.lm = lm.with_model(copied(lm.model, self._moving), reproducible=reproducible)
         self.version = 0
@@ -165,7 +174,7 @@ class Policy:
     def snapshot(self) -> LM:
         """An LM of a copy of the weights as they are now, which no update changes."""
         with self._lock:
-            return self.reference.with_model(copied(self.model, self._moving))
+            return self.lm.with_model(copied(self.model, self._moving))
 
     def with_reference(self, rollout: Rollout, *, replay: bool = True) -> Rollout:
         """The rollout with the log-probabilities that the policy's LM as it was given gives its tokens."""
@@ -264,7 +273,9 @@ class Policy:
         flips = None if found.flips is None else by_row(found.flips, rows)
         load = np.asarray(found.load)
         metrics = {"loss": float(found.loss), "gradient_norm": float(found.gradient_norm)}
-        metrics |= measures.of_samples(rollout) | measures.of_groups(rollout)
+        if self.plan.mtp_weight:
+            metrics["mtp_loss"] = float(found.mtp_loss)
+        metrics |= measures.of_samples(rollout) | measures.of_groups(rollout) | measures.divergence(rollout, logprobs)
         metrics |= measures.mismatch(rollout, logprobs, flips) | measures.of_tokens(rollout, entropy, measured)
         metrics |= measures.of_load(load) | self._drift.measured(self.model)
         mass = None
@@ -275,9 +286,9 @@ class Policy:
         return Update(metrics, logprobs, entropy, measured, load, mass)
 
 
-def _kept(model: GLM, router: RouterMode) -> list[str]:
+def _kept(model: GLM, router: RouterMode, mtp_weight: float) -> list[str]:
     """What stays by default, as far as it would be trained."""
-    wanted = [_MTP] if router == "train" else [_MTP, _ROUTER]
+    wanted = ([] if mtp_weight else [_MTP]) + ([] if router == "train" else [_ROUTER])
     return [pattern for pattern in wanted if names(model, pattern)]
 
 

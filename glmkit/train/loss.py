@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from glmkit.model import GLM
 from glmkit.model.params import weight
-from glmkit.model.transformer import Remat, token_logits
+from glmkit.model.transformer import Output, Remat, token_logits
 from glmkit.sharding import constrain
 from glmkit.train.data import Batch
 
-__all__ = ["Sums", "Targets", "cross_entropy_sum", "loss_sums", "targets_ahead"]
+__all__ = ["Sums", "Targets", "cross_entropy_sum", "loss_sums", "second_token_sum", "targets_ahead"]
 
 CHUNK_TOKENS = 1024  # of all rows together, whose logits are held at once
 
@@ -55,16 +55,22 @@ def loss_sums(model: GLM, batch: Batch, *, second: bool, balance: bool = False, 
     first = cross_entropy_sum(out.hidden, weight(table, like=model.embed[...]), one, tied=model.head is None)
     if not second or model.mtp is None:
         return Sums(first, jnp.zeros_like(first), out.load, _total(out.sequence_loss))
-    ahead = model.predict_second(out.hidden, one.tokens, segment_ids=batch.segment_ids, sequence_loss=balance)
-    own = model.mtp.head
-    later = cross_entropy_sum(
-        ahead.hidden,
-        weight(table if own is None else own, like=model.embed[...]),
-        targets_ahead(batch, 2),
-        tied=own is None and model.head is None,
-    )
+    later, ahead = second_token_sum(model, out.hidden, batch, balance=balance)
     uneven = _total(out.sequence_loss) + _total(ahead.sequence_loss)
     return Sums(first, later, jnp.concatenate([out.load, ahead.load]), uneven)
+
+
+def second_token_sum(
+    model: GLM, hidden: Float[Array, "B T D"], batch: Batch, *, balance: bool = False
+) -> tuple[Float[Array, ""], Output]:
+    """The loss of the prediction layer over the hidden states of a model that has one, and what it put out."""
+    tokens = targets_ahead(batch, 1).tokens
+    ahead = model.predict_second(hidden, tokens, segment_ids=batch.segment_ids, sequence_loss=balance)
+    own = model.mtp.head
+    table = (model.embed if model.head is None else model.head) if own is None else own
+    tied = own is None and model.head is None
+    table = weight(table, like=model.embed[...])
+    return cross_entropy_sum(ahead.hidden, table, targets_ahead(batch, 2), tied=tied), ahead
 
 
 def _total(sequence_loss: Float[Array, " moe_layer"] | None) -> Float[Array, ""]:

@@ -36,7 +36,7 @@ from glmkit.rl.critic import hidden_before
 from glmkit.rl.update import Plan, gradient
 from glmkit.runs import PHASES
 from glmkit.train import LoRAParam, add_lora
-from tiny import CONFIG, one_layer, tokenizer
+from tiny import CONFIG, one_layer, small_model, tokenizer
 
 SGD = optax.sgd(1.0)  # so that the change of a parameter is its gradient
 LOSS = PPO()
@@ -224,6 +224,30 @@ def test_an_interrupted_update_leaves_no_new_weights_under_the_old_version(lm, r
     with pytest.raises(KeyboardInterrupt):
         policy.update(rollout, LOSS, SGD, norm=per_sequence)
     assert policy.version == 1
+
+
+def test_the_prediction_layer_is_trained_beside_the_policy_and_moves_nothing_else(rollout):
+    lm = LM(small_model(mtp=True), tokenizer(), max_len=600)
+    bare = dataclasses.replace(rollout, routes=None)  # which are another model's
+    alone, beside, apart = policy_of(lm), policy_of(lm, mtp_weight=0.1), policy_of(lm, mtp_weight=0.1, micro_rows=4)
+    updates = [policy.update(bare, LOSS, SGD, norm=per_sequence) for policy in (alone, beside, apart)]
+    assert "mtp_loss" not in updates[0].metrics
+    assert updates[1].metrics["mtp_loss"] > 0
+    assert updates[1].metrics["mtp_loss"] == pytest.approx(updates[2].metrics["mtp_loss"], rel=1e-5)
+    states = [dict(nnx.to_flat_state(nnx.state(policy.model))) for policy in (alone, beside)]
+    moved = {
+        path[0] for path in states[0] if np.abs(states[0][path][...] - states[1][path][...]).max() > 1e-4
+    }  # two programs in float32
+
+    assert moved == {"mtp"}
+    with pytest.raises(ConfigError, match=r"mtp_weight is 0\.1"):
+        Policy(LM(small_model(), tokenizer(), max_len=600), mtp_weight=0.1)
+
+
+def test_the_divergence_is_measured_where_there_is_a_reference(lm, rollout):
+    known = rollout.with_reference(rollout.logprobs - np.log(2) * rollout.mask)
+    found = policy_of(lm).update(known, LOSS, SGD, norm=per_sequence).metrics
+    assert found["kl"] == pytest.approx(np.log(2) - 0.5, abs=MISMATCH)
 
 
 def test_a_snapshot_is_no_part_of_what_updates_consume(lm, rollout):
