@@ -97,8 +97,7 @@ class Scheduler:
         if prompts:
             size = self._ladder.chunk(self._unread(prompts[0]))
             alike = [ticket for ticket in prompts if self._ladder.chunk(self._unread(ticket)) == size]
-            alike = _by_probing(alike)[0]
-            self._run(alike[: self._pool.parts * self._ladder.most_rows(size)], size)
+            self._run(self._seatable(_by_probing(alike)[0], size), size)
         answers = [ticket for ticket in self.running if self._unread(ticket) <= 1 and not ticket.is_paused]
         for alike in _by_probing([ticket for ticket in answers if not ticket.is_over]):
             self._run(alike, 1 + self._drafts)
@@ -328,15 +327,21 @@ class Scheduler:
             except OutOfPages:
                 self._set_aside([other for other in self.running if other.part == ticket.part][-1])
 
+    def _seatable(self, tickets: Sequence[Ticket], size: int) -> list[Ticket]:
+        """Those that came first, of each part as many as it has rows for."""
+        by_part = [[ticket for ticket in tickets if ticket.part == part] for part in range(self._pool.parts)]
+        return [ticket for own in by_part for ticket in own[: self._ladder.most_rows(size)]]
+
     def _seat(self, tickets: Sequence[Ticket], size: int) -> Seated:
         tickets = sorted(tickets, key=lambda ticket: ticket.part)
         kind, last = self._kind(tickets, size), self._answering.get(_probing(tickets[0]))
         if last is not None and last.rows.kind == kind and [*last.places.values()] == tickets:
             return last
-        places = {}
+        places, rows = {}, kind.rows // self._pool.parts
         for part in range(self._pool.parts):
-            first = part * kind.rows // self._pool.parts
-            places |= dict(enumerate((ticket for ticket in tickets if ticket.part == part), first))
+            own = [ticket for ticket in tickets if ticket.part == part]
+            assert len(own) <= rows  # a row beyond them would write into the pages of another part
+            places |= dict(enumerate(own, part * rows))
         sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
         seated = Seated(self._steps.rows(kind, sampling), places)
         if size == 1 + self._drafts:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from glmkit.engine import Engine, Request, Sampling, engine as engine_module
+from glmkit.engine.pool import Pool
 from glmkit.engine.scheduler import Ladder
-from glmkit.engine.steps import Steps
+from glmkit.engine.steps import Drawn, Outcome, Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from tiny import model
@@ -45,6 +46,21 @@ def steps(monkeypatch) -> list[tuple[int, int]]:
         return run(self, rows, *arguments)
 
     monkeypatch.setattr(Steps, "run", noted)
+    return taken
+
+
+@pytest.fixture
+def empty_steps(monkeypatch) -> list[tuple[int, list[int]]]:
+    """Steps that compute nothing, for questions of order: of each how many rows there are, and which are in use."""
+    taken = []
+
+    def run(self, rows, *_):
+        taken.append((rows.kind.rows, np.flatnonzero(rows.segment_ids[:, 0] >= 0).tolist()))
+        return [Outcome([Drawn(5, -1.0)], ())] * rows.kind.rows, None
+
+    monkeypatch.setattr(Steps, "run", run)
+    monkeypatch.setattr(Steps, "prepare", lambda *_: None)
+    monkeypatch.setattr(Pool, "_empty", lambda *_: ())
     return taken
 
 
@@ -104,6 +120,17 @@ def test_samples_of_one_prompt_compute_it_once(engine, steps):
     run(engine, *requests)
     assert [request.cached_tokens for request in requests] == [0, 2 * PAGE, 2 * PAGE]
     assert len({tuple(request.tokens) for request in requests}) == 3
+
+
+def test_requests_of_one_part_of_a_mesh_keep_to_its_rows(empty_steps):
+    engine, known = Engine(model(), max_len=600, reproducible=True), LONG[:PAGE]
+    engine._pool.parts = 2
+    run(engine, ask([*known, 9]))
+    assert [tree.known([*known, 9]) for tree in engine._pool.trees] == [1, 0]
+    empty_steps.clear()
+    run(engine, *(ask([*known, 9, token]) for token in range(3)))
+    assert [used for rows, used in empty_steps if rows == 2] == [[0]] * 3  # prompts, one by one
+    assert all(max(used) < rows // 2 for rows, used in empty_steps)
 
 
 def test_a_cancelled_request_ends_at_once_and_leaves_its_pages(engine):

@@ -3,16 +3,20 @@
 Prints one JSON object. Every result is waited for before the next call: sharded CPU programs in a queue can deadlock.
 """
 
+import functools
 import json
 import re
 import sys
+from unittest import mock
 
 import jax
 import numpy as np
 from flax import nnx
 
 from glmkit import GLM, mesh
-from glmkit.engine import Engine, Request, Sampling
+from glmkit.engine import Engine, Request, Sampling, engine as engine_module
+from glmkit.engine.scheduler import Ladder
+from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.sharding import partition_spec
 from tiny import CONFIG, randomised
 
@@ -36,11 +40,20 @@ def worst(one, other) -> float:
 
 
 def greedy(model: GLM) -> list[list[int]]:
-    prompts = np.random.default_rng(1).integers(0, 256, (3, 6)).tolist()
-    requests = [Request(tuple(prompt), Sampling(temperature=0.0), 5, frozenset()) for prompt in prompts]
-    for _ in Engine(model, 32).generate(requests):
-        pass
-    return [request.tokens for request in requests]
+    """Of three short prompts, then of a page, then of two prompts at once that go on from it, both where it is known.
+
+    A step takes one prompt of each part of the mesh.
+    """
+    rng = np.random.default_rng(1)
+    short, known = rng.integers(0, 256, (3, 6)).tolist(), rng.integers(0, 256, PAGE + 1).tolist()
+    with mock.patch.object(engine_module, "Ladder", functools.partial(Ladder, chunks=(32,), prefill=32)):
+        engine, said = Engine(model, PAGE + 32), []
+    for prompts in (short, [known], [[*known, *ending] for ending in short[:2]]):
+        requests = [Request(tuple(prompt), Sampling(temperature=0.0), 5, frozenset()) for prompt in prompts]
+        for _ in engine.generate(requests):
+            pass
+        said += [request.tokens for request in requests]
+    return said
 
 
 def expert_gathers(model: GLM, tokens) -> list[str]:
