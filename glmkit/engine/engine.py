@@ -22,6 +22,7 @@ from glmkit.engine.steps import Steps
 from glmkit.engine.ticket import Reader, Ticket
 from glmkit.errors import RequestError
 from glmkit.model import GLM
+from glmkit.model.ops.attention.blocked import PAGE
 
 __all__ = ["Engine"]
 
@@ -33,12 +34,13 @@ _Result = TypeVar("_Result")
 class Engine:
     """Generates for requests of any thread: they join and leave between steps, and share what begins alike.
 
-    `kv_memory` is how many bytes of each device the pages may take, by default half of what is free. With
-    `reproducible=True` a request's tokens and log-probabilities have the same bits alone, among others and after a
-    cache hit; every step then has the cost of `MAX_ROWS` rows. With `speculative_tokens` so many tokens are drafted by
-    the multi-token-prediction layer and verified in the next step: what is drawn stays the same, in fewer steps;
-    `draft_hidden` is the hidden state that the layer reads, see `compute.Drafting`. All computing is done on a thread
-    of the engine's own, which a `with` block of JAX's settings around a caller does not reach.
+    `kv_memory` is how many bytes of each device the pages may take, by default half of what is free; they have to hold
+    one longest context, else `RequestError` says how many tokens fit. With `reproducible=True` a request's tokens and
+    log-probabilities have the same bits alone, among others and after a cache hit; every step then has the cost of
+    `MAX_ROWS` rows. With `speculative_tokens` so many tokens are drafted by the multi-token-prediction layer and
+    verified in the next step: what is drawn stays the same, in fewer steps; `draft_hidden` is the hidden state that the
+    layer reads, see `compute.Drafting`. All computing is done on a thread of the engine's own, which a `with` block of
+    JAX's settings around a caller does not reach.
     """
 
     def __init__(
@@ -261,8 +263,8 @@ class Engine:
     def _warm_up(self, rows: int, tokens: int, grammars: bool, progress: bool) -> None:
         pages, most = pages_for(tokens), self._pool.most
         if pages > most * self._pool.parts:
-            held = most * self._pool.parts * (tokens // pages or 1)
-            raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; about {held} do")
+            held = most * self._pool.parts * PAGE
+            raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; {held} do")
         self._pool.prepare(-(-pages // self._pool.parts))
         counts = [1 << power for power in range(rows.bit_length())]
         kinds = self._scheduler.kinds([*counts, rows], [False, True] if grammars else [False])

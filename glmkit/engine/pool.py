@@ -1,14 +1,16 @@
 """The pages of an engine: their memory on the devices, which grows when it is needed, and who has them."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from glmkit.checks import check_integer
 from glmkit.engine.prefix import Lease, OutOfPages, PrefixTree
+from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.model import GLM, LayerCache
 from glmkit.model.cache import LAYER_AXES
 from glmkit.model.ops.attention.blocked import PAGE
@@ -36,17 +38,21 @@ class Pool:
     def __init__(self, model: GLM, max_len: int, kv_memory: int | None = None, *, mtp: bool = False):
         self._model, self._mesh, self._mtp = model, model.embed[...].sharding.mesh, mtp
         self._max_len, self._kv_memory = max_len, kv_memory
+        self._most: int | None = None
+        self._page_bytes = cache_bytes_per_device(model, PAGE, mtp=mtp)
+        self._check_memory()
         self.parts = self._mesh.shape["data"]
         self.layers: tuple[LayerCache, ...] | None = None
         self.trees: tuple[PrefixTree, ...] = ()
 
-    @functools.cached_property
+    @property
     def most(self) -> int:
-        """Pages that there may be, for each part: at least those of one request of the longest context."""
-        memory = self._kv_memory
-        if memory is None:
-            memory = free_bytes(self._mesh.devices.flat[0]) // 2
-        return max(memory // cache_bytes_per_device(self._model, PAGE, mtp=self._mtp), pages_for(self._max_len))
+        """Pages that there may be, for each part: those of one request of the longest context, unless memory that was
+        asked for was not there."""
+        if self._most is None:
+            memory = self._kv_memory or free_bytes(self._mesh.devices.flat[0]) // 2
+            self._most = max(memory // self._page_bytes, pages_for(self._max_len))
+        return self._most
 
     @property
     def count(self) -> int:
@@ -63,19 +69,22 @@ class Pool:
         """Of the memory on all devices."""
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self.layers))
 
-    def has_room(self, part: int, pages: int) -> bool:
-        """Whether a request may have so many pages now."""
+    def has_room(self, part: int, pages: int, prompt: Sequence[int], scope: Hashable) -> bool:
+        """Whether a request may have so many pages now, with those that it would share."""
         tree = self.trees[part]
-        return tree.available + self.most - tree.count >= pages
+        return tree.room(prompt, scope) + self.most - tree.count >= pages
 
     def prepare(self, pages: int) -> None:
-        """Have memory for requests that need `pages` more in each part, and for what will be left behind."""
+        """Have memory for requests that need `pages` more in each part, and for what will be left behind.
+
+        It grows as far as the devices let it. Raises `MemoryPlanError` where there was none, and there is none to have.
+        """
         if self.lost:
             self.release()
         in_use = max((tree.count - tree.available for tree in self.trees), default=0)
         wanted = min(self.most, max(_FEWEST, _SPARE << max(0, in_use + pages - 1).bit_length()))
         if self.layers is None:
-            self.layers = self._empty(wanted)
+            self.layers = self._allocated(wanted)
             self.trees = tuple(PrefixTree(wanted, PAGE) for _ in range(self.parts))
         elif wanted > self.count:
             self._grow(wanted)
@@ -98,7 +107,7 @@ class Pool:
 
     def release(self) -> None:
         """Give the memory back. Requests that are running cannot go on."""
-        self.layers, self.trees = None, ()
+        self.layers, self.trees, self._most = None, (), None
 
     def read(self, part: int, pages: Sequence[int]) -> list[np.ndarray]:
         """What these pages hold, on the host: for each array of `layers` its pages, `[*layers, len(pages), ...]`."""
@@ -120,6 +129,29 @@ class Pool:
             written.append(_write(leaf, jnp.asarray(np.pad(content, room), leaf.dtype), ids=ids, mesh=self._mesh))
         self.layers = jax.tree.unflatten(structure, written)
 
+    def _check_memory(self) -> None:
+        """Raise `RequestError` unless `kv_memory` holds one request of the longest context."""
+        if self._kv_memory is None:
+            return
+        held = check_integer("kv_memory", self._kv_memory, 1, "a positive integer of bytes") // self._page_bytes
+        if held < (needed := pages_for(self._max_len)):
+            raise RequestError(
+                f"kv_memory is {self._kv_memory} bytes, in which {held * PAGE} tokens fit; expected at least "
+                f"{needed * self._page_bytes}, for the {needed * PAGE} of one longest context, or a smaller max_len"
+            )
+
+    def _allocated(self, pages: int) -> tuple[LayerCache, ...]:
+        try:
+            return jax.block_until_ready(self._empty(pages))
+        except Exception as error:
+            if not _is_of_memory(error):
+                raise
+            fit = max(0, free_bytes(self._mesh.devices.flat[0])) // self._page_bytes * PAGE
+            raise MemoryPlanError(
+                f"the devices have no memory for the keys and values of {pages * PAGE} tokens, "
+                f"{pages * self._page_bytes} bytes on each; about {fit} fit: free some, or lower kv_memory or max_len"
+            ) from error
+
     def _empty(self, pages: int) -> tuple[LayerCache, ...]:
         return self._model.empty_cache(self.parts, pages * PAGE, mtp=self._mtp).layers
 
@@ -136,10 +168,22 @@ class Pool:
         return ids
 
     def _grow(self, count: int) -> None:
+        """Where the devices have no memory for that beside what there is, this is the most until it is given back."""
         longer = functools.partial(_longer, more=count - self.count, mesh=self._mesh)
-        self.layers = jax.tree.map(longer, self.layers)
+        try:
+            self.layers = jax.block_until_ready(jax.tree.map(longer, self.layers))
+        except Exception as error:
+            if not _is_of_memory(error):
+                raise
+            self._most = self.count
+            return
         for tree in self.trees:
             tree.grow(count)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether the devices, or the host, had too little."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 @functools.partial(jax.jit, static_argnames=("more", "mesh"))

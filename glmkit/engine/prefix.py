@@ -85,6 +85,10 @@ class PrefixTree:
         """How many full pages of a prompt a lease would share."""
         return len(self._path(prompt, scope))
 
+    def room(self, prompt: Sequence[int], scope: Hashable = None) -> int:
+        """Pages that a lease of a prompt could come to: what it would share, and what it may have besides."""
+        return self.available + sum(node.leases > 0 for node in self._path(prompt, scope))
+
     def lease(self, prompt: Sequence[int], scope: Hashable = None) -> Lease:
         """The longest known beginning of a prompt, in full pages; its last token is always left to be computed."""
         self._clock, self.changes = self._clock + 1, self.changes + 1

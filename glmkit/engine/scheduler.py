@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -70,11 +71,10 @@ class Scheduler:
         self.waiting: deque[Ticket] = deque()
         self.running: list[Ticket] = []  # in the order in which they began
         self._answering: dict[Hashable, Seated] = {}  # the last steps of answers: mostly the next are of the same
-        self._may_admit = True  # whether anything has changed since nobody could
+        self._refused: set[Ticket] = set()  # who could not begin as things are
 
     def add(self, ticket: Ticket) -> None:
         self.waiting.append(ticket)
-        self._may_admit = True
 
     @property
     def is_idle(self) -> bool:
@@ -82,11 +82,20 @@ class Scheduler:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether a round would do anything: not where all that run are ahead of their readers."""
-        if any(ticket.is_over for ticket in (*self.running, *self.waiting)):
-            return True
-        wait = self.waiting if self._may_admit else ()
-        return any(not ticket.is_paused for ticket in (*self.running, *wait))
+        """Whether a round would do anything: not where all are ahead of their readers."""
+        over = any(ticket.is_over for ticket in (*self.running, *self.waiting))
+        return over or self._may_admit or not self._all_paused
+
+    @property
+    def _all_paused(self) -> bool:
+        """Whether none that runs, if any does, goes on before it is read."""
+        return all(ticket.is_paused for ticket in self.running)
+
+    @property
+    def _may_admit(self) -> bool:
+        """Whether someone waits who was not refused as things are, or nothing that runs will change how they are."""
+        stuck = self._all_paused
+        return any(not ticket.is_paused and (stuck or ticket not in self._refused) for ticket in self.waiting)
 
     def round(self) -> None:
         """One chunk of prompts and one token of answers."""
@@ -143,45 +152,58 @@ class Scheduler:
         if ticket.lease is not None:
             tree = self._pool.trees[ticket.part]
             tree.end(ticket.lease)
-            if _is_private(ticket):
-                tree.drop(_scope(ticket))
+            if ticket.is_private:
+                tree.drop(ticket.scope)
             ticket.lease, ticket.held, ticket.drafts = None, 0, ()
-        self._answering, self._may_admit = {}, True
+        self._answering, self._refused = {}, set()
 
     def _admit(self) -> None:
-        """Let those begin that came first, as far as there are rows and pages.
+        """Let those begin that came first, as far as there are rows and pages; none passes one that finds no room.
 
-        What runs keeps the weights that it began with: after a change of them, others begin when it has ended.
+        What goes wrong with that ends those that were to begin, and what runs goes on.
         """
-        if not self.waiting or not self._may_admit:
+        if not self._may_admit:
             return
-        self._may_admit = False
+        chosen = [ticket for ticket in self.waiting if not ticket.is_paused]
+        self._refused = set(chosen)
+        try:
+            if self._is_on_current_weights():
+                chosen = self._next(chosen)
+                self._pool.prepare(-(-sum(self._pages(ticket) for ticket in chosen) // self._pool.parts))
+                if begun := list(takewhile(self._begin, chosen)):
+                    chosen = begun
+                    self._prepare(begun)
+                elif self._all_paused:
+                    self._make_room()
+        except Exception as error:
+            for ticket in chosen:
+                ticket.request.fail(error)
+            self._dismiss()
+
+    def _is_on_current_weights(self) -> bool:
+        """What runs keeps the weights that it began with: after a change of them, others begin when it has ended.
+
+        Where nobody reads the answers that run, those with new weights need not wait for them.
+        """
         if not self.running:
             if self._steps.renew():
                 self._pool.forget()
         elif not self._steps.is_current():
-            self._end_sleepers()
-            return
-        chosen = self._next()
-        self._pool.prepare(-(-sum(self._pages(ticket) for ticket in chosen) // self._pool.parts))
-        begun = [ticket for ticket in chosen if self._begin(ticket)]
-        if begun:
-            self._prepare(begun)
-        elif all(ticket.is_paused for ticket in self.running):
-            for ticket in reversed(self.running):
-                self._set_aside(ticket)
+            if self._all_paused:
+                for ticket in self.running:
+                    ticket.request.fail(RequestError("the model was changed while nobody read this answer; ask again"))
+            return False
+        return True
 
-    def _next(self) -> list[Ticket]:
+    def _next(self, awake: Sequence[Ticket]) -> list[Ticket]:
         """Those whose turn it is, without any whose prompt begins as one that is being computed: it will be known."""
         chosen: list[Ticket] = []
-        reading = [ticket for ticket in self.running if self._unread(ticket) > 1]
-        for ticket in self.waiting:
+        reading = [ticket for ticket in self.running if self._unread(ticket) > 1 and not ticket.is_paused]
+        for ticket in awake:
             if len(self.running) + len(chosen) >= MAX_ROWS * self._pool.parts:
                 break
-            if ticket.is_paused:
-                continue
-            prompt, scope = ticket.request.prompt, _scope(ticket)
-            alike = [other for other in reading if _scope(other) == scope] if _may_share(ticket) else []
+            prompt, scope = ticket.request.prompt, ticket.scope
+            alike = [other for other in reading if other.scope == scope] if ticket.may_share else []
             common = max((_common_pages(other.request.prompt, prompt) for other in alike), default=0)
             if not common or common <= max((tree.known(prompt, scope) for tree in self._pool.trees), default=0):
                 chosen.append(ticket)
@@ -189,17 +211,20 @@ class Scheduler:
         return chosen
 
     def _begin(self, ticket: Ticket) -> bool:
-        """Give a request a part of the pool and what is known of it there; not where pages are short."""
-        request, trees = ticket.request, self._pool.trees
+        """Give a request pages of a part of the pool, rather of one that knows much of it; not where all are short."""
+        request, trees, scope = ticket.request, self._pool.trees, ticket.scope
         load = [sum(other.part == part for other in self.running) for part in range(len(trees))]
         fed = request.piece(0, len(request.prompt) if self._ladder.reproducible else request.length)
-        open_ = [part for part in range(len(trees)) if load[part] < MAX_ROWS]
-        scope, fed = _scope(ticket), fed if _may_share(ticket) else ()
+        fed = fed if ticket.may_share else ()
+        open_ = [
+            part
+            for part in range(len(trees))
+            if load[part] < MAX_ROWS and self._pool.has_room(part, self._pages(ticket), fed, scope)
+        ]
+        if not open_:
+            return False
         part = max(open_, key=lambda part: (trees[part].known(fed, scope), -load[part]))
         lease = trees[part].lease(fed, scope)
-        if not self._pool.has_room(part, self._pages(ticket) - len(lease)):
-            trees[part].end(lease)
-            return False
         self.waiting.remove(ticket)
         self.running.append(ticket)
         ticket.part, ticket.lease, ticket.held = part, lease, len(lease) * PAGE
@@ -219,11 +244,12 @@ class Scheduler:
         self.running.remove(ticket)
         self.waiting.appendleft(ticket)
 
-    def _end_sleepers(self) -> None:
-        """Where nobody reads the answers that run, those with new weights need not wait for them."""
-        if all(ticket.is_paused for ticket in self.running):
-            for ticket in self.running:
-                ticket.request.fail(RequestError("the model was changed while nobody read this answer; ask again"))
+    def _make_room(self) -> None:
+        """Have what runs, and nobody reads, wait; where nothing does, ask for memory anew, without what it held."""
+        if not self.running:  # as the memory could not grow beside what there was
+            self._pool.release()
+        for ticket in reversed(self.running):
+            self._set_aside(ticket)
 
     def _pages(self, ticket: Ticket) -> int:
         return pages_for(min(ticket.request.length + _AHEAD, self._max_len))
@@ -301,12 +327,12 @@ class Scheduler:
                 ticket.held, request.accepted = ticket.held + 1, request.accepted + 1
                 if ticket.seen is not None:
                     ticket.seen[draft] = True
-        if request.error is None:
-            self._may_admit |= self._publish(ticket) and was_reading
+        if request.error is None and self._publish(ticket) and was_reading:
+            self._refused = set()  # some may have waited to share it
 
     def _publish(self, ticket: Ticket) -> bool:
         """Let others share the full pages; whether there were any."""
-        if _is_private(ticket):
+        if ticket.is_private:
             return False
         tree, lease, published = self._pool.trees[ticket.part], ticket.lease, False
         upto = min(ticket.held, len(ticket.request.prompt)) if self._ladder.reproducible else ticket.held
@@ -334,7 +360,7 @@ class Scheduler:
 
     def _seat(self, tickets: Sequence[Ticket], size: int) -> Seated:
         tickets = sorted(tickets, key=lambda ticket: ticket.part)
-        kind, last = self._kind(tickets, size), self._answering.get(_probing(tickets[0]))
+        kind, last = self._kind(tickets, size), self._answering.get(tickets[0].probed_as)
         if last is not None and last.rows.kind == kind and [*last.places.values()] == tickets:
             return last
         places, rows = {}, kind.rows // self._pool.parts
@@ -345,36 +371,16 @@ class Scheduler:
         sampling = [places[row].request.sampling if row in places else None for row in range(kind.rows)]
         seated = Seated(self._steps.rows(kind, sampling), places)
         if size == 1 + self._drafts:
-            self._answering[_probing(tickets[0])] = seated
+            self._answering[tickets[0].probed_as] = seated
         return seated
-
-
-def _probing(ticket: Ticket) -> Hashable:
-    """What tells requests apart that are not probed alike."""
-    return None if ticket.request.probe is None else ticket.request.probe.probing.group
 
 
 def _by_probing(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
     """Those that may share a step."""
     apart: dict[Hashable, list[Ticket]] = {}
     for ticket in tickets:
-        apart.setdefault(_probing(ticket), []).append(ticket)
+        apart.setdefault(ticket.probed_as, []).append(ticket)
     return list(apart.values())
-
-
-def _scope(ticket: Ticket) -> Hashable:
-    """What beside its tokens shapes a request's keys and values."""
-    return None if ticket.request.probe is None else ticket.request.probe.scope
-
-
-def _is_private(ticket: Ticket) -> bool:
-    """Whether what it computes is of no use to others, however alike."""
-    return ticket.request.probe is not None and _scope(ticket) is ticket.request.probe
-
-
-def _may_share(ticket: Ticket) -> bool:
-    """Whether a request may take from pages that are known; where all is captured, all is computed."""
-    return ticket.request.probe is None or not ticket.request.probe.captures
 
 
 def _common_pages(one: Sequence[int], other: Sequence[int]) -> int:

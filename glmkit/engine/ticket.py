@@ -1,7 +1,7 @@
 """A request in an engine's hands: who hears of its tokens, and which pages hold what is computed of it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 from jaxtyping import Bool
@@ -79,6 +79,26 @@ class Ticket:
     @property
     def is_paused(self) -> bool:
         return self.reader is not None and self.reader.is_behind
+
+    @property
+    def probed_as(self) -> Hashable:
+        """What tells requests apart that are not probed alike."""
+        return None if self.request.probe is None else self.request.probe.probing.group
+
+    @property
+    def scope(self) -> Hashable:
+        """What beside its tokens shapes the request's keys and values."""
+        return None if self.request.probe is None else self.request.probe.scope
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what it computes is of no use to others, however alike."""
+        return self.request.probe is not None and self.scope is self.request.probe
+
+    @property
+    def may_share(self) -> bool:
+        """Whether the request may take from pages that are known; where all is captured, all is computed."""
+        return self.request.probe is None or not self.request.probe.captures
 
     def fed(self, size: int) -> tuple[int, ...]:
         """What a step of so many tokens takes: those that are certain, and drafts as far as they may be of use."""

@@ -11,6 +11,7 @@ from glmkit.engine import Engine, Request, Sampling
 from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
+from glmkit.parallel.planner import cache_bytes_per_device
 from tiny import model, small_model
 
 LONG = [int(token) for token in np.random.default_rng(2).integers(0, 256, 540)]
@@ -65,7 +66,7 @@ def test_a_context_of_another_model_is_refused(saved):
 
 
 def test_what_does_not_fit_says_how_many_tokens_do(saved):
-    engine = Engine(model(), max_len=300, kv_memory=0)
+    engine = Engine(model(), max_len=300, kv_memory=2 * cache_bytes_per_device(model(), PAGE))
     with pytest.raises(RequestError, match=f"holds {3 * PAGE} tokens.*room for {2 * PAGE} more"):
         engine.cache.load(saved)
     assert len(ask(engine, LONG[:200]).tokens) == 4

@@ -6,7 +6,7 @@ import pytest
 
 from glmkit.engine import Engine, Request, Sampling
 from glmkit.engine.pool import Pool
-from glmkit.errors import RequestError
+from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
 from tiny import model
@@ -137,5 +137,25 @@ def test_abandoned_and_finished_requests_leave_no_page_behind(engine):
         assert nothing_is_lost(engine)
 
 
-def test_a_pool_holds_one_request_of_the_longest_context_whatever_its_memory():
-    assert Pool(model(), max_len=600, kv_memory=0).most == 3
+def test_memory_that_is_not_there_ends_who_needs_it_and_the_engine_goes_on(engine, monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "_empty", fails)
+        with pytest.raises(MemoryPlanError, match=r"values of 8192 tokens.*about \d+ fit"):
+            run(engine, ask(LONG))
+    assert run(engine, ask(LONG)) == fresh(ask(LONG))
+
+
+@pytest.mark.parametrize("wrong", ["2GB", 0, True, 1e9])
+def test_memory_is_a_number_of_bytes(wrong):
+    with pytest.raises(RequestError, match=r"kv_memory is .* expected a positive integer of bytes"):
+        Engine(model(), max_len=600, kv_memory=wrong)
+
+
+def test_memory_holds_one_longest_context_or_is_refused():
+    page = cache_bytes_per_device(model(), PAGE)
+    Engine(model(), max_len=600, kv_memory=3 * page)
+    with pytest.raises(RequestError, match=f"in which {2 * PAGE} tokens fit; expected at least {3 * page}, .* max_len"):
+        Engine(model(), max_len=600, kv_memory=3 * page - 1)

@@ -13,11 +13,13 @@ from glmkit.engine.scheduler import Ladder
 from glmkit.engine.steps import Drawn, Outcome, Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
+from glmkit.parallel.planner import cache_bytes_per_device
 from tiny import model
 
 RNG = np.random.default_rng(1)
 LONG = [int(token) for token in RNG.integers(0, 256, 540)]
 SHORT = [5, 6, 7, 8]
+THREE_PAGES = 3 * cache_bytes_per_device(model(), PAGE)  # of which LONG takes all
 
 
 def ask(prompt, tokens: int = 6, **settings) -> Request:
@@ -239,6 +241,70 @@ def test_an_answer_that_nobody_reads_does_not_hold_new_weights_up():
         raise unread.error
 
 
+def test_new_weights_wait_for_an_answer_only_until_nobody_reads_it(empty_steps):
+    network, joined = jax.tree.map(lambda leaf: leaf, model()), []
+    engine, unread = Engine(network, max_len=600), ask(SHORT, tokens=20)
+
+    def change(token):
+        if len(unread.tokens) == 1:
+            network.norm.scale[...] = network.norm.scale[...] * 2
+            joined.append(engine.submit(ask(SHORT)))
+
+    ticket = engine.submit(unread, change, reader=engine.reader(3))
+    assert ticket.wait(20)
+    assert joined[0].wait(20)
+    assert len(unread.tokens) == 4
+    with pytest.raises(RequestError, match="changed while nobody read"):
+        raise unread.error
+
+
+def test_answers_take_turns_over_pages_as_they_are_read(empty_steps):
+    engine = Engine(model(), max_len=600, kv_memory=THREE_PAGES)
+    requests = ask(LONG, tokens=4), ask([1, *LONG[1:]], tokens=4)
+    readers = [engine.reader(0) for _ in requests]
+    heard = [threading.Semaphore(0) for _ in requests]
+    tickets = []
+    for request, reader, given in zip(requests, readers, heard, strict=True):
+        tickets.append(engine.submit(request, lambda token, given=given: given.release(), reader=reader))
+        assert given.acquire(timeout=20)  # of the first, before the second comes; now it has not been read
+    for _ in range(3):
+        for reader, given in zip(readers, heard, strict=True):
+            reader.take()
+            assert given.acquire(timeout=20)
+    assert all(ticket.wait(20) for ticket in tickets)
+    assert nothing_is_lost(engine)
+
+
+def test_who_waits_for_pages_is_not_passed_by_those_who_came_later(empty_steps):
+    engine, begun, tickets = Engine(model(), max_len=600, kv_memory=THREE_PAGES), [], []
+    first, long, late = ask(SHORT, tokens=30), ask(LONG), ask([9, *SHORT])
+
+    def join(token):
+        if len(first.tokens) == 1:
+            tickets.extend(engine.submit(each, lambda token, each=each: begun.append(each)) for each in (long, late))
+
+    assert engine.submit(first, join).wait(20)
+    assert all(ticket.wait(20) for ticket in tickets)
+    assert begun[0] is long
+
+
+def test_memory_that_cannot_grow_is_asked_for_anew(empty_steps, monkeypatch):
+    def fails(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("glmkit.engine.pool._FEWEST", 1)
+    monkeypatch.setattr("glmkit.engine.pool._SPARE", 1)
+    monkeypatch.setattr("glmkit.engine.scheduler._AHEAD", 0)
+    monkeypatch.setattr("glmkit.engine.pool._longer", fails)
+    monkeypatch.setattr(Pool, "_empty", lambda self, pages: (jax.numpy.zeros(pages),))
+    engine = Engine(model(), max_len=600)
+    long, beside = ask(LONG[:250], tokens=20), ask(SHORT, tokens=30)
+    run(engine, long, beside)
+    assert [(request.error, len(request.tokens)) for request in (long, beside)] == [(None, 20), (None, 30)]
+    assert engine._pool.count == 2
+    assert nothing_is_lost(engine)
+
+
 def test_nothing_is_compiled_after_a_warm_up(monkeypatch):
     monkeypatch.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(32,)))
     engine = Engine(model(), max_len=600)
@@ -253,7 +319,7 @@ def test_nothing_is_compiled_after_a_warm_up(monkeypatch):
 
 def test_a_reproducible_engine_gives_the_same_bits_alone_among_others_and_from_its_cache():
     def engine() -> Engine:
-        return Engine(model(), max_len=600, kv_memory=0, reproducible=True)  # three pages: requests are set aside
+        return Engine(model(), max_len=600, kv_memory=THREE_PAGES, reproducible=True)  # requests are set aside
 
     def bits(request: Request) -> tuple[list[int], bytes]:
         return request.tokens, np.asarray(request.logprobs).tobytes()
