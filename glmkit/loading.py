@@ -64,8 +64,8 @@ def load(
     long it takes. `layers` keeps only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in
     PEFT's layout, put beside the weights and not merged into them. Before a byte is read, what is needed per device is
     compared with what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another
-    (or GLMKIT_COMPILATION_CACHE=0 is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError` or
-    `MemoryPlanError`, each naming the cause.
+    (or GLMKIT_COMPILATION_CACHE=0 is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError`,
+    `MemoryPlanError` or, for what the engine cannot be, `RequestError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)

@@ -52,6 +52,13 @@ def test_the_oldest_leaf_goes_first_and_nothing_that_is_read():
         tree.extend(writer)
 
 
+def test_there_is_room_for_what_would_be_shared_and_for_what_is_not_read():
+    tree = PrefixTree(4, SIZE)
+    tree.end(held(tree, range(8)))
+    tree.lease(range(5))  # reads the first page
+    assert (tree.room(range(12)), tree.room([9] * 12)) == (4, 3)
+
+
 def test_what_was_forgotten_is_free_when_its_last_reader_ends():
     tree = PrefixTree(4, SIZE)
     tree.end(held(tree, range(8)))
