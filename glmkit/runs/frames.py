@@ -13,5 +13,5 @@ def data_frame(columns: Mapping[str, Any]):
     try:
         import pandas
     except ImportError as error:
-        raise GLMKitError("to_pandas() needs pandas; run: pip install pandas") from error
+        raise GLMKitError('to_pandas() needs pandas; run: pip install "glmkit[notebook]"') from error
     return pandas.DataFrame(dict(columns))

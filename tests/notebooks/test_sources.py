@@ -1,5 +1,12 @@
 """The two forms of each notebook say the same. That they run is tested by nbmake, and in a browser."""
 
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
 import jupytext
 import pytest
 
@@ -21,3 +28,20 @@ def test_the_ipynb_is_the_py_without_outputs(source):
 def test_the_model_is_a_parameter(source):
     tagged = [cell.source for cell in jupytext.read(source).cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == ['MODEL = "nano"']
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_notebook_extra_brings_all_that_is_imported(source):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["notebook"]
+    declared = {re.split(r"[^\w-]", name)[0].replace("_", "-").lower() for name in wanted}
+    statements = ast.parse(source.read_text()).body
+    names = {alias.name for node in statements if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in statements if isinstance(node, ast.ImportFrom)}
+    uses = {name.partition(".")[0] for name in names} - {"glmkit", *sys.stdlib_module_names}
+    if ".to_pandas()" in source.read_text():
+        uses.add("pandas")
+    brought = packages_distributions()
+    for name in uses:
+        packages = {package.replace("_", "-").lower() for package in brought[name]}
+        assert packages & declared, f"{name}: add one of {packages} to the notebook extra"
