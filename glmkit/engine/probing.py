@@ -25,6 +25,10 @@ class BoundPlan(Protocol):
         """Whether it wants to be told what it changed about the routes."""
 
     @property
+    def digest(self) -> str:
+        """Equal for plans that change the same."""
+
+    @property
     def scope(self) -> Hashable:
         """Equal for plans that change the same; None where what it does to a token is not told by the tokens alone."""
 

@@ -81,10 +81,9 @@ class Interventions:
 
     def placed(self, like: jax.Array) -> Self:
         """On the mesh of `like`: what belongs to tokens is split as a batch is, the rest is everywhere."""
-        axes = {"tokens": (None, "batch"), "scale": (None, "batch"), "values": (None, "batch"), "forced": ("batch",)}
 
         def place(path, leaf: jax.Array) -> jax.Array:
-            lead = axes.get(path[-1].name, ())
+            lead = leading_axes(path)
             return constrain(jnp.asarray(leaf), *lead, *(None,) * (jnp.ndim(leaf) - len(lead)), like=like)
 
         return jax.tree_util.tree_map_with_path(place, self)
@@ -113,6 +112,13 @@ class Interventions:
             scale = jnp.where(((s.layer == layer) & (s.site == here))[:, None, None], s.scale, 0)
             x = x + jnp.einsum("sbt,sd->btd", scale, s.vector).astype(x.dtype)
         return x
+
+
+def leading_axes(path: tuple) -> tuple[str | None, ...]:
+    """The logical axes that the array at a path of `Interventions` begins with, up to that of the batch if it has one;
+    what follows is not split."""
+    name = path[-1].name
+    return ("batch",) if name == "forced" else (None, "batch") if name in ("tokens", "scale", "values") else ()
 
 
 class TableRow(NamedTuple):

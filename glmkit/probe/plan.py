@@ -148,12 +148,15 @@ class Bound:
         return any(part.watches_effects for part in self.parts)
 
     @functools.cached_property
-    def scope(self) -> str | None:
-        """A digest of all that it changes; None if that depends on phases, in which equal tokens may differ."""
-        if any(part.tokens.phases is not None for part in self.parts):
-            return None
+    def digest(self) -> str:
+        """Of all that it changes."""
         said = [f"{part.name} {part.tokens!r} ".encode() + part.content() for part in self.parts]
         return hashlib.sha256(b"\0".join(said)).hexdigest()
+
+    @property
+    def scope(self) -> str | None:
+        """The digest; None if what is changed depends on phases, in which equal tokens may differ."""
+        return None if any(part.tokens.phases is not None for part in self.parts) else self.digest
 
     def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
         """What changes for tokens at these positions, of these phases (numbers into `PHASES`; -1 is padding)."""

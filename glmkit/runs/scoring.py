@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Interventions, Keep, Kept, KVCache
 from glmkit.model.capture import LAYER_SITES
+from glmkit.model.intervene import leading_axes
 from glmkit.parallel.planner import free_bytes
 
 __all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "on_host", "require_room", "score", "token_logprobs"]
@@ -149,11 +150,10 @@ def _size(count: int) -> str:
 
 def _padded(changes: Interventions, height: int) -> Interventions:
     """With rows that nothing is said of, up to `height`, as the mesh may need."""
-    axes = {"tokens": 1, "scale": 1, "values": 1, "forced": 0}
 
     def pad(path, leaf):
-        axis = axes.get(path[-1].name)
-        if axis is None or leaf.shape[axis] == height:
+        axis = len(leading_axes(path)) - 1
+        if axis < 0 or leaf.shape[axis] == height:
             return leaf
         width = [(0, height - leaf.shape[axis] if at == axis else 0) for at in range(leaf.ndim)]
         return np.pad(leaf, width, constant_values=-1 if path[-1].name == "forced" else 0)

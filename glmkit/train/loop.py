@@ -5,14 +5,14 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
@@ -20,10 +20,13 @@ from glmkit.checks import check_integer
 from glmkit.engine.context import fingerprint
 from glmkit.errors import ConfigError, TrainingError
 from glmkit.lm import LM
-from glmkit.model import GLM, Buffer
+from glmkit.model import GLM, Buffer, Interventions
 from glmkit.model.adapter import adapted_places
+from glmkit.model.intervene import leading_axes
 from glmkit.runs import Layers
+from glmkit.runs.plans import Plan
 from glmkit.sharding import partition_spec, platform_of
+from glmkit.train.changes import Changes
 from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
 from glmkit.train.data import Batch, Source, batches
 from glmkit.train.evaluation import evaluate
@@ -70,6 +73,7 @@ def fit(
     data: Source,
     *,
     objective: Objective = FINE_TUNING,
+    interventions: Plan | None = None,
     out: str | Path | None = None,
     eval_data: Source | None = None,
     eval_every: int = 100,
@@ -82,16 +86,19 @@ def fit(
 ) -> "Fit":
     """Train a model, or an LM, whose result then chats at once: `for step in fit(lm, data): step.loss, step.lm`.
 
-    A model with adapters (`add_lora`) trains those alone. `settings` are those of `Settings`. With `out`, the run is
-    checkpointed there every `save_every` steps and when its iteration ends, by whatever, logs to `out/log.jsonl`, and
-    goes on from there when it is started again with the same arguments, to the same bits. Ctrl-C waits for the step
-    that is being taken; a second does not wait for its evaluation. `eval_data` is measured every `eval_every`
+    A model with adapters (`add_lora`) trains those alone. With `interventions`, after what the LM's `using` says when
+    `fit` is called, all losses are of the model so changed; `step.lm` has the weights alone. `settings` are those of
+    `Settings`. With `out`, the run is checkpointed there every `save_every` steps and when its iteration ends, by
+    whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments, to the
+    same bits. Ctrl-C waits for the step that is being taken; a second does not wait for its evaluation. `eval_data` is
+    measured every `eval_every`
     steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given stays what it was unless
     `donate`. Raises `ConfigError`, `DataError` or `TrainingError` before anything is computed.
     """
     return Fit(
-        lm_or_model, data, Settings(**settings), objective=objective, out=out, eval_data=eval_data,
-        eval_every=eval_every, save_every=save_every, keep_best=keep_best, logs=logs, progress=progress, donate=donate,
+        lm_or_model, data, Settings(**settings), objective=objective, interventions=interventions, out=out,
+        eval_data=eval_data, eval_every=eval_every, save_every=save_every, keep_best=keep_best, logs=logs,
+        progress=progress, donate=donate,
     )  # fmt: skip
 
 
@@ -108,6 +115,7 @@ class Fit:
         settings: Settings,
         *,
         objective: Objective,
+        interventions: Plan | None,
         out: str | Path | None,
         eval_data: Source | None,
         eval_every: int,
@@ -118,7 +126,11 @@ class Fit:
         donate: bool,
     ):
         self._source = lm_or_model
-        model = lm_or_model.model if isinstance(lm_or_model, LM) else lm_or_model
+        model, tokenizer = lm_or_model, None
+        if isinstance(lm_or_model, LM):
+            model, tokenizer = lm_or_model.model, lm_or_model._tokenizer
+            interventions = lm_or_model._planned(interventions)
+        self._changes = None if interventions is None else Changes(interventions, model, tokenizer)
         check_data(data, model, settings)
         if eval_data is not None:
             check_data(eval_data, model, settings)
@@ -197,6 +209,8 @@ class Fit:
                 bar.set_postfix(_shown(step.metrics), refresh=False)
                 bar.update()
                 yield step
+        if self._changes is not None:
+            self._changes.warn_of_idle()
 
     def run(self) -> "Fit":
         """Take all the steps that are left."""
@@ -213,8 +227,8 @@ class Fit:
     def _advance(self) -> Step:
         with unbroken(but_twice=True):
             began = time.monotonic()
-            batch = self._next_batch()
-            values, load = self._update(batch)
+            batch, changes = self._next_batch()
+            values, load = self._update(batch, changes)
             seconds = time.monotonic() - began
             values |= {"tokens_per_s": values["tokens"] / seconds, "seconds": seconds}
             try:
@@ -227,10 +241,10 @@ class Fit:
                 self.save()
             return Step(self._number, values, load, self)
 
-    def _update(self, batch: Batch) -> tuple[dict[str, float], np.ndarray]:
+    def _update(self, batch: Batch, changes: Interventions | None) -> tuple[dict[str, float], np.ndarray]:
         """Its metrics, and the experts' loads. Raises `TrainingError`, and counts no step, where it was not applied."""
         with unbroken(), self._lock:
-            self._state, metrics = self._call(batch)
+            self._state, metrics = self._call(batch, changes)
             named = metrics._asdict().items()
             values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
             if not metrics.finite:
@@ -244,11 +258,11 @@ class Fit:
         if self._eval_data is None or (self._number < self.steps and self._number % self._eval_every):
             return {}
         s = self.settings
-        return {"eval_loss": evaluate(self._state.model, self._eval_data, s.batch_size, s.length)}
+        return {"eval_loss": evaluate(self._state.model, self._eval_data, s.batch_size, s.length, self._changes)}
 
-    def _call(self, batch: Batch) -> tuple[TrainState, Metrics]:
+    def _call(self, batch: Batch, changes: Interventions | None) -> tuple[TrainState, Metrics]:
         try:
-            return self._step(self._state, batch)
+            return self._step(self._state, batch, changes)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -264,15 +278,16 @@ class Fit:
         in_vain = platform_of(self._state.step) == "cpu" and not any(self._state.model.layer_counts)
         return f'set remat="block"{" on model.stacked()" if in_vain else ""}, '
 
-    def _next_batch(self) -> Batch:
-        """The micro-batches of the next step, on their devices; what there is not, at an epoch's end, is padding."""
+    def _next_batch(self) -> tuple[Batch, Interventions | None]:
+        """The micro-batches of the next step and what changes in them, on their devices; what there is not, at an
+        epoch's end, is padding."""
         rows = [next(self._batches, None) for _ in range(self.settings.micro_batches(self._number))]
         rows += [None] * (self.settings.accumulate - len(rows))
         empty = Batch(rows[0].tokens, np.zeros_like(rows[0].learned), np.full_like(rows[0].segment_ids, -1))
-        stacked = [np.stack(parts) for parts in zip(*(empty if row is None else row for row in rows), strict=True)]
+        rows = [empty if row is None else row for row in rows]
         mesh = self._state.step.sharding.mesh
-        layout = NamedSharding(mesh, partition_spec((None, "batch", None)))
-        return Batch(*(jax.make_array_from_process_local_data(layout, part) for part in stacked))
+        batch = _on_mesh(rows, mesh, lambda _: ("batch",))
+        return batch, None if self._changes is None else _on_mesh(map(self._changes, rows), mesh, leading_axes)
 
     def _stream(self):
         s = self.settings
@@ -300,6 +315,7 @@ class Fit:
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
             | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them
+            | ({} if self._changes is None else {"interventions": self._changes.identity})
             | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
             frozen=fingerprint(frozen),
             lora_scales=sorted({place.parameter.scale for place in adapted_places(model)}),
@@ -328,6 +344,17 @@ class Fit:
             f"applied and the batch is kept in {path}. Look at it, or begin another run, in a folder of its own, from "
             "this one's `model` with a lower learning_rate"
         )
+
+
+def _on_mesh(parts: Iterable[Any], mesh: Mesh, leading: Callable[[tuple], tuple[str | None, ...]]) -> Any:
+    """Pytrees, one for each micro-batch, as one whose arrays have an axis for these first; `leading` gives, by path,
+    the logical axes that an array began with."""
+
+    def place(path, *leaves: np.ndarray) -> jax.Array:
+        layout = NamedSharding(mesh, partition_spec((None, *leading(path))))
+        return jax.make_array_from_process_local_data(layout, np.stack(leaves))
+
+    return jax.tree_util.tree_map_with_path(place, *parts)
 
 
 @functools.lru_cache(maxsize=8)

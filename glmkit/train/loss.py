@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from glmkit.model import GLM
+from glmkit.model import GLM, Interventions
 from glmkit.model.params import weight
 from glmkit.model.transformer import Output, Remat, token_logits
 from glmkit.sharding import constrain
@@ -44,12 +44,22 @@ class Sums(NamedTuple):
     balance: Float[Array, ""]  # of sequences in every MoE layer; 0 unless asked for
 
 
-def loss_sums(model: GLM, batch: Batch, *, second: bool, balance: bool = False, remat: Remat = "none") -> Sums:
-    """One forward pass over a batch.
+def loss_sums(
+    model: GLM,
+    batch: Batch,
+    *,
+    second: bool,
+    balance: bool = False,
+    remat: Remat = "none",
+    interventions: Interventions | None = None,
+) -> Sums:
+    """One forward pass over a batch, changed by `interventions`.
 
     `second` asks for the multi-token-prediction layer's loss too, `balance` for the sequence-level balance loss.
     """
-    out = model(batch.tokens, segment_ids=batch.segment_ids, sequence_loss=balance, remat=remat)
+    out = model(
+        batch.tokens, segment_ids=batch.segment_ids, interventions=interventions, sequence_loss=balance, remat=remat
+    )
     one = targets_ahead(batch, 1)
     table = model.embed if model.head is None else model.head
     first = cross_entropy_sum(out.hidden, weight(table, like=model.embed[...]), one, tied=model.head is None)

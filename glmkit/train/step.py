@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from glmkit.model import GLM, Buffer
+from glmkit.model import GLM, Buffer, Interventions
 from glmkit.model.transformer import Remat
 from glmkit.train.balance import imbalance, move_biases
 from glmkit.train.data import Batch
@@ -89,8 +89,11 @@ def train_step(
     state: TrainState,
     batch: Batch,
     remat: Remat = "none",
+    interventions: Interventions | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One update from a batch of micro-batches, `[steps, B, T]`, whose number and split do not change the gradient.
+
+    The loss is of the model changed by `interventions`, whose arrays have the axis of micro-batches first, too.
 
     To be jitted; see `compiled_step`.
     """
@@ -102,13 +105,13 @@ def train_step(
     if isinstance(mtp_weight, Change):
         mtp_weight = mtp_weight(state.step)
 
-    def minimised(params: nnx.State, micro: Batch) -> tuple[Array, Sums]:
+    def minimised(params: nnx.State, micro: Batch, changes: Interventions | None) -> tuple[Array, Sums]:
         model = nnx.merge(graph, params, rest)
-        sums = loss_sums(model, micro, second=second, balance=balance, remat=remat)
+        sums = loss_sums(model, micro, second=second, balance=balance, remat=remat, interventions=changes)
         value = sums.next_token / counts.next + mtp_weight * sums.second_token / counts.second
         return value + objective.balance_weight * sums.balance / counts.sequences, sums
 
-    gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch)
+    gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch, interventions)
     norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(norm) & jnp.isfinite(sums.next_token) & jnp.isfinite(sums.second_token)
 
@@ -134,8 +137,8 @@ def train_step(
 
 def compiled_step(
     objective: Objective, optimizer: optax.GradientTransformation, remat: Remat = "none"
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """`train_step`, compiled when first used.
+) -> Callable[[TrainState, Batch, Interventions | None], tuple[TrainState, Metrics]]:
+    """`train_step`, compiled when first used, and again where interventions are of another structure.
 
     It consumes of the state what training moves: trained parameters, correction biases and the optimiser's state.
     Frozen parameters may be shared with other models.
@@ -143,14 +146,14 @@ def compiled_step(
     moving = nnx.Any(objective.trainable, Buffer)
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-    def step(graph, moved, counters, frozen, batch):
+    def step(graph, moved, counters, frozen, batch, interventions):
         model = nnx.merge(graph, moved, frozen)
-        state, metrics = train_step(objective, optimizer, TrainState(model, *counters), batch, remat)
+        state, metrics = train_step(objective, optimizer, TrainState(model, *counters), batch, remat, interventions)
         return nnx.state(state.model, moving), (state.opt_state, state.step), metrics
 
-    def call(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def call(state: TrainState, batch: Batch, interventions: Interventions | None = None) -> tuple[TrainState, Metrics]:
         graph, moved, frozen = nnx.split(state.model, moving, ...)
-        moved, counters, metrics = step(graph, moved, (state.opt_state, state.step), frozen, batch)
+        moved, counters, metrics = step(graph, moved, (state.opt_state, state.step), frozen, batch, interventions)
         return TrainState(nnx.merge(graph, moved, frozen), *counters), metrics
 
     return call
@@ -188,22 +191,26 @@ def _counts(batch: Batch) -> _Counts:
 
 
 def _accumulated(
-    gradient: Callable[[nnx.State, Batch], tuple[nnx.State, Sums]], params: nnx.State, batch: Batch
+    gradient: Callable[[nnx.State, Batch, Interventions | None], tuple[nnx.State, Sums]],
+    params: nnx.State,
+    batch: Batch,
+    interventions: Interventions | None,
 ) -> tuple[nnx.State, Sums]:
     """Gradients and sums added up over the micro-batches, several of them in float32.
 
     Empty micro-batches after the last with tokens cost nothing, so that a batch which grows does not compile again.
     """
+    inputs = batch, interventions
     if batch.tokens.shape[0] == 1:
-        return gradient(params, jax.tree.map(lambda x: x[0], batch))
+        return gradient(params, *jax.tree.map(lambda x: x[0], inputs))
 
     def add(index, total):
-        micro = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), batch)
-        return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, gradient(params, micro))
+        micro = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), inputs)
+        return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, gradient(params, *micro))
 
     numbers = jnp.arange(1, batch.tokens.shape[0] + 1)
     filled = jnp.where((batch.segment_ids >= 0).any(axis=(1, 2)), numbers, 0).max()
-    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], batch))
+    shapes = jax.eval_shape(gradient, params, *jax.tree.map(lambda x: x[0], inputs))
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32), device=leaf.sharding), shapes
     )

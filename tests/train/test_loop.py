@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import glmkit as gk
 from glmkit import LM
-from glmkit.errors import ConfigError, DataError, TrainingError
+from glmkit.errors import ConfigError, DataError, RequestError, TrainingError
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.data import TokenDataset
 from glmkit.train.loop import _programs, fit
@@ -50,6 +51,32 @@ def test_it_learns_and_the_result_chats_while_the_given_lm_stays_what_it_was(dat
     assert (trained.logprobs([[1, 2, 3]]) != lm.logprobs([[1, 2, 3]])).all()
     assert not same(steps[-1].model, model())
     assert all((a == b).all() for a, b in zip(before, leaves(lm.model), strict=True))
+
+
+def test_the_model_that_is_trained_is_the_one_with_the_interventions_in_use(data, tmp_path):
+    lm = LM(model(), tokenizer(), max_len=64)
+    plan = gk.bias(layer=1, expert=3, by=9.0) + gk.scale_shared(-1.0, tokens=slice(2, 9)) + gk.force(layer=1, expert=0)
+    idle = gk.scale_shared(0.0, tokens="tool")
+    few = TokenDataset.encode(RECORDS[:1], tokenizer(), 32)
+    given = {"shuffle": False, "accumulate": 2, "eval_data": few, "eval_every": 1} | SETTINGS
+    with lm.using(plan):
+        run = fit(lm, few, interventions=idle, out=tmp_path, **given)
+        ids, learned = (few[0][name] for name in ("tokens", "learned"))
+        expected = -lm.logprobs([ids.tolist()])[0][learned[1:]].mean()
+    with pytest.warns(UserWarning, match="tokens=tool.* never held for any token"):
+        (first,) = run
+    np.testing.assert_allclose(first.loss, expected, rtol=1e-5)  # float32 sums in another order
+    trained = first.lm
+    with trained.using(plan):
+        after = -trained.logprobs([ids.tolist()])[0][learned[1:]].mean()
+    np.testing.assert_allclose(first.metrics["eval_loss"], after, rtol=1e-5)
+    assert (first.load[0, [0, 3]] == first.metrics["tokens"]).all()
+    again = fit(lm, few, interventions=plan + idle, out=tmp_path, **given)
+    assert again.number == 1
+    with pytest.raises(TrainingError, match=r"another settings: interventions .*bias\(layer=1"):
+        fit(lm, few, out=tmp_path, **given)
+    with pytest.raises(RequestError, match="no layer 9"):
+        fit(lm, few, interventions=gk.scale_shared(0.0, layer=9), **given)
 
 
 @pytest.mark.parametrize(
