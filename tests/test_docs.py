@@ -7,6 +7,7 @@ import pytest
 
 import glmkit as gk
 from glmkit import loading
+from glmkit.resources import data_path
 from tiny import tokenizer, two_layers
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -27,6 +28,11 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, nano, tmp_path, monkey
     names = {}
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
         exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("notebook", sorted(data_path("notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_notebook_is_a_tutorial(notebook):
+    assert f"tutorials/{notebook.stem}.md" in (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,7 +1,4 @@
-"""A conversation as the Python that asks for its next turn: with glmkit, or with the zai, openai or anthropic client.
-
-The clients are those of `glmkit serve` as well as of the services.
-"""
+"""A conversation as Python that asks for its next turn: with glmkit, or with the zai, openai or anthropic client."""
 
 import json
 import pprint
@@ -15,7 +12,7 @@ __all__ = ["CLIENTS", "client_code"]
 
 Messages = Sequence[Mapping[str, Any]]
 _ANTHROPIC_LEAST = 1024  # tokens that a budget for thinking has at least there
-_SERVED = "glmkit serve --model {model} --port 8000 --api-key KEY"
+_SERVER = "# the address and the key of a server that has the model"
 
 
 def client_code(
@@ -42,8 +39,7 @@ def _glmkit(model: str, messages: Messages, tools: Messages, mode: str, settings
 
 
 def _zai(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
-    head = ["from zai import ZaiClient", "", f"# {_SERVED.format(model=model)}"]
-    head += ['# or with the key of https://z.ai: ZaiClient(api_key="...")']
+    head = ["from zai import ZaiClient", "", _SERVER, '# or the key of https://z.ai: ZaiClient(api_key="...")']
     head += ['client = ZaiClient(api_key="KEY", base_url="http://127.0.0.1:8000/api/paas/v4")']
     own, more = _split(settings, ("max_tokens", "temperature", "top_p", "seed", "stop", "tool_choice"))
     call = {"thinking": {"type": mode}, **own, **_extra(more)}
@@ -51,7 +47,7 @@ def _zai(model: str, messages: Messages, tools: Messages, mode: str, settings: M
 
 
 def _openai(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
-    head = ["from openai import OpenAI", "", f"# {_SERVED.format(model=model)}"]
+    head = ["from openai import OpenAI", "", _SERVER]
     head += ['client = OpenAI(api_key="KEY", base_url="http://127.0.0.1:8000/v1")']
     known = ("max_tokens", "temperature", "top_p", "seed", "stop", "tool_choice", "response_format", "top_logprobs")
     own, more = _split(settings, known)
@@ -69,7 +65,7 @@ def _openai_like(head: list[str], model: str, messages: Messages, tools: Message
 
 
 def _anthropic(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
-    head = ["from anthropic import Anthropic", "", f"# {_SERVED.format(model=model)}"]
+    head = ["from anthropic import Anthropic", "", _SERVER]
     head += ['client = Anthropic(api_key="KEY", base_url="http://127.0.0.1:8000")']
     most = settings.get("max_tokens") or 4096
     budget = settings.get("budget") or max(_ANTHROPIC_LEAST, most // 2)

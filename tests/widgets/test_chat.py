@@ -323,7 +323,9 @@ def test_the_code_of_a_client_sends_the_conversation(client, monkeypatch):
     module.ZaiClient = module.OpenAI = module.Anthropic = Client
     monkeypatch.setitem(sys.modules, client, module)
     settings = {"max_tokens": 64, "temperature": 0.5, "top_k": 3, "seed": 4, "stop": None}
-    exec(client_code(client, "nano", MESSAGES, [gk.text.function_schema(add)], "enabled", settings), {})
+    code = client_code(client, "nano", MESSAGES, [gk.text.function_schema(add)], "enabled", settings)
+    assert "glmkit" not in code
+    exec(code, {})
     call = sent["call"]
     assert sent["client"]["base_url"].startswith("http://127.0.0.1:8000")
     assert (call["model"], call["max_tokens"], call["temperature"]) == ("nano", 64, 0.5)
