@@ -340,7 +340,8 @@ class LM(Runs):
         engine = self.engine
         with tqdm(total=len(asked), desc="answers", disable=not progress, delay=1, leave=False) as bar:
             hears = [answer.feed if watch is None else watch.beside(answer.feed) for _, answer in asked]
-            tickets = [engine.submit(self._probed(r), hear) for (r, _), hear in zip(asked, hears, strict=True)]
+            requests = [self._probed(request) for request, _ in asked]
+            tickets = [engine.submit(request, hear) for request, hear in zip(requests, hears, strict=True)]
             if watch is not None:
                 watch.follow(*tickets)
             try:

@@ -35,6 +35,9 @@ class BoundPlan(Protocol):
     def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
         """What changes for tokens at these positions; phases are numbers into `PHASES`, -1 for padding."""
 
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        """Raise RequestError for tokens which it cannot hold for, with which a sequence begins."""
+
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> Sequence[str]:
         """After all tokens, in words, what of the plan never did anything."""
 
@@ -48,6 +51,7 @@ class Probing:
     def __init__(self, keep: Keep | None, plan: BoundPlan | None):
         self.keep, self.plan = keep, plan
         self.effects: Float[np.ndarray, "moe_layer E"] | None = None  # added up
+        self.shared = False  # whether others bind the plan, too, and tell by themselves what of it did nothing
         nothing = np.zeros((1, 1), np.int32)
         leaves, structure = jax.tree.flatten((keep, self.changes(nothing, nothing - 1)))
         self._structure = structure, tuple((np.shape(leaf), np.asarray(leaf).dtype.name) for leaf in leaves)

@@ -68,9 +68,10 @@ def force(*, layer: Layer, expert: int | Sequence[int], tokens: Any = None) -> P
 
 
 def replay(routing: Routing | Run, *, layer: Layer = None, tokens: Any = None) -> Plan:
-    """Have every token choose the experts that it chose in another run of as many tokens; weights are computed anew.
+    """Have every token choose the experts that it chose in another run; weights are computed anew.
 
-    Raises RequestError, when the model and the tokens are known, for routes of another length or model.
+    Raises RequestError, when the model and the tokens are known, for routes of another model; where tokens are scored,
+    of another number of them; where an answer is written, and in `using`, of another prompt.
     """
     routing = routing.routing if isinstance(routing, Run) else routing
     if not isinstance(routing, Routing):
@@ -90,7 +91,8 @@ def patch(site: str, layer: int | None, source: Run | Any, *, tokens: Any = None
     """Put the residual stream of another run in the place of this one's: a run that kept the site, or `[step, d]`.
 
     A token gets the values of the same position, or with `source_tokens`, positions in the other run, those that
-    stand there in the order of `tokens`.
+    stand there in the order of `tokens`. Raises RequestError, when the model is known, for `tokens` that the other run
+    does not have.
     """
     site, layer = _residual(site, layer)
     values = source[site, layer] if isinstance(source, Run) else source

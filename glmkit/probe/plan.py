@@ -30,6 +30,19 @@ class Target:
     top_groups: int
     steps: int | None
 
+    def check_enough_experts(self, out: Bool[np.ndarray, "moe_layer E"]) -> None:
+        """Raise RequestError where a layer has too few to choose from without these, also under the limit to groups."""
+        layers = self.layers
+        left = (~out).reshape(len(layers.moe), self.groups, -1).sum(-1)
+        usable = np.sort(np.where(left >= min(2, layers.experts // self.groups), left, 0), axis=-1)
+        for row, number in enumerate(layers.moe):
+            open_groups = usable[row][usable[row] > 0]
+            if len(open_groups) < self.top_groups or open_groups[: self.top_groups].sum() < layers.top_k:
+                raise RequestError(
+                    f"layer {number} has {left[row].sum()} experts left of {layers.experts}, too few for every token "
+                    f"to choose {layers.top_k}; rule out fewer, or use how='drop'"
+                )
+
 
 class Part(Protocol):
     """One intervention."""
@@ -49,6 +62,21 @@ class BoundPart:
         self.name, self.target = str(part), target
         self.tokens = part.tokens.checked(target.steps)
         self.seen = 0  # tokens that it held for
+        self.count: int | None = None  # tokens that it has something for, from the first; None for all
+
+    def limit(self, count: int) -> None:
+        """It has something for so many tokens only. Raises RequestError if it is to hold for others by their number."""
+        if (place := self.tokens.beyond(count)) is not None:
+            raise RequestError(f"{self.name}: there is nothing for token {place}, its source has {count} tokens")
+        self.count = count
+
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        """Raise RequestError if it cannot hold for these tokens, with which a sequence begins."""
+
+    def mask(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Bool[np.ndarray, "B T"]:
+        """Which tokens it changes."""
+        held = self.tokens.mask(positions, phases)
+        return held if self.count is None else held & (positions < self.count)
 
     def tables(self) -> "Tables | None":
         """The biases and scales of one part of `ExpertTables`."""
@@ -76,7 +104,8 @@ class BoundPart:
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
         """Why nothing came of it, in words; None if something did."""
-        return None if self.seen else f"{self.name} never held for any token"
+        had = "" if self.count is None else f" of the first {self.count}, which its source has"
+        return None if self.seen else f"{self.name} never held for any token{had}"
 
 
 @dataclass
@@ -132,10 +161,12 @@ class Bound:
     def __init__(self, target: Target, parts: Sequence[BoundPart]):
         self.target, self.parts = target, parts
         self._tables: dict[TokenSelector, Tables] = {}
+        self.ruled_out = np.zeros((len(target.layers.moe), target.layers.experts), bool)  # for some token
         for part in parts:
             if (tables := part.tables()) is not None:
                 self._tables.setdefault(part.tokens, Tables.idle(target.layers)).add(tables)
-        self._check_enough_experts()
+                self.ruled_out |= np.isneginf(tables.select_bias)
+        self.target.check_enough_experts(self.ruled_out)
         self._stacked = {
             name: np.stack([getattr(tables, name) for tables in self._tables.values()])
             for name in ("select_bias", "logit_bias", "weight_scale", "shared_scale")
@@ -160,7 +191,7 @@ class Bound:
 
     def at(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Interventions:
         """What changes for tokens at these positions, of these phases (numbers into `PHASES`; -1 is padding)."""
-        masks = [part.tokens.mask(positions, phases) for part in self.parts]
+        masks = [part.mask(positions, phases) for part in self.parts]
         for part, mask in zip(self.parts, masks, strict=True):
             part.seen += int(mask.sum())
         experts = None
@@ -174,6 +205,11 @@ class Bound:
             self._steering(masks),
             self._patches(positions, masks),
         )
+
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        """Raise RequestError if a part cannot hold for these tokens, with which a sequence begins."""
+        for part in self.parts:
+            part.check_prompt(ids)
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> list[str]:
         """What never did anything, in words."""
@@ -212,23 +248,6 @@ class Bound:
         if not found:
             return None
         return Patches(*_slots(found, (-1, 0, found[0][2], np.zeros_like(masks[0]))))
-
-    def _check_enough_experts(self) -> None:
-        """Every layer must have experts left to choose from, also under the limit to groups."""
-        target = self.target
-        layers, groups = target.layers, target.groups
-        out = np.zeros((len(layers.moe), layers.experts), bool)
-        for tables in self._tables.values():
-            out |= np.isneginf(tables.select_bias)
-        left = (~out).reshape(len(layers.moe), groups, -1).sum(-1)
-        usable = np.sort(np.where(left >= min(2, layers.experts // groups), left, 0), axis=-1)
-        for row, number in enumerate(layers.moe):
-            open_groups = usable[row][usable[row] > 0]
-            if len(open_groups) < target.top_groups or open_groups[: target.top_groups].sum() < layers.top_k:
-                raise RequestError(
-                    f"layer {number} has {left[row].sum()} experts left of {layers.experts}, too few for every token "
-                    f"to choose {layers.top_k}; rule out fewer, or use how='drop'"
-                )
 
 
 def _slots(found: Sequence[tuple], free: tuple) -> tuple[np.ndarray, ...]:

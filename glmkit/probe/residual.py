@@ -78,11 +78,12 @@ class _BoundPatch(_InResidual):
         self._values, self._of = part.values, None
         if part.source_tokens is not None:
             self._of = dict(zip(self.tokens.positions, part.source_tokens, strict=True))
+        else:
+            self.limit(count)
 
     def content(self) -> bytes:
         return self._values.tobytes() + repr(self._of).encode()
 
     def patch(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]):
         of = positions if self._of is None else np.vectorize(lambda p: self._of.get(p, 0), otypes=[np.int64])(positions)
-        known = mask & (of < len(self._values))
-        return self.block, self.site, self._values[np.where(known, of, 0)], known
+        return self.block, self.site, self._values[np.where(mask, of, 0)], mask

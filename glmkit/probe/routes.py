@@ -1,5 +1,6 @@
 """Interventions in the routing: experts taken out, biased, forced or replayed, and the scale of the shared ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -181,6 +182,8 @@ class _BoundReplay(BoundPart):
             raise RequestError(f"these routes are of another model: {_shape(*theirs)}; this one has {_shape(*ours)}")
         if target.steps is not None and len(routing) != target.steps:
             raise RequestError(f"these routes are of {len(routing)} tokens, and there are {target.steps}")
+        self.limit(len(routing))
+        self._tokens = routing.tokens
         self._ids = routing.ids.astype(np.int32)
         others = [layers.row(n) for n in layers.moe if n not in layers.several(part.layer, moe=True)]
         self._ids[:, others] = -1
@@ -188,9 +191,22 @@ class _BoundReplay(BoundPart):
     def content(self) -> bytes:
         return self._ids.tobytes()
 
+    def check_prompt(self, ids: Sequence[int]) -> None:
+        own = self._tokens
+        count = min(len(ids), len(own))
+        differ = np.asarray(ids[:count]) != own.id[:count]
+        if self.tokens.positions is not None:
+            places = np.arange(count)[None]
+            differ &= self.tokens.mask(places, np.zeros_like(places))[0]
+        if differ.any():
+            at = int(differ.argmax())
+            raise RequestError(
+                f"{self.name}: these routes are of other tokens, token {at} is {own.text[at]!r} there; replay them "
+                "where its prompt is read"
+            )
+
     def forced(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]) -> np.ndarray:
-        known = mask & (positions < len(self._ids))
-        return np.where(known[..., None, None], self._ids[np.where(known, positions, 0)], -1)
+        return np.where(mask[..., None, None], self._ids[np.where(mask, positions, 0)], -1)
 
 
 def _shape(moe: tuple[int, ...], experts: int, top_k: int) -> str:

@@ -16,14 +16,18 @@ __all__ = ["TokenSelector"]
 
 @dataclass(frozen=True)
 class TokenSelector:
-    """All tokens, or those of some phases, or those at some positions (a slice, or numbers, negative from the end)."""
+    """All tokens, or those of some phases, or those at some positions (a slice, or numbers, negative from the end).
+
+    `length` is how many tokens there are, if positions are those of a mask.
+    """
 
     phases: tuple[str, ...] | None = None
     positions: tuple[int, ...] | slice | None = None
+    length: int | None = None
 
     def __hash__(self) -> int:  # a slice has none before Python 3.12
         places = self.positions
-        return hash((self.phases, str(places) if isinstance(places, slice) else places))
+        return hash((self.phases, str(places) if isinstance(places, slice) else places, self.length))
 
     @classmethod
     def of(cls, tokens: Any) -> Self:
@@ -42,7 +46,7 @@ class TokenSelector:
                 raise RequestError(f"there is no phase {unknown[0]!r}; expected one of {', '.join(PHASES)}")
             return cls(phases=tuple(values))
         if values and all(isinstance(value, bool | np.bool_) for value in values):
-            return cls(positions=tuple(np.flatnonzero(values).tolist()))
+            return cls(positions=tuple(np.flatnonzero(values).tolist()), length=len(values))
         if values and all(is_integer(value) for value in values):
             return cls(positions=tuple(map(int, values)))
         raise RequestError(
@@ -50,8 +54,15 @@ class TokenSelector:
         )
 
     def checked(self, steps: int | None) -> Self:
-        """With positions counted from the start. Raises RequestError for those beyond `steps` tokens."""
+        """With positions counted from the start.
+
+        Raises RequestError for those beyond `steps` tokens, and for a mask of another length.
+        """
         if self.positions is None:
+            return self
+        if self.length is not None:
+            if steps not in (None, self.length):
+                raise RequestError(f"a mask of {self.length} tokens, and there are {steps}")
             return self
         if isinstance(self.positions, slice):
             bounds = (self.positions.start or 0, self.positions.stop or 0)
@@ -79,6 +90,13 @@ class TokenSelector:
             inside = (positions >= start) & ((positions - start) % step == 0)
             return there & inside & (True if stop is None else positions < stop)
         return there if self.positions is None else there & np.isin(positions, self.positions)
+
+    def beyond(self, count: int) -> int | None:
+        """The last position that is named and is not among the first `count`; None without one."""
+        places = self.positions
+        if isinstance(places, slice):
+            places = None if places.stop is None else range(places.start or 0, places.stop, places.step or 1)
+        return max((place for place in places or () if place >= count), default=None)
 
     def __str__(self) -> str:
         if self.phases is not None:

@@ -102,7 +102,8 @@ class Runs:
             yield self
         finally:
             self._using, self._probing = before
-        warn_of_idle(bound, probing.effects)
+        if not probing.shared:
+            warn_of_idle(bound, probing.effects)
 
     def _written(
         self,
@@ -126,6 +127,8 @@ class Runs:
             answer = Answer(request, self.tokenizer, prompt=text, stop=stop_strings(stop))
         self.engine.check_fits(request)
         bound = None if plan is None else plan.bind(self.model, None)
+        if bound is not None:
+            bound.check_prompt(request.prompt)
         effects = bound is not None and bound.watches_effects
         selected = selection.select(Layers.of(self.model), effects=effects)
         require_room(self.model, selected.keep, len(request.prompt) + request.max_tokens, self.engine.max_len)
@@ -145,17 +148,23 @@ class Runs:
         """What is in use, for rows of known tokens."""
         if self._probing is None:
             return None
-        known = [[PHASES.index(phase) for phase in phases(row, self._tokenizer)] for row in np.asarray(tokens).tolist()]
+        rows = np.asarray(tokens).tolist()
+        for row in rows:
+            self._probing.plan.check_prompt(row)
+        known = [[PHASES.index(phase) for phase in phases(row, self._tokenizer)] for row in rows]
         return self._probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
 
     def _probed(self, request: Request) -> Request:
-        """With the interventions in use, unless it has its own."""
+        """With the interventions in use, unless it has its own. Raises RequestError if these are of another prompt."""
         if self._probing is not None and request.probe is None:
+            self._probing.plan.check_prompt(request.prompt)
             request.probe = Probe(self._probing, PhaseFollower(self._tokenizer))
         return request
 
     def _planned(self, interventions: Plan | None) -> Plan | None:
-        """With what is in use."""
+        """With what is in use, for whoever binds it and tells what of it did nothing."""
+        if self._probing is not None:
+            self._probing.shared = True
         if interventions is None or self._using is None:
             return self._using if interventions is None else interventions
         return self._using + interventions

@@ -29,6 +29,7 @@ class Changes:
             for segment in range(segments.max() + 1):
                 at = np.flatnonzero(segments == segment)
                 ids = batch.tokens[row, at].tolist()
+                self._bound.check_prompt(ids)
                 positions[row, at] = np.arange(len(at))
                 coded[row, at] = [PHASES.index(phase) for phase in phases(ids, self._tokenizer)]
         return self._bound.at(positions, coded)

@@ -90,9 +90,26 @@ def test_what_cannot_be_is_refused_by_name(lm, plain):
         (lambda: gk.scale_shared(0.0, tokens="thought"), "no phase 'thought'"),
         (lambda: gk.scale_shared(0.0, tokens=[99]), "no token 99"),
         (lambda: gk.replay(lm.run(IDS[1:])), "routes are of 22 tokens, and there are 23"),
+        (lambda: gk.scale_shared(0.0, tokens=[True] * 9), "a mask of 9 tokens, and there are 23"),
+        (lambda: gk.patch("resid_post", 1, plain["resid_post", 1][:9], tokens=[15]), "token 15, its source has 9"),
+        (lambda: gk.patch("resid_post", 1, plain["resid_post", 1][:9], tokens=slice(4, None)), "token 22, its source"),
     ]:
         with pytest.raises(RequestError, match=message):
             lm.run(IDS, interventions=plan())
+
+
+def test_routes_are_not_replayed_on_another_prompt(lm, plain):
+    other, message = list(b"one too"), "routes are of other tokens, token 5 is "
+    with pytest.raises(RequestError, match=message):
+        lm.run(other, max_tokens=2, interventions=gk.replay(plain))
+    with lm.using(gk.replay(plain)):
+        for ask in (lambda: lm.complete(other, max_tokens=2), lambda: lm.logprobs([other])):
+            with pytest.raises(RequestError, match=message):
+                ask()
+        lm.logprobs([IDS])
+    few = lm.run(IDS, interventions=gk.replay(plain, tokens=range(5)))
+    bound = gk.replay(few, tokens=range(5)).bind(lm.model, None)
+    bound.check_prompt(other)  # these five are the same
 
 
 def test_what_did_nothing_is_told(lm, plain):
@@ -100,7 +117,14 @@ def test_what_did_nothing_is_told(lm, plain):
     with pytest.warns(UserWarning, match=f"ablate.layer=2, expert={idle}.* changed nothing"):
         lm.run(IDS, interventions=gk.ablate(layer=2, expert=idle, tokens=[5]))
     with pytest.warns(UserWarning, match="scale_shared.* never held for any token"):
-        lm.run(IDS, interventions=gk.scale_shared(0.0, tokens="tool"))
+        lm.run(IDS, interventions=gk.scale_shared(0.0, tokens="tool") + gk.scale_shared(0.0, tokens=[False] * 23))
+    past = gk.replay(lm.run(IDS[:9]), tokens="answer") + gk.scale_shared(0.0, tokens=[False] * 9)
+    with (
+        pytest.warns(UserWarning, match="replay.9 tokens.* never held for any token of the first 9, which its source"),
+        pytest.warns(UserWarning, match="scale_shared.* never held for any token"),
+        lm.using(past),
+    ):
+        lm.complete(IDS, max_tokens=3)
 
 
 def test_in_use_it_holds_for_all_that_is_asked_and_no_longer(lm):
