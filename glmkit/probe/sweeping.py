@@ -1,5 +1,6 @@
 """Every expert taken out in turn: how much each matters to a text, beside random others of its layer."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,8 +14,11 @@ from glmkit.checks import check_integer
 from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM, ExpertTables, Interventions
+from glmkit.probe.plan import Bound, Plan
 from glmkit.runs import Layers
 from glmkit.runs.frames import data_frame
+from glmkit.runs.reading import interventions_at, warn_of_idle
+from glmkit.text.phases import Phase, phases
 
 __all__ = ["AblationSweep", "sweep"]
 
@@ -69,40 +73,58 @@ def sweep(
     """Ablate single experts, each by itself, `batch_size` of them in one pass of one compiled program.
 
     `x` as for `lm.run`; `layer` and `expert` default to all. The rows of a pass are the text whole and once for each
-    ablation. `controls` is how many others of the layer, drawn by `seed`, make up each control. Raises RequestError for
-    a layer or expert that does not exist, or a text that the context has no room for.
+    ablation, all of them with what `lm.using` has in use. `controls` is how many others of the layer, drawn by `seed`,
+    make up each control. Raises RequestError for a layer or expert that does not exist, one that no other can take the
+    place of, or a text that the context has no room for. Warns of interventions in use that held for no token.
     """
     if how not in ("reroute", "drop"):
         raise RequestError(f"how is {how!r}; expected 'reroute' or 'drop'")
     model, layers = lm.model, Layers.of(lm.model)
     numbers = layers.several(layer, moe=True)
-    if how == "reroute" and layers.experts <= layers.top_k:
-        raise RequestError(f"every token has all {layers.experts} experts; none can take the place of another")
     experts = tuple(range(layers.experts)) if expert is None else tuple(layers.expert(e) for e in expert)
     ids = np.asarray(lm._turns.known(x, thinking=thinking), np.int32)
     if not 1 <= len(ids) <= lm.engine.max_len:
         raise RequestError(f"x has {len(ids)} tokens; expected 1 to {lm.engine.max_len}, the context")
+    bound = (lm._planned(None) or Plan()).bind(model, len(ids))
     rng, others = np.random.default_rng(seed), {}
     for number in numbers:
         for one in experts:
             rest = np.delete(np.arange(layers.experts), one)
             others[number, one] = rng.permutation(rest)[: check_integer("controls", controls, 1)].tolist()
     wanted = sorted({(n, e) for n, one in others for e in (one, *others[n, one])})
+    if how == "reroute":
+        _check_places_taken(bound, wanted)
+    known = phases(ids.tolist(), lm._tokenizer)
     found: dict[tuple[int, int], float] = {}
     for start in range(0, len(wanted), check_integer("batch_size", batch_size, 1)):
         part = wanted[start : start + batch_size]
-        values = _kl(model, *_inputs(model, layers, ids, part, batch_size, how))
+        values = _kl(model, *_inputs(model, bound, ids, known, part, batch_size, how))
         found |= dict(zip(part, np.asarray(values)[1:].tolist(), strict=False))
     kl = np.asarray([[found[n, e] for e in experts] for n in numbers])
     control = np.asarray([[np.mean([found[n, o] for o in others[n, e]]) for e in experts] for n in numbers])
+    warn_of_idle(bound, None, stacklevel=3)
     return AblationSweep(numbers, experts, kl, control)
 
 
+def _check_places_taken(bound: Bound, wanted: Sequence[tuple[int, int]]) -> None:
+    """Raise RequestError for an expert without which too few are left."""
+    for number, expert in wanted:
+        out = bound.ruled_out.copy()
+        out[bound.target.layers.row(number), expert] = True
+        bound.target.check_enough_experts(out)
+
+
 def _inputs(
-    model: GLM, layers: Layers, ids: np.ndarray, part: Sequence[tuple[int, int]], batch_size: int, how: str
+    model: GLM,
+    bound: Bound,
+    ids: np.ndarray,
+    known: Sequence[Phase],
+    part: Sequence[tuple[int, int]],
+    batch_size: int,
+    how: str,
 ) -> tuple[np.ndarray, np.ndarray, Interventions]:
-    """Rows of the same text, and one part of the tables for each, for its own tokens."""
-    data = model.embed[...].sharding.mesh.shape["data"]
+    """Rows of the same text, all with what is in use, and one part of the tables for each, for its own tokens."""
+    layers, data = bound.target.layers, model.embed[...].sharding.mesh.shape["data"]
     rows = -(-(1 + batch_size) // data) * data
     width = max(32, 1 << (len(ids) - 1).bit_length())
     tokens, segments = np.zeros((rows, width), np.int32), np.full((rows, width), -1, np.int32)
@@ -115,9 +137,12 @@ def _inputs(
             bias[at] = -np.inf
         else:
             scale[at] = 0
-    own = np.broadcast_to(np.eye(rows, dtype=bool)[:, :, None], (rows, rows, width))
+    own = np.ascontiguousarray(np.broadcast_to(np.eye(rows, dtype=bool)[:, :, None], (rows, rows, width)))
     zeros, ones = np.zeros(shape, np.float32), np.ones(shape[:2], np.float32)
-    return tokens, segments, Interventions(ExpertTables(np.ascontiguousarray(own), bias, zeros, scale, ones))
+    tables, common = ExpertTables(own, bias, zeros, scale, ones), interventions_at(bound, [known] * rows)(0, width)
+    if common.experts is not None:
+        tables = jax.tree.map(lambda *parts: np.concatenate(parts), common.experts, tables)
+    return tokens, segments, dataclasses.replace(common, experts=tables)
 
 
 @jax.jit

@@ -74,10 +74,10 @@ def joined(pieces: Sequence[Kept]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | None) -> None:
+def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | None, stacklevel: int = 4) -> None:
     """Say what of a plan never did anything."""
     for idle in bound.idle(effects):
-        warnings.warn(idle, stacklevel=4)
+        warnings.warn(idle, stacklevel=stacklevel)
 
 
 def interventions_at(bound: BoundPlan, phases: Sequence[Sequence[Phase]]) -> Callable[[int, int], Interventions]:
