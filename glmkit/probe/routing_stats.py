@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -28,7 +28,8 @@ class RoutingStats:
 
     `load` is how many tokens chose an expert, `weight_mass` the sum of the weights it had, `coactivation` how many
     tokens chose both of two, `margin` how many tokens had a margin in each bin of `MARGIN_EDGES`, of which the last is
-    open, and `token_counts`, of all groups together, how often each token went to each expert.
+    open, and `token_counts`, of all groups together, how often each token went to each expert. `about` is what else the
+    counts depend on, by name, and `first` are digests of the first records: what is gone on with has the same.
     """
 
     layers: Layers
@@ -36,6 +37,8 @@ class RoutingStats:
     model: str
     groups: list[str] = field(default_factory=list)
     records: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+    first: list[str] = field(default_factory=list)
     tokens: Int[np.ndarray, " group"] = field(default_factory=lambda: np.zeros(0, np.int64))
     load: Int[np.ndarray, "group moe_layer E"] | None = None
     weight_mass: Float[np.ndarray, "group moe_layer E"] | None = None
@@ -44,9 +47,9 @@ class RoutingStats:
     token_counts: Int[np.ndarray, "moe_layer E V"] | None = None
 
     @classmethod
-    def empty(cls, layers: Layers, stats: Sequence[str], vocab_size: int, model: str) -> Self:
+    def empty(cls, layers: Layers, stats: Sequence[str], vocab_size: int, model: str, about: Mapping[str, Any]) -> Self:
         """Nothing counted yet."""
-        found = cls(layers, tuple(name for name in STATS if name in stats), model)
+        found = cls(layers, tuple(name for name in STATS if name in stats), model, about=about)
         shape = (len(layers.moe), layers.experts)
         kinds: dict[str, tuple[tuple[int, ...], Any]] = {
             "load": (shape, np.int64),
@@ -132,6 +135,7 @@ class RoutingStats:
         arrays = {name: getattr(self, name) for name in ("tokens", *STATS[:-1], "token_counts")}
         layers = [self.layers.numbers, self.layers.moe, self.layers.experts, self.layers.top_k]
         about = {"stats": self.stats, "groups": self.groups, "records": self.records, "layers": layers}
+        about |= {"about": dict(self.about), "first": self.first}
         text = {name: json.dumps(value) for name, value in about.items()}
         kept = {name: array for name, array in arrays.items() if array is not None}
         write_arrays(path, kept, {"format": _FORMAT, "model": self.model, **text})
@@ -143,7 +147,8 @@ class RoutingStats:
         numbers, moe, experts, top_k = json.loads(about["layers"])
         layers = Layers(tuple(numbers), tuple(moe), experts, top_k)
         stats, groups, records = (json.loads(about[name]) for name in ("stats", "groups", "records"))
-        return cls(layers, tuple(stats), about["model"], groups, records, **arrays)
+        asked, first = (json.loads(about.get(name, "[]")) for name in ("about", "first"))
+        return cls(layers, tuple(stats), about["model"], groups, records, dict(asked), first, **arrays)
 
     def continued(self, empty: Self, path: str | os.PathLike[str]) -> Self:
         """This, to be gone on with. Raises CheckpointError if it is not of what `empty` is to count."""
@@ -152,6 +157,18 @@ class RoutingStats:
                 f"{path} counted {', '.join(self.stats)} of {self.model}; expected {', '.join(empty.stats)} of "
                 f"{empty.model}, of the same layers; name another file"
             )
+        for name, value in empty.about.items():
+            if self.about.get(name) != value:
+                raise CheckpointError(
+                    f"{path} counted with another {name}: {self.about.get(name)!r} there, {value!r} here; go on as it "
+                    "began, or name another file"
+                )
+        pairs = zip(self.first, empty.first, strict=False)
+        if other := [number for number, (theirs, ours) in enumerate(pairs) if theirs != ours]:
+            raise CheckpointError(
+                f"{path} counted another record {other[0]}, or had it in another group; name another file"
+            )
+        self.first = max(self.first, empty.first, key=len)
         return self
 
     def __repr__(self) -> str:

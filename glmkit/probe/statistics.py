@@ -3,9 +3,10 @@
 `collect` reads records; `RoutingStats` is what came of them.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
+from glmkit.engine.context import fingerprint
 from glmkit.errors import DataError, MemoryPlanError, RequestError
 from glmkit.lm import LM
-from glmkit.model import Kept
+from glmkit.model import GLM, Interventions, Kept
 from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
-from glmkit.runs.plans import Plan
-from glmkit.runs.reading import interventions_at
+from glmkit.runs.plans import BoundPlan, Plan
+from glmkit.runs.reading import interventions_at, warn_of_idle
 from glmkit.runs.scoring import Rows, score
 from glmkit.text.phases import phases
 from glmkit.turns import checked_ids
@@ -27,6 +29,7 @@ from glmkit.turns import checked_ids
 __all__ = ["collect"]
 
 _MOST = 2**30  # bytes of a table of tokens by expert
+_FIRST = 8  # records that a file to go on with is known by
 
 
 def collect(
@@ -50,18 +53,29 @@ def collect(
     "weight_mass", "coactivation", "margin" and "top_tokens". `batch_size` records are computed side by side; alone,
     as by default, each gives the counts of `lm.run` to the last. With `resume`, a file, what was counted is saved every
     `save_every` records and at the end, and what the file has counted already is skipped. Raises DataError naming a
-    record that cannot be read, MemoryPlanError for a table of tokens that is too large.
+    record that cannot be read, MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that
+    counted something else: other statistics, weights, interventions, lengths, groups or first records. Warns of
+    interventions that did nothing.
     """
     model, layers = lm.model, Layers.of(lm.model)
     _check(stats, layers, lm.config.vocab_size)
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
     vocab_size = lm.config.vocab_size if "top_tokens" in stats else 0
-    found = RoutingStats.empty(layers, stats, vocab_size, lm.name)
+    plan = lm._planned(interventions)
+    bound, effects = None if plan is None else plan.bind(model, None), None
+    numbered = enumerate(dataset)
+    first = list(islice(numbered, _FIRST))
+    found = RoutingStats.empty(
+        layers, stats, vocab_size, lm.name, {} if resume is None else _about(model, plan, bound, length, by)
+    )
+    found.first = [
+        _digest(_encoded(lm, record, number)[:length], _group(by, record, number)) for number, record in first
+    ]
     if resume is not None and Path(resume).exists():
         found = RoutingStats.load_file(resume).continued(found, resume)
-    keep = Selection.of(*_SITES["load"], *(site for stat in stats for site in _SITES[stat])).select(layers).keep
-    plan = lm._planned(interventions)
-    numbered = islice(enumerate(dataset), found.records, None)
+    sites = (*_SITES["load"], *(site for stat in stats for site in _SITES[stat]))
+    keep = Selection.of(*sites).select(layers, effects=bound is not None and bound.watches_effects).keep
+    numbered, before = islice(chain(first, numbered), found.records, None), found.records
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
         for records in _batches(numbered, check_integer("batch_size", batch_size, 1)):
             ids = [_encoded(lm, record, number)[:length] for number, record in records]
@@ -70,21 +84,22 @@ def collect(
             rows = Rows(
                 np.asarray([[*row, *[0] * (height - len(row))] for row in ids], np.int32), np.asarray(_lengths(ids))
             )
-            changes = None
-            if plan is not None:
-                known = [phases(row, lm._tokenizer) for row in ids]
-                changes = interventions_at(plan.bind(model, None), known)
+            changes = None if bound is None else _changes(bound, ids, lm)
             for piece in score(model, rows, keep, changes):
+                if piece.kept.effects is not None:
+                    effects = piece.kept.effects if effects is None else effects + piece.kept.effects
                 for row, group in enumerate(groups):
                     count = min(piece.count, len(ids[row]) - piece.start)
                     if count > 0:
                         _add(found, group, piece.kept, row, ids[row][piece.start : piece.start + count])
-            before, found.records = found.records, found.records + len(records)
+            saved, found.records = found.records // save_every, found.records + len(records)
             bar.update(sum(map(len, ids)))
-            if resume is not None and before // save_every != found.records // save_every:
+            if resume is not None and saved != found.records // save_every:
                 found.save(resume)
     if resume is not None:
         found.save(resume)
+    if bound is not None and found.records > before:
+        warn_of_idle(bound, effects, stacklevel=3)
     return found
 
 
@@ -95,6 +110,25 @@ _SITES: Mapping[str, tuple[str, ...]] = {
     "weight_mass": ("router_ids", "router_weights"),
     "margin": ("router_margins",),
 }
+
+
+def _about(
+    model: GLM, plan: Plan | None, bound: BoundPlan | None, length: int, by: str | Callable[[Any], Any] | None
+) -> Mapping[str, Any]:
+    """What counts depend on beside the records."""
+    changes = None if bound is None else f"{plan}, {bound.digest}"
+    grouping = "a function" if callable(by) else by
+    return {"weights": fingerprint(model), "interventions": changes, "length": length, "by": grouping}
+
+
+def _digest(ids: Sequence[int], group: str) -> str:
+    return hashlib.sha256(f"{list(map(int, ids))} {group}".encode()).hexdigest()
+
+
+def _changes(bound: BoundPlan, ids: Sequence[Sequence[int]], lm: LM) -> Callable[[int, int], Interventions]:
+    for row in ids:
+        bound.check_prompt(row)
+    return interventions_at(bound, [phases(row, lm._tokenizer) for row in ids])
 
 
 def _batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:

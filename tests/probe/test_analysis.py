@@ -1,5 +1,7 @@
 """What is told from runs, corpora and checkpoints, against the same computed plainly."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -47,8 +49,26 @@ def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
         assert (found.groups, found.records) == (stats.groups, 3)
         for name in ("tokens", "load", "weight_mass", "coactivation", "margin", "token_counts"):
             np.testing.assert_array_equal(getattr(found, name), getattr(stats, name))
-    with pytest.raises(CheckpointError, match="expected load of tiny"):
-        gk.collect(lm, RECORDS, stats=["load"], resume=path, progress=False)
+    again = {"by": "domain", "stats": STATS, "resume": path, "progress": False}
+    assert gk.collect(lm, iter(RECORDS), **again).records == 3
+    plan = gk.ablate(layer=2, expert=1)
+    for records, change, message in (
+        (RECORDS, {"stats": ["load"]}, "expected load of tiny"),
+        (RECORDS, {"interventions": plan}, r"another interventions: None there, .ablate\(layer=2, expert=1"),
+        (RECORDS, {"length": 5}, "another length: 400 there, 5 here"),
+        (RECORDS, {"by": None}, "another by: 'domain' there, None here"),
+        ([*RECORDS[:2], {"text": "8", "domain": "sums"}], {}, "counted another record 2"),
+        ([*RECORDS[:2], RECORDS[2] | {"domain": "tales"}], {}, "counted another record 2"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            gk.collect(lm, records, **again | change)
+    tuned = jax.tree.map(lambda leaf: leaf, lm.model)
+    tuned.norm.scale[...] = tuned.norm.scale[...] * 2
+    with lm.with_model(tuned) as other, pytest.raises(CheckpointError, match="another weights"):
+        gk.collect(other, RECORDS, **again)
+    idle = gk.scale_shared(0.0, tokens="tool") + plan
+    with pytest.warns(UserWarning, match="scale_shared.* never held for any token"):
+        gk.collect(lm, RECORDS, interventions=idle, progress=False)
 
 
 def test_a_record_that_cannot_be_read_is_named(lm):
@@ -93,14 +113,29 @@ def test_the_lens_reads_the_last_layer_as_the_model_does(lm):
 def test_a_sweep_is_each_ablation_by_itself(lm):
     ids = lm.tokenizer.encode("one two three")
     swept = gk.sweep(lm, ids, layer=2, batch_size=3)
-    whole = lm.run(ids, keep=gk.keep("logits"))
+    kept = gk.keep("logits")
+    whole = lm.run(ids, keep=kept)
+
+    def without(expert):
+        return gk.ablate(layer=2, expert=expert, how="drop")
+
     for expert in (0, 5):
-        alone = lm.run(ids, keep=gk.keep("logits"), interventions=gk.ablate(layer=2, expert=expert, how="drop"))
+        alone = lm.run(ids, keep=kept, interventions=without(expert))
         # Of float32 logits, against float64 sums of another program's.
         np.testing.assert_allclose(swept.kl[0, expert], gk.compare(whole, alone).mean_kl, rtol=1e-2, atol=1e-6)
+    plan = gk.ablate(layer=1, expert=3, how="drop") + gk.add("resid_post", 0, np.linspace(-1, 1, 32), tokens=[2])
+    with warnings.catch_warnings(), lm.using(plan):
+        warnings.simplefilter("error")  # it holds, if not for the engine
+        within = gk.sweep(lm, ids, layer=2, expert=[5], batch_size=3, controls=1)
+        base, alone = lm.run(ids, keep=kept), lm.run(ids, keep=kept, interventions=without(5))
+        np.testing.assert_allclose(within.kl[0, 0], gk.compare(base, alone).mean_kl, rtol=1e-2, atol=1e-6)
+    assert abs(within.kl[0, 0] - swept.kl[0, 5]) > 0.02 * swept.kl[0, 5]
     others = [np.delete(swept.kl[0], expert).mean() for expert in range(8)]
     np.testing.assert_allclose(swept.control[0], others, rtol=1e-6)  # all seven others make up the control
     assert swept.top(1)[0][2] == swept.kl.max()
+    others_gone = gk.ablate(layer=2, expert=[0, 1, 2, 3, 4, 6])
+    with lm.using(others_gone), pytest.raises(RequestError, match="layer 2 has 1 experts left of 8"):
+        gk.sweep(lm, ids, layer=2, expert=[5], how="reroute", controls=1)
 
 
 def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(lm):
