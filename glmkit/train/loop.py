@@ -91,9 +91,9 @@ def fit(
     `Settings`. With `out`, the run is checkpointed there every `save_every` steps and when its iteration ends, by
     whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments, to the
     same bits. Ctrl-C waits for the step that is being taken; a second does not wait for its evaluation. `eval_data` is
-    measured every `eval_every`
-    steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given stays what it was unless
-    `donate`. Raises `ConfigError`, `DataError` or `TrainingError` before anything is computed.
+    measured every `eval_every` steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given
+    stays what it was unless `donate`. Raises `ConfigError`, `DataError`, `RequestError` or `TrainingError` before
+    anything is computed. Warns, at the end, of interventions that held for no token.
     """
     return Fit(
         lm_or_model, data, Settings(**settings), objective=objective, interventions=interventions, out=out,
