@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from glmkit.weights.atomic import atomic_file
 
 __all__ = ["ContextCache", "fingerprint"]
 
-_FORMAT = "glmkit-context-1"
+_FORMAT = "glmkit-context-2"
 
 
 class ContextCache:
@@ -90,33 +90,45 @@ class ContextCache:
             arrays[f"pages.{number}"] = np.concatenate(of_parts, axis=of_parts[0].ndim - 4)
         arrays = {name: _as_bits(array) for name, array in arrays.items()}
         with atomic_file(path, nbytes=sum(array.nbytes for array in arrays.values())) as partial_path:
-            save_file(arrays, partial_path, metadata=self._identity())
+            save_file(arrays, partial_path, metadata={**self._identity(), "contents": _digest(arrays)})
         return len(tokens) * PAGE
 
     def _load(self, path: str | os.PathLike[str]) -> int:
-        try:
-            with safe_open(path, framework="numpy") as file:
-                self._check_identity(path, file.metadata() or {})
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is no context that `save` wrote: {error}") from error
-        tokens, parents = arrays.pop("tokens"), arrays.pop("parents")
+        arrays = self._read(path)
+        tokens, parents = arrays["tokens"].tolist(), arrays["parents"].tolist()
+        if not tokens:
+            return 0
         self._pool.prepare(len(tokens))
         tree = max(self._pool.trees, key=lambda tree: tree.free)
-        part = self._pool.trees.index(tree)
         if len(tokens) > tree.free:
             raise RequestError(
                 f"{path} holds {len(tokens) * PAGE} tokens, and the memory of keys and values has room for "
                 f"{tree.free * PAGE} more; clear the cache, or load the model with a larger kv_memory"
             )
-        nodes = []
-        for piece, parent in zip(tokens.tolist(), parents.tolist(), strict=True):
-            nodes.append(tree.adopt(None if parent < 0 else nodes[parent], piece))
-        if nodes:
-            leaves = jax.tree.leaves(self._pool.layers)
-            contents = [arrays[f"pages.{number}"].view(leaf.dtype) for number, leaf in enumerate(leaves)]
-            self._pool.write(part, [node.page for node in nodes], contents)
+        leaves = jax.tree.leaves(self._pool.layers)
+        contents = [arrays[f"pages.{number}"].view(leaf.dtype) for number, leaf in enumerate(leaves)]
+        lease, nodes = tree.lease(()), []
+        try:
+            pages = [tree.extend(lease) for _ in tokens]
+            self._pool.write(self._pool.trees.index(tree), pages, contents)
+            for piece, parent in zip(tokens, parents, strict=True):  # known once they are written
+                nodes.append(tree.adopt(lease, lease.root if parent < 0 else nodes[parent], piece))
+        finally:
+            tree.end(lease)
         return len(tokens) * PAGE
+
+    def _read(self, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+        """What `_save` wrote, to the bit."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found = file.metadata() or {}
+                self._check_identity(path, found)
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is no context that `save` wrote: {error}") from error
+        if found.get("contents") != _digest(arrays):
+            raise CheckpointError(f"{path} was damaged since `save` wrote it")
+        return arrays
 
     def _identity(self) -> dict[str, str]:
         """What a file has to agree with to be of use to this model."""
@@ -140,6 +152,15 @@ def _as_bits(array: np.ndarray) -> np.ndarray:
     """The same bytes in a dtype of NumPy's own: bfloat16 is not."""
     own = array.dtype.kind in "iuf"
     return np.ascontiguousarray(array) if own else np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256, in hexadecimal, of the arrays with their names, dtypes and shapes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def fingerprint(weights: Any) -> str:

@@ -110,33 +110,25 @@ class PrefixTree:
 
         Where another has computed the same, the lease shares that page instead and its own is free.
         """
-        assert len(tokens) == self.page_size
         if not self._is_current(lease):
             return False
-        page, piece = lease.own.pop(0), tuple(tokens)
-        parent = lease.shared[-1] if lease.shared else lease.root
-        node = parent.children.get(piece)
-        if node is None:
-            node = parent.children[piece] = Node(piece, page, parent)
-            self._known, self._idle = self._known + 1, self._idle + 1
-        else:
-            self._free.append(page)
+        node = self.adopt(lease, lease.shared[-1] if lease.shared else lease.root, tokens)
         self._read(node)
         lease.shared.append(node)
-        lease.version, self.changes = lease.version + 1, self.changes + 1
+        lease.version += 1
         return True
 
-    def adopt(self, parent: Node | None, tokens: Sequence[int], scope: Hashable = None) -> Node:
-        """A page that comes from elsewhere, below `parent`. Raises `OutOfPages`."""
-        parent = parent or self._roots.setdefault(scope, Node((), -1, None))
-        piece = tuple(tokens)
+    def adopt(self, lease: Lease, parent: Node, tokens: Sequence[int]) -> Node:
+        """Have the first of a lease's own pages known below `parent`; where it is known already, the page is free."""
+        assert len(tokens) == self.page_size
+        page, piece = lease.own.pop(0), tuple(tokens)
         if piece in parent.children:
-            return parent.children[piece]
-        if not self._free:
-            raise OutOfPages
-        node = parent.children[piece] = Node(piece, self._free.pop(), parent, used=self._clock)
-        self._known, self._idle, self.changes = self._known + 1, self._idle + 1, self.changes + 1
-        return node
+            self._free.append(page)
+        else:
+            parent.children[piece] = Node(piece, page, parent, used=self._clock)
+            self._known, self._idle = self._known + 1, self._idle + 1
+        self.changes += 1
+        return parent.children[piece]
 
     def end(self, lease: Lease) -> None:
         """Give a lease up: what it published stays known, its own pages are free."""

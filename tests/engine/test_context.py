@@ -6,6 +6,8 @@ from time import sleep
 import jax
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from glmkit.engine import Engine, Request, Sampling
 from glmkit.engine.snapshot import CacheTree
@@ -70,6 +72,49 @@ def test_what_does_not_fit_says_how_many_tokens_do(saved):
     with pytest.raises(RequestError, match=f"holds {3 * PAGE} tokens.*room for {2 * PAGE} more"):
         engine.cache.load(saved)
     assert len(ask(engine, LONG[:200]).tokens) == 4
+
+
+def changed_page(arrays):
+    return {**arrays, "pages.0": np.ones_like(arrays["pages.0"])}
+
+
+def other_parents(arrays):
+    return {**arrays, "parents": arrays["parents"][::-1].copy()}
+
+
+def without_values(arrays):
+    return {name: array for name, array in arrays.items() if name != "pages.1"}
+
+
+def shorter_pages(arrays):
+    return {**arrays, "pages.0": arrays["pages.0"][:-1]}
+
+
+@pytest.mark.parametrize("damage", [changed_page, other_parents, without_values, shorter_pages])
+def test_a_damaged_file_is_refused_and_nothing_of_it_is_known(saved, tmp_path, damage):
+    with safe_open(saved, framework="numpy") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(damage(arrays), tmp_path / "damaged", metadata=metadata)
+    engine = Engine(model(), max_len=600)
+    with pytest.raises(CheckpointError, match="was damaged since"):
+        engine.cache.load(tmp_path / "damaged")
+    assert engine.cache.tokens == 0
+
+
+def test_what_could_not_be_written_to_the_pages_is_not_known(saved, monkeypatch):
+    engine = Engine(model(), max_len=600)
+    engine.cache.load(saved)
+    engine.cache.clear()
+    free = [tree.free for tree in engine._pool.trees]
+
+    def no_memory(*arguments):
+        raise MemoryError("none left")
+
+    monkeypatch.setattr(engine._pool, "write", no_memory)
+    with pytest.raises(MemoryError, match="none left"):
+        engine.cache.load(saved)
+    assert engine.cache.tokens == 0
+    assert [tree.free for tree in engine._pool.trees] == free
 
 
 def test_other_files_are_refused_and_a_save_is_whole_or_not_there(saved, tmp_path):
