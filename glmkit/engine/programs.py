@@ -10,6 +10,7 @@ import pickle
 import platform
 import secrets
 import sys
+import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -38,6 +39,7 @@ Arguments = tuple[Any, ...]  # of the function: pytrees of arrays
 _CODE = ("glmkit.config", "glmkit.engine", "glmkit.model", "glmkit.sharding")
 _SETTINGS = "XLA_FLAGS", "LIBTPU_INIT_ARGS"
 _KEPT_DAYS = 30
+_MAKING = threading.Lock()  # engines make programs in turn: JAX's cache is switched off meanwhile, for all of them
 
 
 class Programs:
@@ -69,7 +71,8 @@ class Programs:
         configuration = _configuration()
         missing = {name: call for name, call in calls.items() if (name, configuration) not in self._ready}
         if missing:
-            made = self._made(missing, configuration)
+            with _MAKING:
+                made = self._made(missing, configuration)
             self._ready |= {(name, configuration): program for name, program in made.items()}
         return {name: self._ready[name, configuration] for name in calls}
 

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -134,6 +136,22 @@ def test_nothing_is_kept_when_that_is_switched_off(folder, ask, monkeypatch):
     monkeypatch.setenv("GLMKIT_COMPILATION_CACHE", "0")
     ask()
     assert not folder.exists()
+
+
+def test_engines_compile_in_turn_and_leave_the_cache_of_jax_as_it_was(folder, ask, monkeypatch):
+    """It is switched off while one compiles: another would find it off and leave it so, or switch it on meanwhile."""
+    compile, both = jax.stages.Lowered.compile, threading.Barrier(2)
+
+    def met(lowered, *options):
+        with pytest.raises(threading.BrokenBarrierError):
+            both.wait(0.5)
+        assert not jax.config.jax_enable_compilation_cache
+        return compile(lowered, *options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", met)
+    with ThreadPoolExecutor() as pool:
+        assert [result.shape for result in pool.map(ask, (3, 5))] == [(3,), (5,)]
+    assert jax.config.jax_enable_compilation_cache
 
 
 def test_a_folder_that_cannot_be_written_to_costs_a_warning(folder, ask):
