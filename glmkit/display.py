@@ -12,25 +12,30 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def show_live(stream: ChatStream) -> None:
-    """Show the deltas of `stream` until it ends."""
-    if _in_notebook():
-        _redraw(stream)
-    else:
-        write_live(stream, sys.stdout)
+    """Show the deltas of `stream` until it ends. Interrupted, whatever it is at, it ends with what came so far."""
+    try:
+        if _in_notebook():
+            _redraw(stream)
+        else:
+            write_live(stream, sys.stdout)
+    except KeyboardInterrupt:
+        stream.stop()
 
 
 def write_live(stream: ChatStream, out: TextIO) -> None:
     """Write deltas as they come; on a terminal the thought is dimmed, elsewhere it is set off by an empty line."""
     terminal = out.isatty()
     thinking = False
-    for delta in stream:
-        if bool(delta.reasoning) != thinking:
-            thinking = bool(delta.reasoning)
-            out.write((_DIM if thinking else f"{_PLAIN}\n\n") if terminal else ("" if thinking else "\n\n"))
-        out.write(delta.reasoning or delta.content or _call_text(delta))
+    try:
+        for delta in stream:
+            if bool(delta.reasoning) != thinking:
+                thinking = bool(delta.reasoning)
+                out.write((_DIM if thinking else f"{_PLAIN}\n\n") if terminal else ("" if thinking else "\n\n"))
+            out.write(delta.reasoning or delta.content or _call_text(delta))
+            out.flush()
+    finally:
+        out.write(f"{_PLAIN}\n" if terminal else "\n")
         out.flush()
-    out.write(f"{_PLAIN}\n" if terminal else "\n")
-    out.flush()
 
 
 def _call_text(delta: Delta) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -80,6 +81,15 @@ class GenerationConfig:
         extra = {key: copy.deepcopy(value) for key, value in hf.items() if key not in _FIELDS}
         read = replace(cls.recommended(config), **stated, extra=extra)
         return replace(read, source=(copy.deepcopy(hf), read))
+
+    def warn_of_missing_stops(self, vocab_size: int) -> None:
+        """Warn the caller of who asks of stop ids that a model of so many tokens cannot say."""
+        if beyond := [token for token in self.eos_token_id if token >= vocab_size]:
+            warnings.warn(
+                f"eos_token_id names {beyond}, but the vocabulary has {vocab_size} tokens: "
+                "generation cannot stop at these",
+                stacklevel=3,
+            )
 
     def to_hf(self) -> dict[str, Any]:
         """The dictionary to write as generation_config.json: as it was read, or else every field set."""

@@ -5,7 +5,6 @@ import gc
 import os
 import secrets
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, Self
@@ -72,7 +71,7 @@ class LM(Runs):
         self.name = name
         self.generation = generation or GenerationConfig.recommended(model.config)
         self.about = dict(about or {})
-        _warn_of_missing_stops(self.generation.eos_token_id, model.config.vocab_size)
+        self.generation.warn_of_missing_stops(model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
         self._engine: Engine | None = Engine(
@@ -337,20 +336,19 @@ class LM(Runs):
         self, asked: Sequence[tuple[Request, Answer]], progress: bool = False, watch: Watch | None = None
     ) -> list[Completion]:
         """Answer requests that run together. Interrupted, each is what came of it so far."""
-        engine = self.engine
+        tickets: list[Ticket] = []
         with tqdm(total=len(asked), desc="answers", disable=not progress, delay=1, leave=False) as bar:
-            hears = [answer.feed if watch is None else watch.beside(answer.feed) for _, answer in asked]
-            requests = [self._probed(request) for request, _ in asked]
-            tickets = [engine.submit(request, hear) for request, hear in zip(requests, hears, strict=True)]
-            if watch is not None:
-                watch.follow(*tickets)
             try:
+                for request, answer in asked:
+                    hear = answer.feed if watch is None else watch.beside(answer.feed)
+                    tickets.append(self.engine.submit(self._probed(request), hear))
+                if watch is not None:
+                    watch.follow(*tickets)
                 for ticket in tickets:
                     ticket.wait()
                     bar.update(sum(ticket.is_over for ticket in tickets) - bar.n)
             except KeyboardInterrupt:
-                for ticket in tickets:
-                    ticket.cancel("interrupted")
+                _interrupt([request for request, _ in asked], tickets)
         for _, answer in asked:
             answer.finish()
         return [answer.completion() for _, answer in asked]
@@ -358,40 +356,37 @@ class LM(Runs):
     def _deltas(
         self, request: Request, answer: Answer, arrived: "SimpleQueue[list[Delta] | None]", watch: Watch
     ) -> Iterator[Delta]:
-        """Deltas as they come. Interrupted while it waits for one, the stream ends with what came so far."""
-        reader = self.engine.reader(_STREAMED_AHEAD)
-        ticket = self.engine.submit(
-            self._probed(request),
-            lambda token: arrived.put(answer.feed(token)),
-            ended=lambda: arrived.put(None),
-            reader=reader,
-        )
-        watch.follow(ticket)
+        """Deltas as they come. Interrupted, the stream ends with what came so far."""
+        reader, tickets = self.engine.reader(_STREAMED_AHEAD), []
         try:
-            while (deltas := _next(arrived, ticket)) is not None:
+            ticket = self.engine.submit(
+                self._probed(request),
+                lambda token: arrived.put(answer.feed(token)),
+                ended=lambda: arrived.put(None),
+                reader=reader,
+            )
+            tickets.append(ticket)
+            watch.follow(ticket)
+            while (deltas := arrived.get()) is not None:
                 reader.take()
                 yield from deltas
+        except KeyboardInterrupt:
+            pass
         finally:
-            ticket.cancel("interrupted")
+            _interrupt([request], tickets)
         if request.error is not None:
             raise request.error
         yield from answer.finish()
 
 
-def _next(arrived: "SimpleQueue[list[Delta] | None]", ticket: Ticket) -> list[Delta] | None:
-    try:
-        return arrived.get()
-    except KeyboardInterrupt:
+def _interrupt(requests: Sequence[Request], tickets: Sequence[Ticket]) -> None:
+    """End requests. The last of them have no tickets yet, though an engine may have got one that it did not return."""
+    for request in requests[len(tickets) :]:
+        request.finish("interrupted")
+    for ticket in tickets:
         ticket.cancel("interrupted")
-        return None
-
-
-def _warn_of_missing_stops(ids: Sequence[int], vocab_size: int) -> None:
-    if beyond := [token for token in ids if token >= vocab_size]:
-        warnings.warn(
-            f"eos_token_id names {beyond}, but the vocabulary has {vocab_size} tokens: generation cannot stop at these",
-            stacklevel=3,
-        )
+        if (probe := ticket.request.probe) is not None and probe.captures:
+            ticket.wait()  # the step that is computed adds to what it holds
 
 
 def _trim_heap() -> None:

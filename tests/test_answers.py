@@ -1,7 +1,9 @@
 """Answers that are asked for together, several of one prompt, with their likeliest tokens, and interrupted ones."""
 
+import io
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -9,9 +11,12 @@ import numpy as np
 import pytest
 
 from glmkit import LM
+from glmkit.engine import Engine
 from glmkit.engine.steps import Steps
+from glmkit.engine.ticket import Reader
 from glmkit.errors import RequestError
 from glmkit.generation_config import GenerationConfig
+from glmkit.runs.writing import written_run
 from tiny import model, tokenizer
 
 
@@ -100,3 +105,64 @@ def test_an_interrupted_stream_ends_with_what_came(lm, interrupt):
         pass
     assert stream.completion.finish_reason == "interrupted"
     assert 10 < len(stream.completion.tokens) < 60
+
+
+class Interrupting:
+    """Does what `function` does, but for the time that Ctrl-C comes: before it, or once it is done."""
+
+    def __init__(self, function, time: int, after: bool = False):
+        self._function, self._left, self._after = function, time, after
+
+    def __call__(self, *arguments, **options):
+        self._left -= 1
+        if not self._left and not self._after:
+            raise KeyboardInterrupt
+        done = self._function(*arguments, **options)
+        if not self._left:
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize("place", ["the terminal", "the stream"])
+def test_an_interrupt_loses_nothing_of_an_answer_that_is_shown_whatever_it_meets(lm, monkeypatch, place):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    owner, name = (out, "write") if place == "the terminal" else (Reader, "take")
+    interrupting = Interrupting(getattr(owner, name), 5)
+    monkeypatch.setattr(owner, name, lambda *arguments: interrupting(*arguments))
+    done = lm.chat("hi", max_tokens=400, temperature=0, thinking="disabled", show=True)
+    assert done.finish_reason == "interrupted"
+    assert 4 <= len(done.tokens) < 40
+    assert done.content.startswith(out.getvalue().strip())
+
+
+def test_an_interrupt_while_requests_are_handed_in_ends_them_all(lm, monkeypatch):
+    monkeypatch.setattr(Engine, "submit", Interrupting(lm.engine.submit, 2, after=True))
+    asked = {"max_tokens": 400, "temperature": 0}
+    assert [done.finish_reason for done in lm.chat_batch(["b", "c", "d"], **asked)] == ["interrupted"] * 3
+    monkeypatch.setattr(Engine, "submit", Interrupting(lm.engine.submit, 2, after=True))
+    streams = [lm.chat("hi", stream=True, **asked) for _ in range(2)]
+    for stream in streams:
+        next(iter(stream), None)
+    streams[0].stop()
+    assert [stream.completion.finish_reason for stream in streams] == ["interrupted"] * 2
+    monkeypatch.undo()
+    lm.chat("hi", max_tokens=1)
+    assert not lm.engine.cache.tree().requests  # none goes on unheard
+
+
+def test_a_run_that_is_interrupted_is_read_once_its_last_step_is_over(lm, interrupt, monkeypatch):
+    kept = []
+
+    def watched(model, request, *rest):
+        kept.append(len(request.probe.pieces))
+        time.sleep(0.1)
+        run = written_run(model, request, *rest)
+        kept.append(len(request.probe.pieces))
+        return run
+
+    monkeypatch.setattr("glmkit.runs.asking.written_run", watched)
+    interrupt(20)
+    run = lm.run("hi", max_tokens=400, temperature=0)
+    assert run.completion.finish_reason == "interrupted"
+    assert kept[0] == kept[1]
