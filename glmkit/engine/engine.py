@@ -4,7 +4,7 @@ import atexit
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
@@ -58,6 +58,7 @@ class Engine:
         self._model, self.max_len = model, max_len
         drafting = _drafting(model, speculative_tokens, draft_hidden, reproducible)
         most = max_len + 2 * drafting.tokens  # tokens of a row, with drafts beyond its end
+        self._row_pages = pages_for(most)
         self._pool = Pool(model, most, kv_memory, mtp=drafting.tokens > 0)
         self._steps = Steps(model, most, drafting)
         ladder = REPRODUCIBLE if reproducible else Ladder()
@@ -164,18 +165,27 @@ class Engine:
             )
 
     def warm_up(
-        self, rows: int = MAX_ROWS, tokens: int | None = None, *, grammars: bool = False, progress: bool = True
+        self,
+        rows: int = MAX_ROWS,
+        tokens: int | None = None,
+        *,
+        grammars: bool = False,
+        top_logprobs: bool = False,
+        repetition_penalty: bool = False,
+        progress: bool = True,
     ) -> None:
         """Compile all steps for up to `rows` requests at a time, so that none is compiled while they are served.
 
-        There is memory for `tokens` of them together, by default one of the longest context. With `grammars`, steps of
-        requests with tools or a `response_format` are among them. Raises `RequestError` for more rows than there may
-        be, or more tokens than memory holds.
+        There is memory for `tokens` of them together, by default of the longest context each as far as `kv_memory`
+        allows; all of it is taken now, since steps are compiled for its size. With `grammars`, steps of requests with
+        tools or a `response_format` are among them, with `top_logprobs` and `repetition_penalty` those of requests with
+        these. What captures or changes something inside the model is compiled when it is first asked. Raises
+        `RequestError` for more rows than there may be, or more tokens than memory holds.
         """
         if not 1 <= rows <= MAX_ROWS:
             raise RequestError(f"rows is {rows}; expected 1 to {MAX_ROWS}")
-        job = partial(self._warm_up, rows, tokens or self.max_len, grammars, progress)
-        self._ask(partial(self._on_current_weights, job))
+        flags = {"masked": grammars, "top": top_logprobs, "penalised": repetition_penalty}
+        self._ask(partial(self._on_current_weights, partial(self._warm_up, rows, tokens, flags, progress)))
 
     def release(self) -> None:
         """Give the memory of the pages back; they are allocated again when needed. What runs ends with an error."""
@@ -260,14 +270,14 @@ class Engine:
             raise RequestError("the model was changed while requests run; ask again when they have ended")
         return job()
 
-    def _warm_up(self, rows: int, tokens: int, grammars: bool, progress: bool) -> None:
-        pages, most = pages_for(tokens), self._pool.most
-        if pages > most * self._pool.parts:
-            held = most * self._pool.parts * PAGE
-            raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; {held} do")
+    def _warm_up(self, rows: int, tokens: int | None, flags: Mapping[str, bool], progress: bool) -> None:
+        most = self._pool.most * self._pool.parts
+        pages = min(most, rows * self._row_pages) if tokens is None else pages_for(tokens)
+        if pages > most:
+            raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; {most * PAGE} do")
         self._pool.prepare(-(-pages // self._pool.parts))
         counts = [1 << power for power in range(rows.bit_length())]
-        kinds = self._scheduler.kinds([*counts, rows], [False, True] if grammars else [False])
+        kinds = self._scheduler.kinds([*counts, rows], flags)
         for kind in tqdm(kinds, desc="compiling steps", disable=not progress, leave=False):
             self._steps.prepare([kind], self._pool)
 

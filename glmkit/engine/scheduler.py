@@ -4,9 +4,10 @@ A round is at most two steps: one takes the next chunk of a prompt or of several
 its way. Requests join and leave between steps. One that finds no page left waits, and what it had computed is known.
 """
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -123,14 +124,14 @@ class Scheduler:
                 ticket.lease = None
         self._dismiss()
 
-    def kinds(self, rows: Sequence[int], masked: Sequence[bool]) -> list[Kind]:
-        """The steps of so many rows that the ladder has, for warming up."""
-        parts, masks = self._pool.parts, (True,) if self._ladder.reproducible else masked
+    def kinds(self, rows: Sequence[int], flags: Mapping[str, bool]) -> list[Kind]:
+        """The steps of so many rows that the ladder has, for warming up: with and without each of these flags."""
+        parts, always = self._pool.parts, {"masked": True} if self._ladder.reproducible else {}
         found = {
-            Kind(parts * self._ladder.rows(count, size), size, mask)
+            Kind(parts * self._ladder.rows(count, size), size, **(dict(zip(flags, choice, strict=True)) | always))
             for size in (1 + self._drafts, *self._ladder.chunks)
             for count in rows
-            for mask in masks
+            for choice in itertools.product(*({False, flag} for flag in flags.values()))
         }
         return sorted(found)
 

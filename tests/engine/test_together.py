@@ -306,15 +306,23 @@ def test_memory_that_cannot_grow_is_asked_for_anew(empty_steps, monkeypatch):
 
 
 def test_nothing_is_compiled_after_a_warm_up(monkeypatch):
-    monkeypatch.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(32,)))
-    engine = Engine(model(), max_len=600)
+    monkeypatch.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(PAGE,)))
+    engine = Engine(model(), max_len=10 * PAGE)
     engine.warm_up(rows=2, progress=False)
-    before = engine.compiled_steps
+    before, pages = engine.compiled_steps, engine._pool.count
     run(engine, ask(LONG, tokens=3), ask(LONG[3:60]))
     run(engine, ask(SHORT))
-    assert engine.compiled_steps == before
+    long = [ask([first, *LONG, *LONG, *LONG, *LONG], tokens=2) for first in (1, 2)]  # which begin together
+    assert all(ticket.wait(600) for ticket in engine.submit_all([(request, lambda token: None) for request in long]))
+    assert (engine.compiled_steps, engine._pool.count) == (before, pages)
     with pytest.raises(RequestError, match="rows is 33"):
         engine.warm_up(rows=33)
+
+
+def test_a_warm_up_has_the_steps_that_it_is_told_of_beside_the_plain_ones(engine):
+    kinds = engine._scheduler.kinds([4], {"masked": False, "top": True, "penalised": True})
+    decoding = {(kind.masked, kind.top, kind.penalised) for kind in kinds if (kind.rows, kind.size) == (4, 1)}
+    assert decoding == {(False, top, penalised) for top in (False, True) for penalised in (False, True)}
 
 
 def test_a_reproducible_engine_gives_the_same_bits_alone_among_others_and_from_its_cache():
