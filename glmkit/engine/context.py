@@ -68,8 +68,8 @@ class ContextCache:
         """Know what `save` wrote, beside what is known already. Returns how many tokens the file holds.
 
         Raises `CheckpointError` for a file that `save` did not write or that was damaged since, or of a model with
-        another configuration, other weights or another dtype of the cache, and `RequestError` where the memory of keys
-        and values has no room for it, saying how many tokens fit.
+        another configuration, other weights or another dtype of the cache, or, for a reproducible engine, of one that
+        is not; `RequestError` where the memory of keys and values has no room for it, saying how many tokens fit.
         """
         return self._ask(partial(self._load, path))
 
@@ -89,8 +89,9 @@ class ContextCache:
         for number, of_parts in enumerate(zip(*contents, strict=True)):
             arrays[f"pages.{number}"] = np.concatenate(of_parts, axis=of_parts[0].ndim - 4)
         arrays = {name: _as_bits(array) for name, array in arrays.items()}
+        about = {"contents": _digest(arrays), "reproducible": str(self._scheduler.reproducible)}
         with atomic_file(path, nbytes=sum(array.nbytes for array in arrays.values())) as partial_path:
-            save_file(arrays, partial_path, metadata={**self._identity(), "contents": _digest(arrays)})
+            save_file(arrays, partial_path, metadata=self._identity() | about)
         return len(tokens) * PAGE
 
     def _load(self, path: str | os.PathLike[str]) -> int:
@@ -146,6 +147,10 @@ class ContextCache:
             if found.get(name) != own:
                 what = "a cache of other shapes or another dtype" if name == "pages" else f"other {name}"
                 raise CheckpointError(f"{path} was written by a model with {what}; its keys and values are of no use")
+        if self._scheduler.reproducible and found.get("reproducible") != "True":
+            raise CheckpointError(
+                f"{path} was not written by a reproducible engine; its keys and values have other bits"
+            )
 
 
 def _as_bits(array: np.ndarray) -> np.ndarray:

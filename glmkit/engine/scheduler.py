@@ -82,6 +82,11 @@ class Scheduler:
         return not self.running and not self.waiting
 
     @property
+    def reproducible(self) -> bool:
+        """Whether what a request is given has the same bits whatever else is asked."""
+        return self._ladder.reproducible
+
+    @property
     def can_go_on(self) -> bool:
         """Whether a round would do anything: not where all are ahead of their readers."""
         over = any(ticket.is_over for ticket in (*self.running, *self.waiting))
@@ -126,7 +131,7 @@ class Scheduler:
 
     def kinds(self, rows: Sequence[int], flags: Mapping[str, bool]) -> list[Kind]:
         """The steps of so many rows that the ladder has, for warming up: with and without each of these flags."""
-        parts, always = self._pool.parts, {"masked": True} if self._ladder.reproducible else {}
+        parts, always = self._pool.parts, {"masked": True} if self.reproducible else {}
         found = {
             Kind(parts * self._ladder.rows(count, size), size, **(dict(zip(flags, choice, strict=True)) | always))
             for size in (1 + self._drafts, *self._ladder.chunks)
@@ -138,7 +143,7 @@ class Scheduler:
     def _unread(self, ticket: Ticket) -> int:
         """Tokens to be computed in chunks. With one left, a request is at its answer."""
         request = ticket.request
-        return (len(request.prompt) if self._ladder.reproducible else request.length) - ticket.held
+        return (len(request.prompt) if self.reproducible else request.length) - ticket.held
 
     # Who runs.
 
@@ -215,7 +220,7 @@ class Scheduler:
         """Give a request pages of a part of the pool, rather of one that knows much of it; not where all are short."""
         request, trees, scope = ticket.request, self._pool.trees, ticket.scope
         load = [sum(other.part == part for other in self.running) for part in range(len(trees))]
-        fed = request.piece(0, len(request.prompt) if self._ladder.reproducible else request.length)
+        fed = request.piece(0, len(request.prompt) if self.reproducible else request.length)
         fed = fed if ticket.may_share else ()
         open_ = [
             part
@@ -278,7 +283,7 @@ class Scheduler:
         kind = Kind(
             parts * self._ladder.rows(most, size),
             size,
-            masked=self._ladder.reproducible or any(request.grammar is not None for request in requests),
+            masked=self.reproducible or any(request.grammar is not None for request in requests),
             penalised=any(request.sampling.repetition_penalty != 1 for request in requests),
             top=any(request.sampling.top_logprobs for request in requests),
             drawn=any(request.sampling.drawn_logprobs for request in requests),
@@ -336,7 +341,7 @@ class Scheduler:
         if ticket.is_private:
             return False
         tree, lease, published = self._pool.trees[ticket.part], ticket.lease, False
-        upto = min(ticket.held, len(ticket.request.prompt)) if self._ladder.reproducible else ticket.held
+        upto = min(ticket.held, len(ticket.request.prompt)) if self.reproducible else ticket.held
         while (start := len(lease.shared) * PAGE) + PAGE <= upto:
             if not tree.publish(lease, ticket.request.piece(start, start + PAGE)):
                 break

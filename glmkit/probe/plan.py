@@ -99,7 +99,7 @@ class BoundPart:
         return None
 
     def content(self) -> bytes:
-        """What its name does not tell."""
+        """What neither its name nor its tables tell."""
         return b""
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
@@ -182,6 +182,7 @@ class Bound:
     def digest(self) -> str:
         """Of all that it changes."""
         said = [f"{part.name} {part.tokens!r} ".encode() + part.content() for part in self.parts]
+        said += [array.tobytes() for array in self._stacked.values()]  # names tell numbers to six digits
         return hashlib.sha256(b"\0".join(said)).hexdigest()
 
     @property

@@ -44,7 +44,7 @@ class _BoundAddition(_InResidual):
         super().__init__(part, target, part.vector.shape[-1])
 
     def content(self) -> bytes:
-        return self.part.vector.tobytes()
+        return self.part.vector.tobytes() + repr(self.part.scale).encode()
 
     def steering(self):
         return self.block, self.site, self.part.vector, self.part.scale

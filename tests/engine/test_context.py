@@ -67,6 +67,11 @@ def test_a_context_of_another_model_is_refused(saved):
         assert engine.cache.tokens == 0
 
 
+def test_a_reproducible_engine_takes_only_what_such_a_one_wrote(saved):
+    with pytest.raises(CheckpointError, match="not written by a reproducible engine"):
+        Engine(model(), max_len=600, reproducible=True).cache.load(saved)
+
+
 def test_what_does_not_fit_says_how_many_tokens_do(saved):
     engine = Engine(model(), max_len=300, kv_memory=2 * cache_bytes_per_device(model(), PAGE))
     with pytest.raises(RequestError, match=f"holds {3 * PAGE} tokens.*room for {2 * PAGE} more"):

@@ -50,6 +50,17 @@ def test_an_expert_that_is_ablated_is_gone(lm, plain, how):
     assert_close(run["resid_post", 1], plain["resid_post", 1] + (share * (instead - out)).sum(1))
 
 
+def test_plans_that_differ_in_any_digit_share_nothing(lm):
+    def scopes(by: float) -> list[str]:
+        vector = np.ones(32, np.float32)
+        plans = gk.bias(layer=1, expert=0, by=by), gk.scale_shared(by), gk.add("resid_post", 0, vector, scale=by)
+        return [plan.bind(lm.model, None).scope for plan in plans]
+
+    known = scopes(0.12345671)
+    assert known == scopes(0.12345671)
+    assert len({*known, *scopes(0.12345699)}) == 6
+
+
 def test_plans_add_up_and_hold_for_their_tokens(lm, plain):
     expert, vector = busiest(plain, 2), np.linspace(-1, 1, 32)
     plan = (
