@@ -7,6 +7,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -30,6 +31,10 @@ from hypothesis import settings
 
 # Tracing makes many objects and few cycles: looking for those as often as Python does takes a tenth of the time.
 gc.set_threshold(50_000, 20, 20)
+
+# A shell has what it runs in the background ignore Ctrl-C, which some tests press.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs are kept from test to test and for all worker processes, and not beyond.
 if "PYTEST_XDIST_WORKER" not in os.environ:

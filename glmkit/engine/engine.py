@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from glmkit.checks import is_integer
 from glmkit.engine.compute import DraftHidden, Drafting
 from glmkit.engine.context import ContextCache
+from glmkit.engine.ladder import MAX_ROWS, REPRODUCIBLE, Ladder
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.request import Request
-from glmkit.engine.scheduler import MAX_ROWS, REPRODUCIBLE, Ladder, Scheduler
+from glmkit.engine.scheduler import Scheduler
 from glmkit.engine.steps import Steps
 from glmkit.engine.ticket import Reader, Ticket
 from glmkit.errors import RequestError

@@ -63,6 +63,11 @@ class Probing:
         return hash(self._structure)
 
     @property
+    def program(self) -> Hashable:
+        """Equal for those whose steps are the same compiled ones."""
+        return self._structure
+
+    @property
     def group(self) -> Hashable:
         """Equal for those whose requests may share steps: where nothing is changed, and only routes are kept, of which
         a step with many rows keeps little. What else is kept or changed are values of each alone.

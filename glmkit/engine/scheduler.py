@@ -7,12 +7,12 @@ its way. Requests join and leave between steps. One that finds no page left wait
 import itertools
 import math
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import takewhile
 
 import numpy as np
 
+from glmkit.engine.ladder import MAX_ROWS, Ladder
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.prefix import OutOfPages
 from glmkit.engine.seated import Seated
@@ -21,46 +21,9 @@ from glmkit.engine.ticket import Ticket
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 
-__all__ = ["MAX_ROWS", "REPRODUCIBLE", "Ladder", "Scheduler"]
+__all__ = ["Scheduler"]
 
-MAX_ROWS = 32
 _AHEAD = 64  # tokens of an answer that there is room for when it begins
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The shapes that steps are compiled for.
-
-    Where it is `reproducible` there is one row count and one chunk, which begins at the same places of every prompt,
-    and an answer that is computed again goes by the programs that computed it first: a request has the same bits
-    whatever else runs, and whatever is known of it.
-    """
-
-    chunks: tuple[int, ...] = (32, 128, 512, 1024)  # tokens of each row of a prefill step
-    prefill: int = 2048  # tokens of all its rows
-    reproducible: bool = False
-
-    def rows(self, count: int, size: int) -> int:
-        """The rows of a step of `size` tokens each that `count` requests want."""
-        if self.reproducible:
-            return MAX_ROWS if size not in self.chunks else 1
-        return min(1 << max(0, count - 1).bit_length(), self.most_rows(size))
-
-    def most_rows(self, size: int) -> int:
-        return max(1, min(MAX_ROWS, self.prefill // size))
-
-    def chunk(self, length: int) -> int:
-        """The chunk that `length` tokens are begun with: the largest that they fill by two thirds."""
-        return max((chunk for chunk in self.chunks if 3 * length >= 2 * chunk), default=self.chunks[0])
-
-    def plan(self, length: int) -> Iterator[int]:
-        """The chunks that `length` tokens are taken in."""
-        while length > 1:
-            yield self.chunk(length)
-            length -= self.chunk(length)
-
-
-REPRODUCIBLE = Ladder(chunks=(PAGE,), prefill=PAGE, reproducible=True)
 
 
 class Scheduler:
@@ -145,6 +108,10 @@ class Scheduler:
         request = ticket.request
         return (len(request.prompt) if self.reproducible else request.length) - ticket.held
 
+    def _scope(self, ticket: Ticket) -> Hashable:
+        """Whose pages a request may share."""
+        return ticket.exact_scope if self.reproducible else ticket.scope
+
     # Who runs.
 
     def _dismiss(self) -> None:
@@ -159,7 +126,7 @@ class Scheduler:
             tree = self._pool.trees[ticket.part]
             tree.end(ticket.lease)
             if ticket.is_private:
-                tree.drop(ticket.scope)
+                tree.drop(self._scope(ticket))
             ticket.lease, ticket.held, ticket.drafts = None, 0, ()
         self._answering, self._refused = {}, set()
 
@@ -208,8 +175,8 @@ class Scheduler:
         for ticket in awake:
             if len(self.running) + len(chosen) >= MAX_ROWS * self._pool.parts:
                 break
-            prompt, scope = ticket.request.prompt, ticket.scope
-            alike = [other for other in reading if other.scope == scope] if ticket.may_share else []
+            prompt, scope = ticket.request.prompt, self._scope(ticket)
+            alike = [other for other in reading if self._scope(other) == scope] if ticket.may_share else []
             common = max((_common_pages(other.request.prompt, prompt) for other in alike), default=0)
             if not common or common <= max((tree.known(prompt, scope) for tree in self._pool.trees), default=0):
                 chosen.append(ticket)
@@ -218,7 +185,7 @@ class Scheduler:
 
     def _begin(self, ticket: Ticket) -> bool:
         """Give a request pages of a part of the pool, rather of one that knows much of it; not where all are short."""
-        request, trees, scope = ticket.request, self._pool.trees, ticket.scope
+        request, trees, scope = ticket.request, self._pool.trees, self._scope(ticket)
         load = [sum(other.part == part for other in self.running) for part in range(len(trees))]
         fed = request.piece(0, len(request.prompt) if self.reproducible else request.length)
         fed = fed if ticket.may_share else ()

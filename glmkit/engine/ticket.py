@@ -91,6 +91,11 @@ class Ticket:
         return None if self.request.probe is None else self.request.probe.scope
 
     @property
+    def exact_scope(self) -> Hashable:
+        """What shapes them to the last bit: the compiled steps too, which are others where more is kept."""
+        return None if self.request.probe is None else (self.scope, self.request.probe.probing.program)
+
+    @property
     def is_private(self) -> bool:
         """Whether what it computes is of no use to others, however alike."""
         return self.request.probe is not None and self.scope is self.request.probe

@@ -129,7 +129,7 @@ class Run:
         self.policy, self.task, self.settings = policy, task, settings
         self.loss, self.advantage, self.norm = loss, advantage, norm
         self.temperature = settings.temperature  # of the next step; hooks may change it
-        self._evaluated = task  # whatever a curriculum goes on to
+        self._measured = task  # whatever a curriculum goes on to
         self._shape, self._hooks, self._progress = tuple(shape), tuple(hooks), progress
         self._save_every = check_integer("save_every", save_every, 1)
         s = settings
@@ -320,10 +320,10 @@ class Run:
 
     def _held_out(self) -> dict[str, float]:
         s = self.settings
-        modes = self._evaluated.thinking if s.thinking is None else s.thinking
+        modes = self._measured.thinking if s.thinking is None else s.thinking
         mode = modes if isinstance(modes, str) else modes[0]
         options = {"thinking": mode, "budget": s.budget, "max_tokens": s.max_tokens}
-        return accuracy(self.policy, self._evaluated, s.eval_count, seed=s.seed, **options).metrics
+        return accuracy(self.policy, self._measured, s.eval_count, seed=s.seed, **options).metrics
 
     def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
         """Write what a step failed on, if it was sampled, and have the error say where."""

@@ -92,7 +92,7 @@ class TrainingDashboard(Widget):
     @property
     def interventions(self) -> Plan:
         """What `lm.using` has in use for the LM of an RL run; other runs train on nothing changed."""
-        using = self.run.lm.interventions if isinstance(self.run, RLRun) else None
+        using = self.run.policy.lm.interventions if isinstance(self.run, RLRun) else None
         return Plan() if using is None else using
 
     def select(

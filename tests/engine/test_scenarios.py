@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import glmkit as gk
 from glmkit.engine import Engine, Request, Sampling, engine as engine_module
-from glmkit.engine.scheduler import Ladder
+from glmkit.engine.ladder import Ladder
 from glmkit.model import GLM
 from tiny import CONFIG, randomised
 

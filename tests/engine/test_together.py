@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from glmkit.engine import Engine, Request, Sampling, engine as engine_module
+from glmkit.engine.ladder import Ladder
 from glmkit.engine.pool import Pool
-from glmkit.engine.scheduler import Ladder
 from glmkit.engine.steps import Drawn, Outcome, Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE

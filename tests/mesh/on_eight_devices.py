@@ -15,7 +15,7 @@ from flax import nnx
 
 from glmkit import GLM, mesh
 from glmkit.engine import Engine, Request, Sampling, engine as engine_module
-from glmkit.engine.scheduler import Ladder
+from glmkit.engine.ladder import Ladder
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.sharding import partition_spec
 from tiny import CONFIG, randomised

@@ -29,7 +29,8 @@ def add(targets=None, model=None, **options):
 def test_a_new_adapter_changes_nothing_and_shares_the_weights():
     base = tiny.two_layers()
     model = add(tiny.ADAPTABLE, model=base)
-    np.testing.assert_array_equal(model(TOKENS).hidden, base(TOKENS).hidden)
+    # Zeros are added, in programs that round other places of the sums: some ulps of the largest value.
+    np.testing.assert_allclose(model(TOKENS).hidden, base(TOKENS).hidden, atol=2e-6)
     assert model.embed[...] is base.embed[...]
     assert model.blocks[1].mlp.gate_up.base[...] is base.blocks[1].mlp.gate_up[...]
     assert adapted_places(base) == []

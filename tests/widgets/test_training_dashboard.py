@@ -251,7 +251,7 @@ def test_samples_of_an_rl_run_are_looked_into_token_by_token():
         dashboard.wait()
         assert str(dashboard.interventions) == ""
         plan = gk.ablate(layer=0, expert=1)
-        with pytest.warns(UserWarning, match="never held"), run.lm.using(plan):
+        with pytest.warns(UserWarning, match="never held"), policy.lm.using(plan):
             assert str(dashboard.interventions) == str(plan)
         rollout, update = seen[-1].rollout, seen[-1].updates[0]
         kept = dashboard.samples

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from glmkit.engine.scheduler import MAX_ROWS
+from glmkit.engine.ladder import MAX_ROWS
 from glmkit.nano.evaluation.judges import is_right
 from glmkit.nano.evaluation.questions import Question
 
