@@ -1,7 +1,7 @@
 // Curves over steps, one chart beside the other with the same steps: raw points pale, their running mean strong.
 
 const STROKES = [["accent", []], ["warm", [5, 3]], ["think", [1.5, 3]]];  // of the curves of a chart, in their order
-const short = value => (!Number.isFinite(value) ? "–" : value === 0 ? "0" : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en-US") : Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
+const short = (value, digits = 3) => (!Number.isFinite(value) ? "–" : value === 0 ? "0" : Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en-US") : Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(digits))));
 
 // A list of numbers that grows, without a copy for each that comes.
 class Numbers {
@@ -99,8 +99,10 @@ class LineChart {
     at.strokeStyle = style.line;
     at.strokeRect(CHART.left - 0.5, CHART.top - 0.5, width - CHART.left - CHART.right + 1, base - CHART.top + 1);
     Object.assign(at, { fillStyle: style.faint, font: "11px system-ui, sans-serif", textBaseline: "middle", textAlign: "right" });
-    at.fillText(short(high), CHART.left - 6, CHART.top + 6);
-    at.fillText(short(low), CHART.left - 6, base - 6);
+    let digits = 3;  // as many as tell the two ends apart
+    while (digits < 6 && low !== high && short(low, digits) === short(high, digits)) digits++;
+    at.fillText(short(high, digits), CHART.left - 6, CHART.top + 6);
+    at.fillText(short(low, digits), CHART.left - 6, base - 6);
     at.textAlign = "left";
     at.fillText(short(from), CHART.left, base + 10);
     at.textAlign = "right";
