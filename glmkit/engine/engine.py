@@ -154,12 +154,16 @@ class Engine:
                 for ticket in tickets:
                     ticket.wait()
 
+    def fits(self, request: Request) -> bool:
+        """Whether the context holds the request's prompt and its longest answer."""
+        return len(request.prompt) + request.max_tokens <= self.max_len
+
     def check_fits(self, request: Request) -> None:
         """Raise `RequestError` when the request does not fit the context, saying by how much."""
         prompt, wanted = len(request.prompt), request.max_tokens
         if prompt == 0:
             raise RequestError("the prompt is empty; expected at least one token")
-        if prompt + wanted > self.max_len:
+        if not self.fits(request):
             raise RequestError(
                 f"{prompt} prompt tokens and max_tokens={wanted} exceed the context of {self.max_len} tokens by "
                 f"{prompt + wanted - self.max_len}; shorten the prompt, lower max_tokens, or load with a larger max_len"

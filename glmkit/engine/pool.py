@@ -14,7 +14,7 @@ from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.model import GLM, LayerCache
 from glmkit.model.cache import LAYER_AXES
 from glmkit.model.ops.attention.blocked import PAGE
-from glmkit.parallel.planner import cache_bytes_per_device, free_bytes
+from glmkit.parallel.planner import cache_bytes_per_device, free_bytes, is_out_of_memory
 from glmkit.sharding import partition_spec
 
 __all__ = ["Pool", "pages_for"]
@@ -144,7 +144,7 @@ class Pool:
         try:
             return jax.block_until_ready(self._empty(pages))
         except Exception as error:
-            if not _is_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             fit = max(0, free_bytes(self._mesh.devices.flat[0])) // self._page_bytes * PAGE
             raise MemoryPlanError(
@@ -173,17 +173,12 @@ class Pool:
         try:
             self.layers = jax.block_until_ready(jax.tree.map(longer, self.layers))
         except Exception as error:
-            if not _is_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._most = self.count
             return
         for tree in self.trees:
             tree.grow(count)
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether the devices, or the host, had too little."""
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 @functools.partial(jax.jit, static_argnames=("more", "mesh"))

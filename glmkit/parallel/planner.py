@@ -73,6 +73,11 @@ def free_bytes(device: jax.Device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS tells no more than what is built in
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the devices, or the host, had too little memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A model and a cache of `max_len` tokens (0: none) on a mesh, and the bytes each device holds of them."""

@@ -47,9 +47,9 @@ class RoutingStats:
     token_counts: Int[np.ndarray, "moe_layer E V"] | None = None
 
     @classmethod
-    def empty(cls, layers: Layers, stats: Sequence[str], vocab_size: int, model: str, about: Mapping[str, Any]) -> Self:
+    def empty(cls, layers: Layers, stats: Sequence[str], vocab_size: int, model: str) -> Self:
         """Nothing counted yet."""
-        found = cls(layers, tuple(name for name in STATS if name in stats), model, about=about)
+        found = cls(layers, tuple(name for name in STATS if name in stats), model)
         shape = (len(layers.moe), layers.experts)
         kinds: dict[str, tuple[tuple[int, ...], Any]] = {
             "load": (shape, np.int64),

@@ -63,19 +63,17 @@ def collect(
     vocab_size = lm.config.vocab_size if "top_tokens" in stats else 0
     plan = lm._planned(interventions)
     bound, effects = None if plan is None else plan.bind(model, None), None
-    numbered = enumerate(dataset)
-    first = list(islice(numbered, _FIRST))
-    found = RoutingStats.empty(
-        layers, stats, vocab_size, lm.name, {} if resume is None else _about(model, plan, bound, length, by)
-    )
-    found.first = [
-        _digest(_encoded(lm, record, number)[:length], _group(by, record, number)) for number, record in first
-    ]
-    if resume is not None and Path(resume).exists():
-        found = RoutingStats.load_file(resume).continued(found, resume)
+    numbered, found = enumerate(dataset), RoutingStats.empty(layers, stats, vocab_size, lm.name)
+    if resume is not None:
+        first = list(islice(numbered, _FIRST))
+        numbered = chain(first, numbered)
+        found.about = _about(model, plan, bound, length, by)
+        found.first = [_digest(_encoded(lm, r, number)[:length], _group(by, r, number)) for number, r in first]
+        if Path(resume).exists():
+            found = RoutingStats.load_file(resume).continued(found, resume)
     sites = (*_SITES["load"], *(site for stat in stats for site in _SITES[stat]))
     keep = Selection.of(*sites).select(layers, effects=bound is not None and bound.watches_effects).keep
-    numbered, before = islice(chain(first, numbered), found.records, None), found.records
+    numbered, before = islice(numbered, found.records, None), found.records
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
         for records in _batches(numbered, check_integer("batch_size", batch_size, 1)):
             ids = [_encoded(lm, record, number)[:length] for number, record in records]

@@ -154,7 +154,7 @@ class Sampler:
         if dialogue.rows and text.startswith(dialogue.text):
             row = dialogue.rows[-1]
             request.prompt = (*row.tokens, *self._tokenizer.encode(text.removeprefix(dialogue.text)))
-        if dialogue.turns and len(request.prompt) + request.max_tokens > self._engine.max_len:
+        if dialogue.turns and not self._engine.fits(request):
             request.finish("length")
         probe = Probe(self._probing, PhaseFollower(self._tokenizer), captures=self._routes)
         request.probe = probe if self._routes else None

@@ -29,9 +29,7 @@ class Row:
     mask: list[bool] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
     routes: list[np.ndarray] = dataclasses.field(default_factory=list)
-    allowed: dict[int, np.ndarray] = dataclasses.field(
-        default_factory=dict
-    )  # by place, where not all tokens could be drawn
+    allowed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)  # by place, where not all could be drawn
 
     def add_turn(self, request: Request, probe: Probe) -> None:
         """Add what a request's prompt has beyond this row, and what it drew, its end among that."""

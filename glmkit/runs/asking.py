@@ -24,7 +24,7 @@ from glmkit.runs.sites import Selection
 from glmkit.runs.watch import Watch
 from glmkit.runs.writing import written_run
 from glmkit.text import normalize_messages, normalize_tools
-from glmkit.text.phases import PHASES, PhaseFollower, phases
+from glmkit.text.phases import PhaseFollower, numbered, phases
 from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strings
 
 __all__ = ["Runs"]
@@ -151,7 +151,7 @@ class Runs:
         rows = np.asarray(tokens).tolist()
         for row in rows:
             self._probing.plan.check_prompt(row)
-        known = [[PHASES.index(phase) for phase in phases(row, self._tokenizer)] for row in rows]
+        known = [numbered(phases(row, self._tokenizer)) for row in rows]
         return self._probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
 
     def _probed(self, request: Request) -> Request:

@@ -17,8 +17,9 @@ from glmkit.runs.plans import BoundPlan, Plan
 from glmkit.runs.run import Run
 from glmkit.runs.scoring import Piece, Rows, require_room, score
 from glmkit.runs.sites import Selection
-from glmkit.runs.tokens import PHASES, Phase, Tokens, texts
+from glmkit.runs.tokens import Phase, Tokens, texts
 from glmkit.text import Tokenizer
+from glmkit.text.phases import numbered
 
 __all__ = ["interventions_at", "joined", "read_again", "read_run", "warn_of_idle"]
 
@@ -82,7 +83,7 @@ def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | N
 
 def interventions_at(bound: BoundPlan, phases: Sequence[Sequence[Phase]]) -> Callable[[int, int], Interventions]:
     """What changes in the tokens from a place on, of rows of known phases."""
-    codes = [np.asarray([PHASES.index(phase) for phase in row], np.int32) for row in phases]
+    codes = [np.asarray(numbered(row), np.int32) for row in phases]
 
     def at(start: int, count: int) -> Interventions:
         known = np.full((len(codes), count), -1, np.int32)

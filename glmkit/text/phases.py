@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["PHASES", "Phase", "PhaseFollower", "phases"]
+__all__ = ["PHASES", "Phase", "PhaseFollower", "numbered", "phases"]
 
 Phase = str
 PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
 
 _ENCLOSES = {"<think>": "think", "</think>": "think", "<tool_call>": "tool", "</tool_call>": "tool"}
+
+
+def numbered(phases: Iterable[Phase]) -> list[int]:
+    """The places of phases in `PHASES`, by which arrays know them."""
+    return [PHASES.index(phase) for phase in phases]
 
 
 class PhaseFollower:

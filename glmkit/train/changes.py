@@ -6,7 +6,7 @@ from glmkit.model import GLM, Interventions
 from glmkit.runs.plans import Plan
 from glmkit.runs.reading import warn_of_idle
 from glmkit.text import Tokenizer
-from glmkit.text.phases import PHASES, phases
+from glmkit.text.phases import numbered, phases
 from glmkit.train.data import Batch
 
 __all__ = ["Changes"]
@@ -31,7 +31,7 @@ class Changes:
                 ids = batch.tokens[row, at].tolist()
                 self._bound.check_prompt(ids)
                 positions[row, at] = np.arange(len(at))
-                coded[row, at] = [PHASES.index(phase) for phase in phases(ids, self._tokenizer)]
+                coded[row, at] = numbered(phases(ids, self._tokenizer))
         return self._bound.at(positions, coded)
 
     def warn_of_idle(self) -> None:

@@ -23,6 +23,7 @@ from glmkit.lm import LM
 from glmkit.model import GLM, Buffer, Interventions
 from glmkit.model.adapter import adapted_places
 from glmkit.model.intervene import leading_axes
+from glmkit.parallel.planner import is_out_of_memory
 from glmkit.runs import Layers
 from glmkit.runs.plans import Plan
 from glmkit.sharding import partition_spec, platform_of
@@ -264,7 +265,7 @@ class Fit:
         try:
             return self._step(self._state, batch, changes)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             s = self.settings
             raise TrainingError(

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from glmkit.engine.answer import Completion
-from glmkit.runs import PHASES, Run
+from glmkit.runs import Run
 from glmkit.text import IncrementalDecoder, Tokenizer, parse
+from glmkit.text.phases import numbered
 
 __all__ = ["Attempt", "Piece", "Turn"]
 
@@ -140,7 +141,7 @@ class Attempt:
             for place in range(turn.given, len(phases)):
                 if self.completion.forced[turn.first + place - len(self.prompt)]:
                     phases[place] = "forced"
-        return [PHASES.index(phase) for phase in phases]
+        return numbered(phases)
 
     def message(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """All of it, for a browser."""

@@ -14,9 +14,9 @@ from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.lm import LM
 from glmkit.probe import Plan
-from glmkit.runs import PHASES, Run
+from glmkit.runs import Run
 from glmkit.runs.tokens import texts
-from glmkit.text.phases import phases
+from glmkit.text.phases import numbered, phases
 from glmkit.turns import SAMPLING, checked_ids, refuse_unknown
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.branches import tree_message, words_of
@@ -211,7 +211,7 @@ class CacheExplorer(Widget):
         before, own = found
         known, tokenizer = phases(before + own, self._lm.tokenizer)[len(before) :], self._lm.tokenizer
         told = {"page": content["page"], "start": len(before), "text": list(texts(own, tokenizer))}
-        self.post("page", told | {"phase": [PHASES.index(phase) for phase in known]})
+        self.post("page", told | {"phase": numbered(known)})
 
     def _post_requests(self) -> None:
         with self._telling:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Num
 
 from glmkit.errors import CheckpointError
 from glmkit.runs import PHASES, Run
+from glmkit.text.phases import numbered
 
 __all__ = ["Message", "pack_history", "pack_run"]
 
@@ -36,7 +37,7 @@ def pack_run(run: Run, *, weights: bool = True, tokens: int | None = None) -> Me
     about = {
         "model": run.model,
         "text": list(run.tokens.text[:count]),
-        "phase": [PHASES.index(phase) for phase in run.tokens.phase[:count]],
+        "phase": numbered(run.tokens.phase[:count]),
         "phases": list(PHASES),
         "layers": list(routing.layers),
         "experts": routing.experts,

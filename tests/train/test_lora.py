@@ -29,6 +29,7 @@ def add(targets=None, model=None, **options):
 def test_a_new_adapter_changes_nothing_and_shares_the_weights():
     base = tiny.two_layers()
     model = add(tiny.ADAPTABLE, model=base)
+    assert not any(place.parameter.b[...].any() for place in adapted_places(model))
     # Zeros are added, in programs that round other places of the sums: some ulps of the largest value.
     np.testing.assert_allclose(model(TOKENS).hidden, base(TOKENS).hidden, atol=2e-6)
     assert model.embed[...] is base.embed[...]
