@@ -5,8 +5,12 @@ import dataclasses
 import json
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from glmkit.errors import RequestError
+
+if TYPE_CHECKING:
+    from glmkit.engine.answer import ChatStream
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +46,17 @@ def run(args: argparse.Namespace) -> int:
         top_p=args.top_p,
         seed=args.seed,
     )
-    if not args.json:
+    if args.json:
+        _print_object(stream, args.model, started, loaded)
+    else:
         write_live(stream, sys.stdout)
-        return 0
+    if stream.completion.finish_reason == "interrupted":
+        raise KeyboardInterrupt  # which the stream has heard, and the shell is to be told of
+    return 0
+
+
+def _print_object(stream: "ChatStream", model: str, started: float, loaded: float) -> None:
+    """The answer and how long it took, once it has ended."""
     first = None
     for _ in stream:
         first = first or time.perf_counter()
@@ -62,11 +74,10 @@ def run(args: argparse.Namespace) -> int:
         "finish_reason": done.finish_reason,
         "usage": {**dataclasses.asdict(done.usage), "total_tokens": done.usage.total_tokens},
         "seed": done.seed,
-        "model": args.model,
+        "model": model,
         "timing": {name: round(seconds, 4) for name, seconds in timing.items()},
     }
     print(json.dumps(answer, ensure_ascii=False))
-    return 0
 
 
 def _standard_input() -> str:

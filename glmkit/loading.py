@@ -1,6 +1,8 @@
 """`load`: from a name to an LM."""
 
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +14,7 @@ from jaxtyping import DTypeLike
 from glmkit.bundle import ABOUT, companions
 from glmkit.checks import file_exists
 from glmkit.engine.compute import DraftHidden
+from glmkit.engine.settings import Settings
 from glmkit.errors import CheckpointError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -72,36 +75,28 @@ def load(
     adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if file_exists(folder / "tokenizer.json") else None
     dtype = default_dtype(mesh) if dtype is None else dtype
+    settings = {
+        "kv_memory": kv_memory,
+        "reproducible": reproducible,
+        "speculative_tokens": speculative_tokens,
+        "draft_hidden": draft_hidden,
+    }
+    layout = {"mesh": mesh, "dtype": dtype, "fsdp": fsdp}
     if is_orbax(folder):
         if layers is not None:
             raise CheckpointError(
                 f"layers={layers}: {folder} is an Orbax folder and read whole; convert it to hf first"
             )
-        manifest = Manifest.read(folder)
-        abstract = manifest.abstract(mesh, dtype, fsdp)
-        require_fit(_with_adapter(abstract, adapter), manifest.config.context(max_len))
-        model = restore(folder, mesh, dtype, fsdp=fsdp, check_finite=check_finite)
+        abstract, read = Manifest.read(folder).abstract(mesh, dtype, fsdp), partial(restore, folder, **layout)
     else:
-        config = read_config(folder)
-        abstract = GLM.abstract(config, mesh=mesh, dtype=dtype, fsdp=fsdp, layers=layers, mtp="own")
-        require_fit(_with_adapter(abstract, adapter), config.context(max_len))
-        model = load_hf(folder, mesh, dtype, fsdp=fsdp, layers=layers, check_finite=check_finite)
+        layout["layers"] = layers
+        abstract, read = GLM.abstract(read_config(folder), mtp="own", **layout), partial(load_hf, folder, **layout)
+    _check(abstract if adapter is None else declare_adapter(abstract, adapter), tokenizer, max_len, settings)
+    generation, about = GenerationConfig.from_hf(folder, abstract.config), companions(folder, ABOUT)
+    model = read(check_finite=check_finite)
     if adapter is not None:
         model = load_adapter(model, adapter, check_finite=check_finite)
-    generation = GenerationConfig.from_hf(folder, model.config)
-    about = companions(folder, ABOUT)
-    return LM(
-        model,
-        tokenizer,
-        generation=generation,
-        max_len=max_len,
-        kv_memory=kv_memory,
-        reproducible=reproducible,
-        speculative_tokens=speculative_tokens,
-        draft_hidden=draft_hidden,
-        name=os.fspath(name),
-        about=about,
-    )
+    return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about, **settings)
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
@@ -129,9 +124,13 @@ def resolve_adapter(name: str | os.PathLike[str], **hub: Any) -> Path:
     return resolve(name, **hub)
 
 
-def _with_adapter(abstract: GLM, adapter: Path | None) -> GLM:
-    """What is to be loaded, in shapes; an adapter that does not fit is told before the weights are read."""
-    return abstract if adapter is None else declare_adapter(abstract, adapter)
+def _check(abstract: GLM, tokenizer: Tokenizer | None, max_len: int | None, settings: Mapping[str, Any]) -> None:
+    """Raise now what would be raised once the weights are read: they fit, and an LM of them can be had."""
+    longest = abstract.config.context(max_len)
+    if tokenizer is not None:
+        tokenizer.check_fits(abstract.config.vocab_size)
+    Settings(longest, **settings).check(abstract)
+    require_fit(abstract, longest)
 
 
 def _keep_compiled_programs() -> None:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from glmkit.training import add_master_weights
+
 _SETTINGS = (
     *("steps", "prompts", "n", "thinking", "budget", "max_tokens", "replay"),
     *("learning_rate", "master_weights", "eval_every", "eval_count", "seed"),
@@ -29,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reproducible", action="store_true", help="go on to the same bits after a stop; slower")
     parser.add_argument("--no-replay", dest="replay", action="store_false", help="let routes be chosen anew")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="(default: %(default)s)")
-    parser.add_argument(
-        "--no-master-weights",
-        dest="master_weights",
-        action="store_false",
-        help="optimise parameters in bfloat16 as they are, without float32 copies: less memory, small updates are lost",
-    )
+    add_master_weights(parser)
     parser.add_argument("--eval-every", type=int, default=25, help="steps (default: %(default)s)")
     parser.add_argument("--eval-count", type=int, default=512, help="held-out problems, 0: none (default: %(default)s)")
     parser.add_argument("--save-every", type=int, default=25, help="steps (default: %(default)s)")

@@ -46,16 +46,21 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="at its peak (default: %(default)s)")
+    add_master_weights(parser)
+    parser.add_argument("--freeze", nargs="*", default=(), metavar="PATTERN", help='such as "embed" or "blocks.0"')
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the data (default: %(default)s)")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of the parameters while training")
+    parser.add_argument("--save-every", type=int, default=100, help="steps (default: %(default)s)")
+
+
+def add_master_weights(parser: argparse.ArgumentParser) -> None:
+    """Whether float32 copies of narrower parameters are optimised, which they are unless this is given."""
     parser.add_argument(
         "--no-master-weights",
         dest="master_weights",
         action="store_false",
         help="optimise parameters in bfloat16 as they are, without float32 copies: less memory, small updates are lost",
     )
-    parser.add_argument("--freeze", nargs="*", default=(), metavar="PATTERN", help='such as "embed" or "blocks.0"')
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the data (default: %(default)s)")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="of the parameters while training")
-    parser.add_argument("--save-every", type=int, default=100, help="steps (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,11 +3,14 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from glmkit import cli
+from glmkit import cli, loading
+from glmkit.engine.answer import Completion, Usage
 from glmkit.errors import ConfigError
+from glmkit.text import Delta
 
 pytestmark = pytest.mark.smoke
 
@@ -65,6 +68,19 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_ctrl_c_exits_with_130(monkeypatch):
     add_failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["fail"]) == 130
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["streamed", "object"])
+def test_an_answer_that_ctrl_c_ended_is_told_and_exits_with_130(monkeypatch, capsys, flags):
+    class Stream:
+        completion = Completion("so f", "", (), "interrupted", Usage(1, 2, 0, 0), seed=3, prompt="hi")
+
+        def __iter__(self):
+            yield Delta(content="so f")
+
+    monkeypatch.setattr(loading, "load", lambda _: SimpleNamespace(chat=lambda *_, **__: Stream()))
+    assert cli.main(["chat", "hi", *flags]) == 130
+    assert "so f" in capsys.readouterr().out
 
 
 def test_a_reader_that_goes_early_is_no_traceback():

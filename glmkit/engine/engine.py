@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from glmkit.checks import is_integer
-from glmkit.engine.compute import DraftHidden, Drafting
+from glmkit.engine.compute import DraftHidden
 from glmkit.engine.context import ContextCache
 from glmkit.engine.ladder import MAX_ROWS, REPRODUCIBLE, Ladder
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.request import Request
 from glmkit.engine.scheduler import Scheduler
+from glmkit.engine.settings import Settings
 from glmkit.engine.steps import Steps
 from glmkit.engine.ticket import Reader, Ticket
 from glmkit.errors import RequestError
@@ -27,7 +27,6 @@ from glmkit.model.ops.attention.blocked import PAGE
 
 __all__ = ["Engine"]
 
-_MOST_DRAFTS = 4
 _PATIENCE = 1.0  # seconds that the thread waits for more work before it ends
 _Result = TypeVar("_Result")
 
@@ -54,12 +53,10 @@ class Engine:
         speculative_tokens: int = 0,
         draft_hidden: DraftHidden = "normed",
     ):
-        if max_len < 1:
-            raise RequestError(f"max_len is {max_len}; expected at least 1 token")
-        self._model, self.max_len = model, max_len
-        drafting = _drafting(model, speculative_tokens, draft_hidden, reproducible)
-        most = max_len + 2 * drafting.tokens  # tokens of a row, with drafts beyond its end
-        self._row_pages = pages_for(most)
+        settings = Settings(max_len, kv_memory, reproducible, speculative_tokens, draft_hidden)
+        settings.check(model)
+        drafting, most = settings.drafting, settings.longest
+        self._model, self.max_len, self._row_pages = model, max_len, pages_for(most)
         self._pool = Pool(model, most, kv_memory, mtp=drafting.tokens > 0)
         self._steps = Steps(model, most, drafting)
         ladder = REPRODUCIBLE if reproducible else Ladder()
@@ -304,19 +301,6 @@ class Engine:
         self._steps.rest()
         self._pool.release()
         self._ending = False
-
-
-def _drafting(model: GLM, tokens: int, hidden: DraftHidden, reproducible: bool) -> Drafting:
-    """Raises `RequestError` for what cannot be drafted."""
-    if not is_integer(tokens) or not 0 <= tokens <= _MOST_DRAFTS:
-        raise RequestError(f"speculative_tokens is {tokens!r}; expected an integer of 0 to {_MOST_DRAFTS}")
-    if hidden not in get_args(DraftHidden):
-        raise RequestError(f"draft_hidden is {hidden!r}; expected one of {', '.join(get_args(DraftHidden))}")
-    if tokens and model.mtp is None:
-        raise RequestError(f"speculative_tokens is {tokens}, but this model has no multi-token-prediction layer")
-    if tokens and reproducible:
-        raise RequestError("speculative_tokens and reproducible exclude each other: a verified token has other bits")
-    return Drafting(tokens, hidden)
 
 
 def _waker(engine: Engine) -> Callable[[], None]:

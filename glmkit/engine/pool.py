@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from glmkit.checks import check_integer
 from glmkit.engine.prefix import Lease, OutOfPages, PrefixTree
-from glmkit.errors import MemoryPlanError, RequestError
+from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, LayerCache
 from glmkit.model.cache import LAYER_AXES
 from glmkit.model.ops.attention.blocked import PAGE
@@ -40,7 +39,6 @@ class Pool:
         self._max_len, self._kv_memory = max_len, kv_memory
         self._most: int | None = None
         self._page_bytes = cache_bytes_per_device(model, PAGE, mtp=mtp)
-        self._check_memory()
         self.parts = self._mesh.shape["data"]
         self.layers: tuple[LayerCache, ...] | None = None
         self.trees: tuple[PrefixTree, ...] = ()
@@ -128,17 +126,6 @@ class Pool:
             room = [(0, ids.shape[1] - len(pages) if place == axis else 0) for place in range(leaf.ndim)]
             written.append(_write(leaf, jnp.asarray(np.pad(content, room), leaf.dtype), ids=ids, mesh=self._mesh))
         self.layers = jax.tree.unflatten(structure, written)
-
-    def _check_memory(self) -> None:
-        """Raise `RequestError` unless `kv_memory` holds one request of the longest context."""
-        if self._kv_memory is None:
-            return
-        held = check_integer("kv_memory", self._kv_memory, 1, "a positive integer of bytes") // self._page_bytes
-        if held < (needed := pages_for(self._max_len)):
-            raise RequestError(
-                f"kv_memory is {self._kv_memory} bytes, in which {held * PAGE} tokens fit; expected at least "
-                f"{needed * self._page_bytes}, for the {needed * PAGE} of one longest context, or a smaller max_len"
-            )
 
     def _allocated(self, pages: int) -> tuple[LayerCache, ...]:
         try:

@@ -6,18 +6,20 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
 from glmkit.engine.context import fingerprint
 from glmkit.errors import DataError, MemoryPlanError, RequestError
 from glmkit.lm import LM
-from glmkit.model import GLM, Interventions, Kept
+from glmkit.model import GLM, Interventions, Keep, Kept
 from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
 from glmkit.runs.plans import BoundPlan, Plan
@@ -57,41 +59,30 @@ def collect(
     counted something else: other statistics, weights, interventions, lengths, groups or first records. Warns of
     interventions that did nothing.
     """
-    model, layers = lm.model, Layers.of(lm.model)
+    layers = Layers.of(lm.model)
     _check(stats, layers, lm.config.vocab_size)
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
-    vocab_size = lm.config.vocab_size if "top_tokens" in stats else 0
     plan = lm._planned(interventions)
-    bound, effects = None if plan is None else plan.bind(model, None), None
-    numbered, found = enumerate(dataset), RoutingStats.empty(layers, stats, vocab_size, lm.name)
+    bound = None if plan is None else plan.bind(lm.model, None)
+    read = partial(_read, lm, by, length)
+    numbered = enumerate(dataset)
+    found = RoutingStats.empty(layers, stats, lm.config.vocab_size if "top_tokens" in stats else 0, lm.name)
     if resume is not None:
         first = list(islice(numbered, _FIRST))
         numbered = chain(first, numbered)
-        found.about = _about(model, plan, bound, length, by)
-        found.first = [_digest(_encoded(lm, r, number)[:length], _group(by, r, number)) for number, r in first]
+        found.about, found.first = _about(lm.model, plan, bound, length, by), [_digest(*read(*each)) for each in first]
         if Path(resume).exists():
             found = RoutingStats.load_file(resume).continued(found, resume)
     sites = (*_SITES["load"], *(site for stat in stats for site in _SITES[stat]))
     keep = Selection.of(*sites).select(layers, effects=bound is not None and bound.watches_effects).keep
-    numbered, before = islice(numbered, found.records, None), found.records
+    before, effects = found.records, None
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
-        for records in _batches(numbered, check_integer("batch_size", batch_size, 1)):
-            ids = [_encoded(lm, record, number)[:length] for number, record in records]
-            groups = [found.group(_group(by, record, number)) for number, record in records]
-            height = max(map(len, ids))
-            rows = Rows(
-                np.asarray([[*row, *[0] * (height - len(row))] for row in ids], np.int32), np.asarray(_lengths(ids))
-            )
-            changes = None if bound is None else _changes(bound, ids, lm)
-            for piece in score(model, rows, keep, changes):
-                if piece.kept.effects is not None:
-                    effects = piece.kept.effects if effects is None else effects + piece.kept.effects
-                for row, group in enumerate(groups):
-                    count = min(piece.count, len(ids[row]) - piece.start)
-                    if count > 0:
-                        _add(found, group, piece.kept, row, ids[row][piece.start : piece.start + count])
+        for batch in _batches(islice(numbered, before, None), check_integer("batch_size", batch_size, 1)):
+            records = [read(*each) for each in batch]
+            seen = _count(found, records, lm, keep, bound)
+            effects = seen if effects is None else effects + seen
             saved, found.records = found.records // save_every, found.records + len(records)
-            bar.update(sum(map(len, ids)))
+            bar.update(sum(len(ids) for ids, _ in records))
             if resume is not None and saved != found.records // save_every:
                 found.save(resume)
     if resume is not None:
@@ -134,8 +125,28 @@ def _batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tu
         yield batch
 
 
-def _lengths(ids: Sequence[Sequence[int]]) -> list[int]:
-    return [len(row) for row in ids]
+def _count(
+    found: RoutingStats,
+    records: Sequence[tuple[Sequence[int], str]],
+    lm: LM,
+    keep: Keep,
+    bound: BoundPlan | None,
+) -> Float[np.ndarray, "moe_layer E"] | None:
+    """Add what records, their ids and group, were routed to; how often interventions took effect, if that is kept."""
+    ids, groups = [ids for ids, _ in records], [found.group(group) for _, group in records]
+    height, effects = max(map(len, ids)), None
+    rows = Rows(
+        np.asarray([[*row, *[0] * (height - len(row))] for row in ids], np.int32), np.asarray([len(row) for row in ids])
+    )
+    changes = None if bound is None else _changes(bound, ids, lm)
+    for piece in score(lm.model, rows, keep, changes):
+        if piece.kept.effects is not None:
+            effects = piece.kept.effects if effects is None else effects + piece.kept.effects
+        for row, group in enumerate(groups):
+            count = min(piece.count, len(ids[row]) - piece.start)
+            if count > 0:
+                _add(found, group, piece.kept, row, ids[row][piece.start : piece.start + count])
+    return effects
 
 
 def _add(found: RoutingStats, group: int, kept: Kept, row: int, ids: Sequence[int]) -> None:
@@ -157,6 +168,13 @@ def _check(stats: Sequence[str], layers: Layers, vocab_size: int) -> None:
             f"top_tokens counts tokens by expert: {size / 2**30:.1f} GiB, more than {_MOST / 2**30:.0f} GiB; "
             "leave it out, or load fewer layers (gk.load(..., layers=))"
         )
+
+
+def _read(
+    lm: LM, by: str | Callable[[Any], Any] | None, length: int, number: int, record: Any
+) -> tuple[Sequence[int], str]:
+    """The ids of a record, and the group it counts for."""
+    return _encoded(lm, record, number)[:length], _group(by, record, number)
 
 
 def _encoded(lm: LM, record: Any, number: int) -> Sequence[int]:

@@ -14,10 +14,10 @@ class Batch(NamedTuple):
     """Rows of tokens; what stands at place t is about the token at t, which was predicted from those before it.
 
     `mask` says which tokens are learned: those that the policy drew. `weight` is how much each counts in the loss, 0
-    where not learned. `behaviour` are the log-probabilities it was drawn with; `old` those that the scorer gave before
-    the update, None in the first update on a rollout; `reference` those of a reference model. `settings` says by row
-    the temperature its tokens were sampled with, None where it is 1; `allowed` which tokens filters
-    and a grammar let pass, as `glmkit.engine.sampling.allowed` reads it.
+    where not learned. `behaviour` are the log-probabilities it was drawn with, NaN of demonstrations, which were not
+    drawn; `old` those that the scorer gave before the update, None in the first update on a rollout; `reference` those
+    of a reference model. `settings` says by row the temperature its tokens were sampled with, None where it is 1;
+    `allowed` which tokens filters and a grammar let pass, as `glmkit.engine.sampling.allowed` reads it.
     """
 
     tokens: Int[Array | np.ndarray, "*M R T"]

@@ -45,7 +45,7 @@ def micro_batches(
         segment_ids=np.where(places < rollout.length[:, None], 0, -1).astype(np.int32),
         mask=mask,
         weight=zeros if weight is None else np.where(mask, weight(mask, rollout.sample), 0).astype(dtype),
-        behaviour=rollout.logprobs.astype(dtype),
+        behaviour=np.where(rollout.drawn_rows[:, None], rollout.logprobs, np.nan).astype(dtype),
         advantages=zeros if weight is None else rollout.per_token().astype(dtype),
         old=None if rollout.old is None else rollout.old.astype(dtype),
         reference=None if rollout.reference is None else rollout.reference.astype(dtype),

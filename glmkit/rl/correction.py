@@ -22,7 +22,7 @@ class Corrected(Loss):
 
     Ratios are of tokens, or of whole sequences (the product over the learned tokens of a row). "truncate" brings them
     into `low` to `high` (`low=0` is TIS); "mask" drops what lies outside (IcePop; of sequences:
-    rejection). Ratios carry no gradient.
+    rejection). Ratios carry no gradient. Demonstrations were drawn by no sampler: they count in full.
     """
 
     loss: Loss
@@ -47,7 +47,8 @@ class Corrected(Loss):
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         found = per_token_loss(self.loss, scored, batch)
-        log_ratio = jnp.where(batch.mask, jax.lax.stop_gradient(old_logprobs(scored, batch)) - batch.behaviour, 0)
+        log_ratio = jax.lax.stop_gradient(old_logprobs(scored, batch)) - batch.behaviour
+        log_ratio = jnp.where(batch.mask & ~jnp.isnan(batch.behaviour), log_ratio, 0)
         if self.level == "sequence":
             log_ratio = jnp.broadcast_to(log_ratio.sum(axis=1, keepdims=True), log_ratio.shape)
         ratio = jnp.exp(log_ratio)

@@ -57,9 +57,7 @@ def mismatch(
 
     `route_flips` is the share of tokens with another set of experts in any layer, among those that were routed.
     """
-    drawn = rollout.mask
-    if rollout.demonstrated is not None:
-        drawn = drawn & ~rollout.demonstrated[rollout.sample][:, None]
+    drawn = rollout.mask & rollout.drawn_rows[:, None]
     off = np.abs(logprobs.astype(np.float64) - rollout.logprobs)[drawn]
     values = {
         "mismatch_max": float(off.max(initial=0.0)),

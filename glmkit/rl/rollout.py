@@ -131,6 +131,11 @@ class Rollout:
         """The samples that the policy drew: all but demonstrations."""
         return self if self.demonstrated is None else self.where(~self.demonstrated)
 
+    @property
+    def drawn_rows(self) -> Bool[np.ndarray, " N"]:
+        """Whose `logprobs` say what the policy drew them with: rows of all samples but demonstrations."""
+        return np.ones(len(self.sample), np.bool_) if self.demonstrated is None else ~self.demonstrated[self.sample]
+
     def where(self, keep: Bool[np.ndarray, " S"]) -> Self:
         """The samples for which `keep` is true."""
         return self._taken(np.flatnonzero(keep))

@@ -113,7 +113,6 @@ def compiled_update(
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(norm) & jnp.isfinite(value) & jnp.isfinite(later)
         inner, params, rest = nnx.split(model, plan.trainable, ...)
-        gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, params)
         apply = functools.partial(apply_optimizer, optimizer, gradient_norm=norm)
         params, opt_state = jax.lax.cond(finite, apply, lambda _, *unmoved: unmoved, gradients, params, opt_state)
         model = nnx.merge(inner, params, rest)

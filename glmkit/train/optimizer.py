@@ -129,15 +129,15 @@ def apply_optimizer(
     opt_state: optax.OptState,
     gradient_norm: Float[Array, ""],
 ) -> tuple[nnx.State, optax.OptState]:
-    """The parameters and the optimiser's state after one update.
+    """The parameters and the optimiser's state after one update, in the dtypes that they had; gradients may be wider.
 
     The compiler is free to lay out what happens inside: Muon reshapes split axes.
     """
     update = optax.with_extra_args_support(optimizer).update
 
     def moved(gradients, params, opt_state, gradient_norm):
-        updates, opt_state = update(gradients, opt_state, params, gradient_norm=gradient_norm)
-        return optax.apply_updates(params, updates), opt_state
+        updates, after = update(gradients, opt_state, params, gradient_norm=gradient_norm)
+        return optax.apply_updates(params, updates), jax.tree.map(lambda x, old: x.astype(old.dtype), after, opt_state)
 
     like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
     return jax.sharding.auto_axes(moved, out_sharding=like)(gradients, params, opt_state, gradient_norm)

@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+import glmkit as gk
+from glmkit import loading
 from glmkit.engine import Engine, Request, Sampling
 from glmkit.engine.pool import Pool
 from glmkit.errors import MemoryPlanError, RequestError
@@ -152,6 +154,14 @@ def test_memory_that_is_not_there_ends_who_needs_it_and_the_engine_goes_on(engin
 def test_memory_is_a_number_of_bytes(wrong):
     with pytest.raises(RequestError, match=r"kv_memory is .* expected a positive integer of bytes"):
         Engine(model(), max_len=600, kv_memory=wrong)
+
+
+def test_what_an_engine_cannot_be_is_told_before_weights_are_read(monkeypatch):
+    monkeypatch.setattr(loading, "load_hf", None)
+    with pytest.raises(RequestError, match="kv_memory is '2GB'"):
+        gk.load("nano", kv_memory="2GB")
+    with pytest.raises(RequestError, match="speculative_tokens is 9"):
+        gk.load("nano", speculative_tokens=9)
 
 
 def test_memory_holds_one_longest_context_or_is_refused():

@@ -1,10 +1,15 @@
 """Demonstrations beside samples, and a teacher's word on samples: what each token then weighs."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import glmkit as gk
 from glmkit.errors import DataError
-from glmkit.rl import Constant, advantage, per_sequence, per_token
+from glmkit.rl import Constant, Corrected, Reinforce, advantage, per_sequence, per_token
+from glmkit.rl.batch import Scored
+from glmkit.rl.batches import micro_batches
 from glmkit.rl.distil import distilled
 from glmkit.rl.mixing import demonstrations, mixed
 from made import rollout
@@ -40,6 +45,20 @@ def test_neither_changes_how_the_other_is_weighed(norm):
     np.testing.assert_allclose(given[rows:], 0.3 * shown.mask / shown.mask.sum(), atol=1e-15)
     assert (both.routes[rows:] == -1).all()
     np.testing.assert_array_equal(both.routes[:rows, :width], ours.routes)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_a_correction_weighs_what_was_drawn_and_demonstrations_in_full(level):
+    both = mixed(learned(), demonstrations(RECORDS, tokenizer()), 0.3, per_token)
+    batch = jax.tree.map(lambda x: x[0], micro_batches(both, len(both.tokens), gk.mesh("auto"), per_token))
+    scored = Scored(jnp.where(batch.mask, -5.0, 0.0), jnp.zeros(batch.mask.shape))
+    corrected = Corrected(Reinforce(), level, high=1e9)(scored, batch)
+    drawn = np.asarray(batch.mask) & both.drawn_rows[:, None]
+    shown = np.asarray(batch.mask) & ~both.drawn_rows[:, None]
+    importance = np.asarray(corrected.measured["importance"])
+    assert shown.any()
+    np.testing.assert_array_equal(importance[shown], 1.0)
+    assert (importance[drawn] < 1).all()  # all that was sampled was more likely than exp(-5)
 
 
 def test_a_teacher_adds_to_the_advantage_of_each_token():

@@ -138,6 +138,19 @@ def test_by_default_small_steps_move_bfloat16_and_float32_has_no_copies(master_w
     assert (now != before).mean() > 0.8 if master_weights else (now == before).mean() > 0.8
 
 
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_gradients_that_are_wider_change_no_dtype(name):
+    """Those of several micro-batches are added up in float32."""
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), nnx.state(model(), nnx.Param))
+    gradients = jax.tree.map(lambda leaf: jnp.ones_like(leaf, jnp.float32), params)
+    optimizer = make_optimizer(name, RATE, master_weights=False)
+    state = jax.jit(optimizer.init)(params)
+    after = jax.eval_shape(
+        lambda *given: apply_optimizer(optimizer, *given, optax.tree.norm(given[0])), gradients, params, state
+    )
+    assert [leaf.dtype for leaf in jax.tree.leaves(after)] == [leaf.dtype for leaf in jax.tree.leaves((params, state))]
+
+
 @pytest.mark.parametrize("size", [0.01, 1.0])
 @pytest.mark.parametrize("told", [False, True])
 def test_gradients_are_clipped_by_their_global_norm(size, told):
