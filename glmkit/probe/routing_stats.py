@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from glmkit.checks import check_integer
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.runs import Layers
 from glmkit.runs.frames import data_frame
@@ -103,6 +104,37 @@ class RoutingStats:
         """Of a layer's choices those of each expert, in one group or all together."""
         load = self._of("load", group)
         return load / np.maximum(load.sum(-1, keepdims=True), 1)
+
+    def specialists(self, group: str, count: int = 3) -> tuple[tuple[int, int], ...]:
+        """(layer, expert) of those that are most a group's own, of whatever layers, the first most of all.
+
+        By how much their share of its choices exceeds their mean share in the other groups. Raises RequestError if
+        there are none.
+        """
+        others = [name for name in self.groups if name != group]
+        if not others:
+            raise RequestError(f"{group!r} has no other groups to be told from; collect with by=")
+        more = self.share(group) - np.mean([self.share(name) for name in others], axis=0)
+        order = np.argsort(-more, axis=None, kind="stable")[: check_integer("count", count, 1)]
+        rows, experts = np.unravel_index(order, more.shape)
+        return tuple((self.layers.moe[row], int(expert)) for row, expert in zip(rows, experts, strict=True))
+
+    def alike(
+        self, experts: Sequence[tuple[int, int]], group: str, rng: np.random.Generator, nearest: int = 5
+    ) -> tuple[tuple[int, int], ...]:
+        """As many others of the same layers, each drawn from the `nearest` by their share of the group's choices.
+
+        Raises RequestError where a layer has too few others.
+        """
+        share, found = self.share(group), []
+        for layer, expert in experts:
+            own = share[self.layers.row(layer)]
+            taken = {other for number, other in (*experts, *found) if number == layer}
+            free = [other for other in np.argsort(np.abs(own - own[expert]), kind="stable") if other not in taken]
+            if not free:
+                raise RequestError(f"layer {layer} has no experts left for a control of {list(experts)}")
+            found.append((layer, int(rng.choice(free[:nearest]))))
+        return tuple(found)
 
     def specialisation(self) -> Float[np.ndarray, " moe_layer"]:
         """Bits that the chosen expert tells of the group, with every group as frequent as any other."""

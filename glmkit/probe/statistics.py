@@ -5,7 +5,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -17,16 +17,14 @@ from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
 from glmkit.engine.context import fingerprint
-from glmkit.errors import DataError, MemoryPlanError, RequestError
+from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.lm import LM
-from glmkit.model import GLM, Interventions, Keep, Kept
+from glmkit.model import GLM, Keep, Kept
+from glmkit.probe.records import By, read_record, read_rows
 from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
 from glmkit.runs.plans import BoundPlan, Plan
-from glmkit.runs.reading import interventions_at, warn_of_idle
-from glmkit.runs.scoring import Rows, score
-from glmkit.text.phases import phases
-from glmkit.turns import checked_ids
+from glmkit.runs.reading import warn_of_idle
 
 __all__ = ["collect"]
 
@@ -38,7 +36,7 @@ def collect(
     lm: LM,
     dataset: Iterable[Any],
     *,
-    by: str | Callable[[Any], Any] | None = None,
+    by: By = None,
     stats: Sequence[str] = ("load", "weight_mass"),
     interventions: Plan | None = None,
     length: int | None = None,
@@ -64,7 +62,7 @@ def collect(
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
     plan = lm._planned(interventions)
     bound = None if plan is None else plan.bind(lm.model, None)
-    read = partial(_read, lm, by, length)
+    read = partial(read_record, lm, by, length)
     numbered = enumerate(dataset)
     found = RoutingStats.empty(layers, stats, lm.config.vocab_size if "top_tokens" in stats else 0, lm.name)
     if resume is not None:
@@ -101,9 +99,7 @@ _SITES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _about(
-    model: GLM, plan: Plan | None, bound: BoundPlan | None, length: int, by: str | Callable[[Any], Any] | None
-) -> Mapping[str, Any]:
+def _about(model: GLM, plan: Plan | None, bound: BoundPlan | None, length: int, by: By) -> Mapping[str, Any]:
     """What counts depend on beside the records."""
     changes = None if bound is None else f"{plan}, {bound.digest}"
     grouping = "a function" if callable(by) else by
@@ -112,12 +108,6 @@ def _about(
 
 def _digest(ids: Sequence[int], group: str) -> str:
     return hashlib.sha256(f"{list(map(int, ids))} {group}".encode()).hexdigest()
-
-
-def _changes(bound: BoundPlan, ids: Sequence[Sequence[int]], lm: LM) -> Callable[[int, int], Interventions]:
-    for row in ids:
-        bound.check_prompt(row)
-    return interventions_at(bound, [phases(row, lm._tokenizer) for row in ids])
 
 
 def _batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
@@ -134,12 +124,8 @@ def _count(
 ) -> Float[np.ndarray, "moe_layer E"] | None:
     """Add what records, their ids and group, were routed to; how often interventions took effect, if that is kept."""
     ids, groups = [ids for ids, _ in records], [found.group(group) for _, group in records]
-    height, effects = max(map(len, ids)), None
-    rows = Rows(
-        np.asarray([[*row, *[0] * (height - len(row))] for row in ids], np.int32), np.asarray([len(row) for row in ids])
-    )
-    changes = None if bound is None else _changes(bound, ids, lm)
-    for piece in score(lm.model, rows, keep, changes):
+    effects = None
+    for piece in read_rows(lm, ids, keep, bound):
         if piece.kept.effects is not None:
             effects = piece.kept.effects if effects is None else effects + piece.kept.effects
         for row, group in enumerate(groups):
@@ -168,45 +154,3 @@ def _check(stats: Sequence[str], layers: Layers, vocab_size: int) -> None:
             f"top_tokens counts tokens by expert: {size / 2**30:.1f} GiB, more than {_MOST / 2**30:.0f} GiB; "
             "leave it out, or load fewer layers (gk.load(..., layers=))"
         )
-
-
-def _read(
-    lm: LM, by: str | Callable[[Any], Any] | None, length: int, number: int, record: Any
-) -> tuple[Sequence[int], str]:
-    """The ids of a record, and the group it counts for."""
-    return _encoded(lm, record, number)[:length], _group(by, record, number)
-
-
-def _encoded(lm: LM, record: Any, number: int) -> Sequence[int]:
-    try:
-        ids = _ids(lm, record)
-    except (RequestError, KeyError, TypeError) as error:
-        raise DataError(f"record {number}: {error}") from error
-    if not len(ids):
-        raise DataError(f"record {number} is empty")
-    return ids
-
-
-def _ids(lm: LM, record: Any) -> Sequence[int]:
-    if isinstance(record, str):
-        return lm.tokenizer.encode(record)
-    if not isinstance(record, Mapping):
-        return checked_ids("tokens", record, lm.config.vocab_size)
-    if "messages" in record:
-        settings = {name: record[name] for name in ("tools", "thinking") if record.get(name) is not None}
-        return lm._turns.known(list(record["messages"]), **settings)
-    if "tokens" in record:
-        return checked_ids("tokens", record["tokens"], lm.config.vocab_size)
-    if isinstance(record.get("text"), str):
-        return lm.tokenizer.encode(record["text"])
-    raise RequestError(f"expected 'text', 'messages' or 'tokens', got the keys {sorted(record)}")
-
-
-def _group(by: str | Callable[[Any], Any] | None, record: Any, number: int) -> str:
-    if by is None:
-        return "all"
-    if callable(by):
-        return str(by(record))
-    if not isinstance(record, Mapping) or by not in record:
-        raise DataError(f"record {number} has no {by!r} to group by")
-    return str(record[by])

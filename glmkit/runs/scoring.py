@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Interventions, Keep, Kept, KVCache
@@ -35,13 +35,15 @@ class Rows(NamedTuple):
 class Piece(NamedTuple):
     """What came of `count` tokens of every row from `start` on, those beyond a row's length included.
 
-    `kept` holds NumPy arrays, `[..., B, count, ...]`. `logprobs` is that of the next token, NaN where there is none.
+    `kept` holds NumPy arrays, `[..., B, count, ...]`. `logprobs` is that of the next token, NaN where there is none;
+    `likeliest` whether no other is likelier.
     """
 
     start: int
     count: int
     kept: Kept
     logprobs: Float[np.ndarray, "B count"]
+    likeliest: Bool[np.ndarray, "B count"]
 
 
 def score(
@@ -70,10 +72,11 @@ def score(
         changes = None if interventions is None else interventions(start, width)
         if changes is not None:
             changes = _padded(changes, height)
-        cache, kept, logprobs = _step(model, cache, tokens, segments, targets, keep, changes)
+        cache, kept, *found = _step(model, cache, tokens, segments, targets, keep, changes)
         known = np.arange(start, start + size) < rows.lengths[:, None] - 1
-        logprobs = np.where(known, np.asarray(logprobs)[:count, :size], np.nan)
-        yield Piece(start, size, on_host(kept, slice(count), size), logprobs)
+        logprobs, likeliest = (np.asarray(x)[:count, :size] for x in found)
+        logprobs = np.where(known, logprobs, np.nan)
+        yield Piece(start, size, on_host(kept, slice(count), size), logprobs, known & likeliest)
 
 
 @functools.partial(jax.jit, donate_argnums=1)
@@ -85,20 +88,27 @@ def _step(
     targets: Int[Array, "B T"],
     keep: Keep,
     changes: Interventions | None,
-) -> tuple[KVCache, Kept, Float[Array, "B T"]]:
+) -> tuple[KVCache, Kept, Float[Array, "B T"], Bool[Array, "B T"]]:
     out = model(tokens, segment_ids=segment_ids, cache=cache, keep=keep, interventions=changes)
     pieces = [
-        token_logprobs(model, out.hidden[:, at : at + _HEAD], targets[:, at : at + _HEAD])
+        _judged(model.logits(out.hidden[:, at : at + _HEAD]), targets[:, at : at + _HEAD])
         for at in range(0, tokens.shape[1], _HEAD)
     ]
-    return out.cache, out.kept, jnp.concatenate(pieces, axis=1)
+    return out.cache, out.kept, *(jnp.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
 
 
 def token_logprobs(model: GLM, hidden: Float[Array, "B T D"], targets: Int[Array, "B T"]) -> Float[Array, "B T"]:
     """Log-probability of each target after the state at its place."""
-    logprobs = jax.nn.log_softmax(model.logits(hidden))
+    return _judged(model.logits(hidden), targets)[0]
+
+
+def _judged(
+    logits: Float[Array, "B T V"], targets: Int[Array, "B T"]
+) -> tuple[Float[Array, "B T"], Bool[Array, "B T"]]:
+    """The log-probability of each target, and whether it is the likeliest token."""
+    logprobs = jax.nn.log_softmax(logits)
     chosen = jnp.arange(logprobs.shape[-1]) == targets[..., None]
-    return jnp.where(chosen, logprobs, 0).sum(-1)
+    return jnp.where(chosen, logprobs, 0).sum(-1), logits.argmax(-1) == targets
 
 
 def require_room(model: GLM, keep: Keep, tokens: int, keys: int | None = None) -> None:

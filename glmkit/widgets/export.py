@@ -32,7 +32,13 @@ showSaved(JSON.parse(document.getElementById("data").textContent), document.getE
 
 
 def routing_page(
-    esm: str, css: str, traits: Mapping[str, Any], run: Run, effect: Message | None, film: Message | None
+    esm: str,
+    css: str,
+    traits: Mapping[str, Any],
+    run: Run,
+    effect: Message | None,
+    film: Message | None,
+    knockout: Message | None = None,
 ) -> str:
     """At most `LIMIT` bytes: of a run that is too long weights are left out, then the last tokens, and it says so.
 
@@ -50,6 +56,8 @@ def routing_page(
             said = [_saved("about", told), _saved("run", pack_run(run, weights=weights, tokens=length))]
             if effect is not None and length == len(run):
                 said.append(_saved("effect", effect))
+            if knockout is not None:
+                said.append(_saved("knockout", knockout))
             data = {"traits": dict(traits), "messages": said, "film": film}
             page = _PAGE.format(css=css, esm=_module(esm), data=json.dumps(data).replace("</", "<\\/"))
             if len(page.encode()) <= LIMIT:

@@ -1,7 +1,7 @@
 """The routing probe: which experts the tokens of a run went to, seen, brushed, and changed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from traitlets import Dict, List, Unicode
 
 from glmkit.errors import RequestError
 from glmkit.lm import LM
-from glmkit.probe import Plan
+from glmkit.probe import Knockout, Plan
 from glmkit.resources import data_path
 from glmkit.runs import Layers, Run, Watch
 from glmkit.runs.tokens import texts
@@ -22,10 +22,12 @@ from glmkit.widgets.export import routing_page
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import Message, pack_history, pack_run, packed
 from glmkit.widgets.picture import routing_picture
+from glmkit.widgets.skills import Skills, knockout_message, knockout_words
 
 __all__ = ["RoutingProbe", "RoutingSelection"]
 
 SETTINGS = {"max_tokens": 256, "temperature": 0.0, "thinking": "enabled"}
+_CONTROLS = 4  # of a knockout
 ESM = ("base.js", "tokens.js", "map.js", "panels.js", "routing_probe.js")
 
 
@@ -45,9 +47,11 @@ class RoutingProbe(Widget):
     `x`, if given, is run at once, as `lm.run(x, **settings)` does, by default at temperature 0 for up to 256 tokens;
     or `run` is one that there is, which is run again as it was asked. What is picked is in `selection`, the run in
     `run`, what is changed in `interventions`; after `regenerate`, the changed run is in `alternative` and what it
-    differs by in `effect`. `history` is a `routing_history.npz` to show as a film, by default that of glm-nano if `lm`
-    is it. Without an `lm` a run can be looked at and not run again. Raises RequestError for a run without routes, or of
-    another model.
+    differs by in `effect`. `skills` are records of what the model can do, by name, as for `glmkit.collect`, by default
+    those of glm-nano's curriculum if `lm` is it: `knock_out` takes away the experts that are most a skill's own, and
+    says in `knockout` what becomes of all skills. `history` is a `routing_history.npz` to show as a film, by default
+    that of glm-nano if `lm` is it. Without an `lm` a run can be looked at and not run again. Raises RequestError for a
+    run without routes, or of another model, and for skills that cannot be told apart.
     """
 
     _esm = assets(*ESM)
@@ -63,6 +67,7 @@ class RoutingProbe(Widget):
         *,
         run: Run | None = None,
         history: str | os.PathLike[str] | None = None,
+        skills: Mapping[str, Sequence[Any]] | None = None,
         **settings: Any,
     ):
         if (x is not None and run is not None) or (lm is None and run is None):
@@ -72,6 +77,11 @@ class RoutingProbe(Widget):
         self._alternative: Run | None = None
         self._effect: Effect | None = None
         self._watch = Watch()
+        self._skills, self._knockout = None, None
+        if skills is not None:
+            self._skills = Skills.of(self._need_lm(), skills)
+        elif lm is not None and lm.name == "nano":
+            self._skills = Skills.of_nano(lm)
         if history is None and lm is not None and lm.name == "nano":
             history = data_path("checkpoints/glm-nano/routing_history.npz")
         self._history = None if history is None else pack_history(history)
@@ -102,6 +112,12 @@ class RoutingProbe(Widget):
         """What the interventions do to the baseline's tokens, and a control."""
         self._join()
         return self._effect
+
+    @property
+    def knockout(self) -> Knockout | None:
+        """What became of all skills without the experts of one."""
+        self._join()
+        return self._knockout
 
     @property
     def interventions(self) -> Plan:
@@ -163,6 +179,13 @@ class RoutingProbe(Widget):
             raise RequestError("nothing is changed yet; ablate, bias or force an expert first")
         self.begin("regenerating", self._regenerate)
 
+    def knock_out(self, skill: str, count: int = 3) -> None:
+        """Ablate the `count` experts most a skill's own, and score all skills without them, in the background."""
+        if self._skills is None:
+            raise RequestError("this probe knows no skills; RoutingProbe(lm, skills={name: records, ...}) does")
+        self._skills.require(skill)
+        self.begin(f"taking away the experts of {skill}", lambda: self._knock_out(skill, count))
+
     def stop(self) -> None:
         super().stop()
         self._watch.stop()
@@ -177,7 +200,8 @@ class RoutingProbe(Widget):
         """For a run that is too long, with what was left out named in it."""
         sources = assets(*ESM), assets("style.css")
         traits = {"_selection": dict(self._selection), "_changes": list(self._changes), "_code": self._code}
-        return routing_page(*sources, traits, self._there(), self._effect_message(), self._history)
+        knockout = None if self._knockout is None else knockout_message(self._knockout)
+        return routing_page(*sources, traits, self._there(), self._effect_message(), self._history, knockout)
 
     def picture(self) -> tuple[str, bytes] | None:
         if self._run is None:
@@ -185,29 +209,36 @@ class RoutingProbe(Widget):
         return routing_picture(self._run, self._steps(self._selection), self._effect_words())
 
     def _effect_words(self) -> tuple[str, ...]:
-        """What regenerating showed, in a line or two."""
+        """What regenerating showed, in a line or two, and what became of skills."""
+        knocked = () if self._knockout is None else (knockout_words(self._knockout),)
         if self._effect is None:
-            return ()
+            return knocked
         effect, alternative = self._effect, self._alternative
         control = f", of random experts {np.mean(effect.controls):.3g}" if effect.controls else ""
         found = f"mean KL {effect.kl.mean():.3g} nats{control}; {effect.changed_routes:.0%} of routes changed"
-        return f"With {alternative.interventions}: {found}", f"It answers: {alternative.answer}"
+        return f"With {alternative.interventions}: {found}", f"It answers: {alternative.answer}", *knocked
 
     # Messages.
 
     def snapshot(self) -> None:
         about = {"live": self._lm is not None, "saved": False, "film": self._history is not None}
+        about |= {"skills": () if self._skills is None else self._skills.names}
         about |= {"model": self._shown_name(), "asked": self._x if isinstance(self._x, str) else ""}
         self.post("about", about | {name: self._settings[name] for name in ("max_tokens", "thinking")})
         self._post_run()
         if self._effect is not None:
             self._post_message("effect", self._effect_message())
+        if self._knockout is not None:
+            self._post_message("knockout", knockout_message(self._knockout))
 
     def on_ask(self, content: Mapping[str, Any]) -> None:
         self.ask(content["text"], thinking=content["thinking"], max_tokens=content["max_tokens"])
 
     def on_regenerate(self, _: Mapping[str, Any]) -> None:
         self.regenerate()
+
+    def on_knock_out(self, content: Mapping[str, Any]) -> None:
+        self.knock_out(content["skill"])
 
     def on_film(self, _: Mapping[str, Any]) -> None:
         if self._history is not None:
@@ -255,6 +286,12 @@ class RoutingProbe(Widget):
         effect = measure(self._need_lm(), baseline, changes, go_on=self._go_on)
         self._alternative, self._effect = alternative, effect
         self._post_message("effect", self._effect_message())
+
+    def _knock_out(self, skill: str, count: int) -> None:
+        found = self._skills.knockout(skill, count, _CONTROLS, self._go_on)
+        self._knockout = found
+        self._changes = [Change("ablate", layer, expert).message() for layer, expert in found.experts[skill]]
+        self._post_message("knockout", knockout_message(found))
 
     def _generate(self, x: Any, plan: Plan | None) -> Run:
         lm, heard = self._need_lm(), []

@@ -112,6 +112,22 @@ def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, p
     assert lab.console_errors == []
 
 
+def test_one_click_takes_the_experts_of_a_skill_away(lab, probe, screenshots):
+    expect(probe.locator(".gp-status")).to_be_hidden(timeout=RUN_SECONDS * 1000)
+    probe.get_by_role("combobox", name="Skill").select_option("lists")
+    probe.get_by_role("button", name="Take its experts away").click()
+    probe.locator(".gp-bar-own").wait_for(timeout=RUN_SECONDS * 1000)
+    expect(probe.locator(".gp-bar-wide")).to_have_count(11)
+    expect(probe.locator(".gp-change")).to_have_count(3)
+    photograph(lab, probe, screenshots, "routing_probe_knockout")
+    write_cell(lab, 1, "print([str(probe.interventions), list(probe.knockout.without)])")
+    plan, skills = read(lab, 1)
+    assert plan.count("ablate(") == 3
+    assert skills == ["lists"]
+    assert lab.complaints == []
+    assert lab.console_errors == []
+
+
 def test_keys_do_what_the_mouse_does(lab, looker):
     looker.locator(".gp-tokens").focus()
     for key in ("Home", "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight"):

@@ -83,6 +83,49 @@ def test_regenerating_is_what_lm_run_and_compare_say(probe, lm):
     assert expert not in probe.effect.read.routing.ids[:, 1]
 
 
+SKILLS = {
+    "sums": ["2 + 3 = 5", "7 + 1 = 8", "4 + 4 = 8", "1 + 0 = 1"],
+    "tales": ["a tale of old", "once upon a time", "in the dark", {"text": "the end"}],
+}
+
+
+def test_one_call_takes_a_skills_experts_away_and_tests_all_skills(lm):
+    probe = heard(gk.widgets.RoutingProbe(lm, "hi", skills=SKILLS, **SETTINGS))
+    probe._receive(None, {"kind": "hello"}, [])
+    assert next(content for content in probe.sent if content["kind"] == "about")["skills"] == ("sums", "tales")
+    probe._receive(None, {"kind": "knock_out", "skill": "sums"}, [])
+    probe.wait()
+
+    def half(which):
+        return [
+            {"text": r if isinstance(r, str) else r["text"], "skill": s} for s in SKILLS for r in SKILLS[s][which::2]
+        ]
+
+    stats = gk.collect(lm, half(0), by="skill", progress=False)
+    expected = gk.knockout(lm, half(1), stats, by="skill", groups=["sums"], controls=4, progress=False)
+    found = probe.knockout
+    assert found.experts == expected.experts
+    np.testing.assert_allclose(found.without["sums"].loss, expected.without["sums"].loss, rtol=1e-5)
+    plan = sum((gk.ablate(layer=layer, expert=expert) for layer, expert in found.experts["sums"]), gk.probe.Plan())
+    assert str(probe.interventions) == str(plan)
+    told = next(content for content in probe.sent if content["kind"] == "knockout")
+    assert [row["name"] for row in told["rows"]] == ["sums", "tales"]
+    assert told["excess"]["own"] == pytest.approx(found.excess("sums").own)
+    assert "Without " in probe.picture()[0]
+    assert '"kind": "knockout"' in probe._page()
+    with pytest.raises(RequestError, match="no skill 'songs'"):
+        probe.knock_out("songs")
+
+
+def test_skills_that_cannot_be_told_apart_or_are_not_known(lm, probe):
+    with pytest.raises(RequestError, match="two or more"):
+        gk.widgets.RoutingProbe(lm, skills={"sums": SKILLS["sums"]})
+    with pytest.raises(RequestError, match="skill 'tales': expected two records"):
+        gk.widgets.RoutingProbe(lm, skills={**SKILLS, "tales": ["one"]})
+    with pytest.raises(RequestError, match="knows no skills"):
+        probe.knock_out("sums")
+
+
 def test_a_control_changes_as_many_other_experts_as_the_changes_do():
     run = big_run(50, 3, 16, 4)
     changes = [*(Change("ablate", 1, expert) for expert in range(4)), Change("force", 2, 7)]

@@ -64,6 +64,32 @@ function comparedTexts(run, effect) {
     column(`Changed, ${after.length} tokens${same ? ", the same" : ""}`, after));
 }
 
+// What becomes of all skills without the experts of one: bars are what is still right, ticks what was.
+function knockoutPanel({ skill, experts, rows, excess, control, controls }) {
+  const said = name => name.replaceAll("_", " "), signed = value => `${value < 0 ? "−" : "+"}${nats(Math.abs(value))}`;
+  const number = (value, label) => h("div", { className: "gp-figure" }, h("b", {}, value), h("span", {}, label));
+  const tick = (value, name, title) => {
+    const node = h("span", { className: `gp-tick ${name}`, title });
+    node.style.left = `calc(${value * 100}% - 1px)`;
+    return node;
+  };
+  const row = ({ name, whole, without, lost }) => {
+    const own = name === skill, node = bar(said(name), without, `${percent(whole)} → ${percent(without)}, ${signed(lost)} nats`, own ? "gp-fill-own" : "gp-fill-other");
+    node.classList.add("gp-bar-wide");
+    if (own) node.classList.add("gp-bar-own");
+    node.querySelector(".gp-track").append(tick(whole, "", `right before: ${percent(whole)}`), ...(own ? [tick(control, "gp-tick-control", `control: ${percent(control)}`)] : []));
+    return node;
+  };
+  return [
+    h("div", { className: "gp-effect-head" }, h("b", {}, `Without the experts most ${said(skill)}’s own`), h("code", {}, experts.map(([layer, expert]) => `${layer}:${expert}`).join(" "))),
+    h("div", { className: "gp-figures" }, number(`${signed(excess.own)} nats`, `of loss for ${said(skill)}`),
+      number(`${signed(excess.control)} nats`, `control: ${controls} draws of others, as busy`),
+      number(`${signed(excess.low)} to ${signed(excess.high)}`, "beyond the control, 95%")),
+    h("h4", {}, "Answers that are right ", h("span", { className: "gp-key gp-key-before" }), "before ", h("span", { className: "gp-key gp-key-control" }), "control"),
+    ...rows.map(row),
+  ];
+}
+
 const mean = values => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 
 // Bars of KL for each token of the baseline, the control as a line over them.

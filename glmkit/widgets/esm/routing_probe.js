@@ -29,7 +29,7 @@ class RoutingProbe extends View {
     );
     this.chart = new DivergenceChart((index, x) => this.hoverDivergence(index, x));
     const { parts } = this;
-    for (const name of ["filters", "legend", "page", "changes", "effect", "stream", "filmBar"]) parts[name] = h("div", { className: `gp-${name}` });
+    for (const name of ["filters", "legend", "page", "changes", "effect", "knockout", "stream", "filmBar"]) parts[name] = h("div", { className: `gp-${name}` });
     this.tabs = h("div", { className: "gp-switch", role: "group", "aria-label": "What the map shows" },
       this.button("This run", () => this.setMode("run")), this.button("Training film", () => this.setMode("film")));
     this.exporter = this.button("Export HTML", () => this.channel.ask({ kind: "export" }));
@@ -45,7 +45,7 @@ class RoutingProbe extends View {
     this.root = h("div", { className: "gp" },
       h("header", {}, h("strong", {}, "Routing probe"), parts.name, this.tabs, h("span", { className: "gp-space" }), this.copy, this.exporter),
       this.asking, parts.status, parts.banner, this.code, parts.stream, parts.filters, this.strip.node, parts.filmBar,
-      this.body, parts.changes, parts.effect, this.tip);
+      this.body, parts.changes, parts.knockout, parts.effect, this.tip);
     el.replaceChildren(this.root);
   }
 
@@ -86,6 +86,11 @@ class RoutingProbe extends View {
   heardEffect(content, buffers) {
     this.effect = { ...content, ...unpack(content, buffers) };
     this.parts.stream.hidden = true;
+    this.refresh();
+  }
+  heardKnockout(content) {
+    this.knockout = content;
+    this.parts.knockout.replaceChildren(...knockoutPanel(content));
     this.refresh();
   }
   heardStream(content) {
@@ -140,6 +145,7 @@ class RoutingProbe extends View {
     [...this.tabs.children].forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === (film ? 1 : 0))));
     for (const part of [parts.filters, this.strip.node]) part.hidden = !run || Boolean(film);
     parts.effect.hidden = Boolean(film) || !this.effect;
+    parts.knockout.hidden = Boolean(film) || !this.knockout;
     parts.changes.hidden = Boolean(film) || !run || !this.about?.live;
     parts.filmBar.hidden = !film;
     this.body.hidden = !run && !film;
@@ -211,7 +217,16 @@ class RoutingProbe extends View {
     const chips = this.changes.map(c => h("span", { className: "gp-change" }, `${c.kind} ${c.layer}:${c.expert}${c.kind === "bias" ? ` by ${c.by}` : ""}`,
       h("button", { type: "button", "aria-label": `Take back ${c.kind} of layer ${c.layer}, expert ${c.expert}`, onclick: () => this.setChanges(this.changes.filter(o => o !== c)) }, "×")));
     const go = h("button", { type: "button", className: "gp-primary gp-regenerate", textContent: "Regenerate", disabled: !chips.length || !this.live || this.busy, onclick: () => this.channel.ask({ kind: "regenerate" }) });
-    this.keepFocus(this.parts.changes, [h("b", {}, "Changes"), ...(chips.length ? chips : [h("span", { className: "gp-faint" }, "none yet: pick an expert, then ablate, force or bias it")]), h("span", { className: "gp-space" }), go]);
+    this.keepFocus(this.parts.changes, [h("b", {}, "Changes"), ...(chips.length ? chips : [h("span", { className: "gp-faint" }, "none yet: pick an expert, then ablate, force or bias it")]), h("span", { className: "gp-space" }), this.skillPicker(), go].filter(Boolean));
+  }
+  skillPicker() {
+    const skills = this.about?.skills ?? [];
+    if (!skills.length || !this.live) return null;
+    const options = skills.map(name => h("option", { value: name, selected: name === this.skill }, name.replaceAll("_", " ")));
+    const select = h("select", { "aria-label": "Skill", onchange: event => (this.skill = event.target.value), onkeydown: event => event.stopPropagation() }, ...options);
+    const title = "Ablate the experts that this skill uses most beyond the others, and test all skills without them";
+    const take = () => this.channel.ask({ kind: "knock_out", skill: this.skill ?? skills[0] });
+    return h("span", { className: "gp-join gp-join-select" }, select, this.button("Take its experts away", take, { title, disabled: this.busy }));
   }
   paintEffect() {
     const { effect, run, parts } = this;

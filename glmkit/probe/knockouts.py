@@ -1,0 +1,170 @@
+"""Are the experts that a task uses most needed for it? They are taken out, and others of their layers as a control."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from tqdm.auto import tqdm
+
+from glmkit.checks import check_integer
+from glmkit.errors import RequestError
+from glmkit.lm import LM
+from glmkit.probe.answers import Answers, AnswerScores
+from glmkit.probe.intervene import ablate
+from glmkit.probe.plan import Plan
+from glmkit.probe.records import By
+from glmkit.probe.routing_stats import RoutingStats
+from glmkit.runs.frames import data_frame
+
+__all__ = ["Knockout", "knock_out", "knockout", "without"]
+
+Experts = tuple[tuple[int, int], ...]
+
+_RESAMPLES = 4000
+
+
+class Excess(NamedTuple):
+    """What a group's answers lose, in nats of mean loss, without its experts, and beyond what the controls cost.
+
+    `low` and `high` bound 95% of resamplings of records and controls.
+    """
+
+    own: float
+    control: float
+    excess: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Knockout:
+    """Scores of all answers by the whole model and without each group's experts; of its own, without each control."""
+
+    experts: Mapping[str, Experts]
+    whole: AnswerScores
+    without: Mapping[str, AnswerScores]
+    controls: Mapping[str, tuple[AnswerScores, ...]]
+
+    def excess(self, group: str, seed: int = 0) -> Excess:
+        """How much more a group owes to its experts than to others. Raises RequestError for one that was not tested."""
+        if group not in self.without:
+            raise RequestError(f"nothing was taken out for {group!r}, only for {', '.join(self.without)}")
+        whole = self.whole.of(group).loss
+        own = self.without[group].of(group).loss - whole
+        controls = np.stack([scores.loss for scores in self.controls[group]]) - whole
+        rng = np.random.default_rng(seed)
+        records = rng.integers(0, len(whole), (_RESAMPLES, len(whole)))
+        drawn = rng.integers(0, len(controls), (_RESAMPLES, len(controls)))
+        resampled = [
+            own[chosen].mean() - controls[others][:, chosen].mean()
+            for chosen, others in zip(records, drawn, strict=True)
+        ]
+        low, high = np.quantile(resampled, (0.025, 0.975))
+        means = float(own.mean()), float(controls.mean())
+        return Excess(*means, means[0] - means[1], float(low), float(high))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The groups that lose more without their experts than without the controls, by an interval above 0."""
+        return tuple(group for group in self.without if self.excess(group).low > 0)
+
+    def added_loss(self) -> Float[np.ndarray, "taken tested"]:
+        """The mean loss, in nats, that answers of each group gain without the experts of each."""
+        groups = tuple(self.without)
+        return np.array(
+            [[self.without[t].of(g).mean_loss - self.whole.of(g).mean_loss for g in groups] for t in groups]
+        )
+
+    def to_pandas(self):
+        """A data frame with a row for each group: its experts, what its answers lose, and which would still be said."""
+        rows = [{"group": group, "experts": self.experts[group], **self._row(group)} for group in self.without]
+        return data_frame({name: [row[name] for row in rows] for name in rows[0]})
+
+    def _row(self, group: str) -> dict[str, float]:
+        right = {"right": self.whole.of(group).accuracy, "right_without": self.without[group].of(group).accuracy}
+        right["right_control"] = float(np.mean([scores.accuracy for scores in self.controls[group]]))
+        return {"loss": self.whole.of(group).mean_loss, **self.excess(group)._asdict(), **right}
+
+    def __repr__(self) -> str:
+        return f"Knockout({len(self.needed)} of {len(self.without)} groups need their experts: {self.to_pandas()!r})"
+
+
+def without(experts: Iterable[tuple[int, int]], **settings: Any) -> Plan:
+    """Take experts out, each (layer, expert), by `glmkit.ablate` with `settings`."""
+    return sum((ablate(layer=layer, expert=expert, **settings) for layer, expert in experts), Plan())
+
+
+def knockout(
+    lm: LM,
+    dataset: Iterable[Any],
+    stats: RoutingStats,
+    *,
+    by: By,
+    groups: Sequence[str] | None = None,
+    count: int = 3,
+    controls: int = 6,
+    how: Literal["reroute", "drop"] = "reroute",
+    tokens: Any = None,
+    length: int | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    progress: bool = True,
+) -> Knockout:
+    """Take the `count` experts out that are most each group's own, and score the answers of a corpus without them.
+
+    Which those are is told by `stats`, which `glmkit.collect` counted by the same groups: on other records, or what was
+    chosen is tested on what it was chosen by. A control is as many other experts of the same layers, each among the
+    nearest in load on the group's own tokens. `groups` are those that are taken experts from, by default all of `stats`
+    that the corpus has; `how` and `tokens` are as for `glmkit.ablate`, the rest as for `answer_scores`. Raises what
+    those do, and RequestError for groups that there are not.
+    """
+    answers = Answers.read(lm, dataset, by, length, batch_size)
+    groups = _checked(groups, stats, answers.group)
+    controls = check_integer("controls", controls, 1)
+    total = (1 + len(groups)) * len(answers.rows) + controls * sum(len(answers.of(group).rows) for group in groups)
+    settings = {"count": count, "controls": controls, "how": how, "tokens": tokens, "seed": seed}
+    with tqdm(total=total, desc="knockouts", disable=not progress, leave=False) as bar:
+        return knock_out(answers, stats, groups, advance=bar.update, **settings)
+
+
+def knock_out(
+    answers: Answers,
+    stats: RoutingStats,
+    groups: Sequence[str],
+    *,
+    count: int,
+    controls: int,
+    how: Literal["reroute", "drop"] = "reroute",
+    tokens: Any = None,
+    seed: int = 0,
+    advance: Callable[[int], Any],
+) -> Knockout:
+    """As `knockout`, of answers that were read; `advance` is told how many rows were scored."""
+    rng, lm = np.random.default_rng(seed), answers.lm
+
+    def scored(answers: Answers, experts: Experts) -> AnswerScores:
+        plan = lm._planned(without(experts, how=how, tokens=tokens) if experts else None)
+        return answers.scored(None if plan is None else plan.bind(lm.model, None), advance)[0]
+
+    whole, taken, others = scored(answers, ()), dict[str, AnswerScores](), dict[str, tuple[AnswerScores, ...]]()
+    chosen = {group: stats.specialists(group, count) for group in groups}
+    for group, experts in chosen.items():
+        own, taken[group] = answers.of(group), scored(answers, experts)
+        others[group] = tuple(scored(own, stats.alike(experts, group, rng)) for _ in range(controls))
+    return Knockout(chosen, whole, taken, others)
+
+
+def _checked(groups: Sequence[str] | None, stats: RoutingStats, there: Sequence[str]) -> tuple[str, ...]:
+    """Those to take experts from."""
+    both = tuple(group for group in stats.groups if group in there)
+    if unknown := [group for group in groups or () if group not in both]:
+        raise RequestError(
+            f"there is no group {unknown[0]!r} in both stats and data; expected some of {', '.join(both)}"
+        )
+    if not both:
+        raise RequestError(
+            f"stats count {', '.join(stats.groups)}, and the data have {', '.join(dict.fromkeys(there))}"
+        )
+    return both if groups is None else tuple(groups)

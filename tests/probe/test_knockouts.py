@@ -1,0 +1,142 @@
+"""Answers scored without sampling, and the experts of a group taken out, against the same computed plainly."""
+
+import numpy as np
+import pytest
+
+import glmkit as gk
+from glmkit.errors import DataError, RequestError
+from glmkit.model import Keep
+from glmkit.probe import RoutingStats, answers, without
+from glmkit.runs import Layers
+from glmkit.runs.scoring import Rows, score
+from glmkit.train.examples import encode_record
+
+RECORDS = [
+    {
+        "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}],
+        "thinking": "disabled",
+        "kind": kind,
+    }
+    for asked, said, kind in (
+        ("2 + 3", "5", "sums"),
+        ("a tale", "It was a dark and stormy night.", "tales"),
+        ("what is 7 + 1?", "8", "sums"),
+        ("another tale", "Once.", "tales"),
+        ("9", "9", "sums"),
+    )
+]
+PLAN = gk.ablate(layer=2, expert=range(4), how="drop")
+# A row alone and rows side by side are two programs: float32 sums in another order, of losses of order 10.
+CLOSE = {"rtol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def stats(lm):
+    return gk.collect(lm, RECORDS, by="kind", progress=False)
+
+
+def scores(lm, **settings):
+    return gk.answer_scores(lm, RECORDS, **{"by": "kind", "batch_size": 2, "progress": False} | settings)
+
+
+def losses(lm, record, plan=None):
+    """Of what the assistant has to say, by a run of the same tokens."""
+    (example,) = encode_record(record, lm.tokenizer)
+    run = lm.run(example.tokens.tolist(), interventions=plan)
+    return -run.tokens.logprob[example.learned]
+
+
+@pytest.mark.parametrize("plan", [None, PLAN], ids=["whole", "changed"])
+def test_answers_are_scored_as_runs_of_each(lm, plan):
+    found = scores(lm, interventions=plan)
+    np.testing.assert_allclose(found.loss, [losses(lm, record, plan).mean() for record in RECORDS], **CLOSE)
+    assert found.group == tuple(record["kind"] for record in RECORDS)
+    assert found.groups == ("sums", "tales")
+    assert found.of("tales").mean_loss == pytest.approx(found.loss[[1, 3]].mean())
+    with lm.using(gk.scale_shared(0.0)):
+        assert not np.allclose(scores(lm, interventions=plan).loss, found.loss, rtol=1e-3)
+
+
+def test_right_is_what_would_be_said_greedily(lm):
+    told = lm.chat("2 + 3", thinking="disabled", temperature=0, max_tokens=6)
+    prompt, said = lm.tokenizer.encode(told.prompt), list(told.tokens)
+    row = [*prompt, *said]
+    scored = gk.answer_scores(lm, [row], progress=False)
+    assert not scored.right[0]  # nor is its prompt
+    rows = Rows(np.asarray([row], np.int32), np.array([len(row)]))
+    (likeliest,) = next(score(lm.model, rows, Keep())).likeliest
+    assert likeliest[len(prompt) - 1 : -1].all()
+    assert not likeliest[-1]  # nothing comes after the last
+
+
+def test_a_conversation_is_right_if_all_that_is_said_in_it_is(lm, monkeypatch):
+    turns = [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "5"}]
+    record = {"messages": [*turns, *turns], "thinking": "disabled"}
+    (example,) = encode_record(record, lm.tokenizer)
+    first, second = np.flatnonzero(example.learned)[[0, -1]]
+    for wrong, expected in ((first, False), (second, False), (first - 1, True)):
+        right = np.ones((8, len(example.tokens)), np.bool_)
+        right[:, wrong - 1] = False
+        monkeypatch.setattr(answers, "_read", lambda *_, right=right: (np.zeros(right.shape), right, None))
+        assert gk.answer_scores(lm, [record], progress=False).right.tolist() == [expected]
+
+
+def test_what_is_no_conversation_is_scored_whole_and_an_answer_cut_off_is_named(lm):
+    ids = lm.tokenizer.encode("plain text")
+    found = gk.answer_scores(lm, [ids], progress=False)
+    assert found.loss[0] == pytest.approx(lm.run(ids).loss, rel=1e-5)
+    prompt = len(lm.tokenizer.encode(lm.prompt(RECORDS[1]["messages"][:1], thinking="disabled")))
+    with pytest.raises(DataError, match=f"record 1 has no answer to score within the first {prompt} tokens"):
+        gk.answer_scores(lm, [ids, RECORDS[1]], length=prompt, progress=False)
+    with pytest.raises(DataError, match="record 0: messages: expected at least one assistant"):
+        gk.answer_scores(lm, [{"messages": RECORDS[0]["messages"][:1]}], progress=False)
+    with pytest.raises(DataError, match="no records"):
+        gk.answer_scores(lm, [], progress=False)
+
+
+def counted(*loads: list[list[int]]) -> RoutingStats:
+    found = RoutingStats.empty(Layers((0, 1, 2), (1, 2), 4, 1), ["load"], 0, "made")
+    for number, load in enumerate(loads):
+        found.group(f"g{number}")
+        found.load[number] = load
+    return found
+
+
+def test_specialists_exceed_their_share_elsewhere_and_controls_are_as_busy():
+    even = [[5, 5, 5, 5], [5, 5, 5, 5]]
+    stats = counted([[10, 8, 2, 0], [5, 5, 9, 1]], even, even)
+    assert stats.specialists("g0", 2) == ((1, 0), (2, 2))
+    assert stats.specialists("g1", 1) == ((1, 3),)
+    rng = np.random.default_rng(0)
+    assert stats.alike(((1, 0), (1, 3)), "g0", rng, nearest=1) == ((1, 1), (1, 2))
+    drawn = {stats.alike(((2, 2),), "g0", rng, nearest=2) for _ in range(50)}
+    assert drawn == {((2, 0),), ((2, 1),)}
+    with pytest.raises(RequestError, match="layer 1 has no experts left"):
+        stats.alike(((1, 0), (1, 1), (1, 2)), "g0", rng)
+    with pytest.raises(RequestError, match="no other groups"):
+        counted(even).specialists("g0")
+
+
+def test_a_knockout_is_scores_without_the_experts_and_without_controls(lm, stats):
+    settings = {"by": "kind", "count": 1, "controls": 2, "how": "drop", "batch_size": 2, "progress": False}
+    found = gk.knockout(lm, RECORDS, stats, **settings)
+    assert found.experts == {name: stats.specialists(name, 1) for name in ("sums", "tales")}
+    np.testing.assert_array_equal(found.whole.loss, scores(lm).loss)
+    for name, experts in found.experts.items():
+        taken = scores(lm, interventions=without(experts, how="drop"))
+        np.testing.assert_array_equal(found.without[name].loss, taken.loss)
+        assert [len(control) for control in found.controls[name]] == [len(taken.of(name))] * 2
+        own, control, excess, low, high = found.excess(name)
+        assert own == pytest.approx((taken.of(name).loss - found.whole.of(name).loss).mean())
+        assert excess == pytest.approx(own - control)
+        assert low <= excess <= high
+    np.testing.assert_allclose(np.diag(found.added_loss()), [found.excess(name).own for name in found.experts])
+    assert set(found.needed) == {name for name in found.experts if found.excess(name).low > 0}
+    table = found.to_pandas().set_index("group")
+    assert table.loc["sums", "right"] == found.whole.of("sums").accuracy
+    again = gk.knockout(lm, RECORDS, stats, **settings, groups=["tales"])
+    assert list(again.without) == ["tales"]
+    with pytest.raises(RequestError, match="'songs' in both stats and data; expected some of sums, tales"):
+        gk.knockout(lm, RECORDS, stats, **settings, groups=["songs"])
+    with pytest.raises(RequestError, match="the data have all"):
+        gk.knockout(lm, RECORDS, stats, **{**settings, "by": None})
