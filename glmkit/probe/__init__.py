@@ -4,6 +4,7 @@ from glmkit.probe.answers import AnswerScores, answer_scores
 from glmkit.probe.capture import keep
 from glmkit.probe.checkpoints import CheckpointDiff, diff
 from glmkit.probe.comparison import Comparison, compare
+from glmkit.probe.expert_pages import ExpertPage, expert_page
 from glmkit.probe.intervene import ablate, add, bias, force, patch, replay, scale_shared
 from glmkit.probe.knockouts import Knockout, knockout, without
 from glmkit.probe.lens import LogitLens, logit_lens
@@ -18,6 +19,7 @@ __all__ = [
     "AnswerScores",
     "CheckpointDiff",
     "Comparison",
+    "ExpertPage",
     "Knockout",
     "LogitLens",
     "Plan",
@@ -30,6 +32,7 @@ __all__ = [
     "collect",
     "compare",
     "diff",
+    "expert_page",
     "force",
     "keep",
     "knockout",
