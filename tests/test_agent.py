@@ -10,7 +10,7 @@ from glmkit.engine.answer import Completion
 from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.text import ToolCall
-from tiny import model, tokenizer
+from tiny import one_layer as model, tokenizer
 
 
 class Turns:

@@ -17,7 +17,7 @@ from glmkit.engine.ticket import Reader
 from glmkit.errors import RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.runs.writing import written_run
-from tiny import model, tokenizer
+from tiny import one_layer as model, tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import glmkit as gk
 from glmkit.errors import RequestError
 from glmkit.lm import LM
-from tiny import model, tokenizer
+from tiny import one_layer as model, tokenizer
 
 
 @pytest.fixture(scope="module")

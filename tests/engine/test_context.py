@@ -14,7 +14,7 @@ from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
-from tiny import model, small_model
+from tiny import one_layer as model, small_model
 
 LONG = [int(token) for token in np.random.default_rng(2).integers(0, 256, 540)]
 

@@ -7,7 +7,7 @@ import pytest
 from glmkit.engine import Engine, Request, Sampling, ThinkingBudget
 from glmkit.errors import RequestError
 from glmkit.model import GLM
-from tiny import CONFIG, model
+from tiny import CONFIG, one_layer as model
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from glmkit.engine.pool import Pool
 from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
-from tiny import model
+from tiny import one_layer as model
 
 RNG = np.random.default_rng(0)
 LONG = [int(token) for token in RNG.integers(0, 256, 540)]
@@ -74,7 +74,7 @@ def test_other_weights_never_meet_what_the_old_ones_left():
     network = jax.tree.map(lambda leaf: leaf, model())
     engine, original = Engine(network, max_len=600), network.norm.scale[...]
     before = run(engine, ask(LONG))
-    network.blocks[1].attention_norm.scale[...] = network.blocks[1].attention_norm.scale[...] * 3
+    network.blocks[0].attention_norm.scale[...] = network.blocks[0].attention_norm.scale[...] * 3
     changed = ask(LONG)
     run(engine, changed)
     assert changed.cached_tokens == 0
@@ -157,7 +157,7 @@ def test_memory_is_a_number_of_bytes(wrong):
 
 
 def test_what_an_engine_cannot_be_is_told_before_weights_are_read(monkeypatch):
-    monkeypatch.setattr(loading, "load_hf", None)
+    monkeypatch.setattr(loading, "load_hf", pytest.fail)
     with pytest.raises(RequestError, match="kv_memory is '2GB'"):
         gk.load("nano", kv_memory="2GB")
     with pytest.raises(RequestError, match="speculative_tokens is 9"):

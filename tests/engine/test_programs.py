@@ -14,7 +14,7 @@ import pytest
 
 from glmkit.engine.programs import Programs, _Loaded
 from glmkit.model import moe
-from tiny import model
+from tiny import one_layer as model
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from glmkit.engine.steps import Drawn, Outcome, Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
-from tiny import model
+from tiny import one_layer as model
 
 RNG = np.random.default_rng(1)
 LONG = [int(token) for token in RNG.integers(0, 256, 540)]

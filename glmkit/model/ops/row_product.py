@@ -31,7 +31,7 @@ def row_product(row: Float[Array, " K"], w: Float[Array, "G K N"], group: Int[Ar
 
     def term(start: int) -> Float[Array, "k N"]:
         at = (jnp.int32(group), jnp.int32(start), jnp.int32(0))
-        slab = jax.lax.dynamic_slice(w, at, (1, height, width))[0]
+        slab = jax.lax.dynamic_slice(w, at, (1, height, width), allow_negative_indices=False)[0]
         return row[start : start + height, None].astype(wide) * slab.astype(wide)
 
     partial = functools.reduce(operator.add, map(term, range(0, length, height)))
