@@ -115,10 +115,11 @@ def knockout(
     """Take the `count` experts out that are most each group's own, and score the answers of a corpus without them.
 
     Which those are is told by `stats`, which `glmkit.collect` counted by the same groups: on other records, or what was
-    chosen is tested on what it was chosen by. A control is as many other experts of the same layers, each among the
-    nearest in load on the group's own tokens. `groups` are those that are taken experts from, by default all of `stats`
-    that the corpus has; `how` and `tokens` are as for `glmkit.ablate`, the rest as for `answer_scores`. Raises what
-    those do, and RequestError for groups that there are not.
+    chosen is tested on what it was chosen by; with `phases=("think", "answer", "tool")` by what is said. A control is
+    as many other experts of the same layers, each among the nearest in load on the group's own tokens. `groups` are
+    those that are taken experts from, by default all of `stats` that the corpus has; `how` and `tokens` are as for
+    `glmkit.ablate`, the rest as for `answer_scores`. Raises what those do, and RequestError for groups that there are
+    not.
     """
     answers = Answers.read(lm, dataset, by, length, batch_size)
     groups = _checked(groups, stats, answers.group)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from glmkit.checks import is_integer
 from glmkit.errors import RequestError
 from glmkit.runs import PHASES
+from glmkit.text.phases import checked_phases
 
 __all__ = ["TokenSelector"]
 
@@ -42,9 +43,7 @@ class TokenSelector:
             tokens = (tokens,)
         values = list(tokens) if isinstance(tokens, Sequence | np.ndarray) else None
         if values and all(isinstance(value, str) for value in values):
-            if unknown := [name for name in values if name not in PHASES]:
-                raise RequestError(f"there is no phase {unknown[0]!r}; expected one of {', '.join(PHASES)}")
-            return cls(phases=tuple(values))
+            return cls(phases=checked_phases(values))
         if values and all(isinstance(value, bool | np.bool_) for value in values):
             return cls(positions=tuple(np.flatnonzero(values).tolist()), length=len(values))
         if values and all(is_integer(value) for value in values):

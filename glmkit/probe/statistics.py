@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
@@ -25,6 +25,7 @@ from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
 from glmkit.runs.plans import BoundPlan, Plan
 from glmkit.runs.reading import warn_of_idle
+from glmkit.text.phases import Phase, checked_phases, phases as phases_of
 
 __all__ = ["collect"]
 
@@ -38,6 +39,7 @@ def collect(
     *,
     by: By = None,
     stats: Sequence[str] = ("load", "weight_mass"),
+    phases: Phase | Sequence[Phase] | None = None,
     interventions: Plan | None = None,
     length: int | None = None,
     batch_size: int = 1,
@@ -50,15 +52,18 @@ def collect(
     `dataset` gives records: texts, read as they are; token ids; or mappings with "text", "messages" (and "tools",
     "thinking") or "tokens". Each is a context of its own, cut to `length` tokens, by default the LM's context. `by` is
     a key of the records or a function of one, and says which group it counts for. `stats` are some of "load",
-    "weight_mass", "coactivation", "margin" and "top_tokens". `batch_size` records are computed side by side; alone,
-    as by default, each gives the counts of `lm.run` to the last. With `resume`, a file, what was counted is saved every
-    `save_every` records and at the end, and what the file has counted already is skipped. Raises DataError naming a
-    record that cannot be read, MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that
-    counted something else: other statistics, weights, interventions, lengths, groups or first records. Warns of
-    interventions that did nothing.
+    "weight_mass", "coactivation", "margin" and "top_tokens". With `phases`, as ("think", "answer"), all is read, and
+    tokens of these alone count, those of the last assistant turn or of what comes before it. `batch_size` records are
+    computed side by side; alone, as by default, each gives the counts of `lm.run` to the last. With `resume`, a file,
+    what was counted is saved every `save_every` records and at the end, and what the file has counted already is
+    skipped. Raises DataError naming a record that cannot be read, RequestError for a statistic or a phase that there is
+    not, MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that counted something
+    else: other statistics, phases, weights, interventions, lengths, groups or first records. Warns of interventions
+    that did nothing.
     """
     layers = Layers.of(lm.model)
     _check(stats, layers, lm.config.vocab_size)
+    phases = None if phases is None else checked_phases(phases)
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
     plan = lm._planned(interventions)
     bound = None if plan is None else plan.bind(lm.model, None)
@@ -68,7 +73,8 @@ def collect(
     if resume is not None:
         first = list(islice(numbered, _FIRST))
         numbered = chain(first, numbered)
-        found.about, found.first = _about(lm.model, plan, bound, length, by), [_digest(*read(*each)) for each in first]
+        found.about = {**_about(lm.model, plan, bound, length, by), "phases": phases and list(phases)}
+        found.first = [_digest(*read(*each)) for each in first]
         if Path(resume).exists():
             found = RoutingStats.load_file(resume).continued(found, resume)
     sites = (*_SITES["load"], *(site for stat in stats for site in _SITES[stat]))
@@ -77,7 +83,7 @@ def collect(
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
         for batch in _batches(islice(numbered, before, None), check_integer("batch_size", batch_size, 1)):
             records = [read(*each) for each in batch]
-            seen = _count(found, records, lm, keep, bound)
+            seen = _count(found, records, lm, keep, bound, phases)
             effects = seen if effects is None else effects + seen
             saved, found.records = found.records // save_every, found.records + len(records)
             bar.update(sum(len(ids) for ids, _ in records))
@@ -121,26 +127,32 @@ def _count(
     lm: LM,
     keep: Keep,
     bound: BoundPlan | None,
+    wanted: tuple[Phase, ...] | None,
 ) -> Float[np.ndarray, "moe_layer E"] | None:
     """Add what records, their ids and group, were routed to; how often interventions took effect, if that is kept."""
-    ids, groups = [ids for ids, _ in records], [found.group(group) for _, group in records]
-    effects = None
+    ids, groups, effects = [ids for ids, _ in records], [found.group(group) for _, group in records], None
+    counted = [
+        np.ones(len(row), np.bool_) if wanted is None else np.isin(phases_of(row, lm._tokenizer), wanted) for row in ids
+    ]
     for piece in read_rows(lm, ids, keep, bound):
         if piece.kept.effects is not None:
             effects = piece.kept.effects if effects is None else effects + piece.kept.effects
         for row, group in enumerate(groups):
             count = min(piece.count, len(ids[row]) - piece.start)
             if count > 0:
-                _add(found, group, piece.kept, row, ids[row][piece.start : piece.start + count])
+                own = slice(piece.start, piece.start + count)
+                _add(found, group, piece.kept, row, np.asarray(ids[row][own]), counted[row][own])
     return effects
 
 
-def _add(found: RoutingStats, group: int, kept: Kept, row: int, ids: Sequence[int]) -> None:
+def _add(
+    found: RoutingStats, group: int, kept: Kept, row: int, ids: Int[np.ndarray, " T"], where: Bool[np.ndarray, " T"]
+) -> None:
     def of(name: str) -> np.ndarray | None:
         value = getattr(kept, name)
-        return None if value is None else np.moveaxis(value[:, row, : len(ids)], 0, 1)
+        return None if value is None else np.moveaxis(value[:, row, : len(ids)], 0, 1)[where]
 
-    found.add(group, of("ids"), of("weights"), of("margins"), np.asarray(ids))
+    found.add(group, of("ids"), of("weights"), of("margins"), ids[where])
 
 
 def _check(stats: Sequence[str], layers: Layers, vocab_size: int) -> None:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int, Integer
 from glmkit.errors import RequestError
 from glmkit.runs.frames import data_frame
 from glmkit.runs.layers import Layers
-from glmkit.runs.tokens import PHASES, Phase, Tokens
+from glmkit.runs.tokens import Phase, Tokens
+from glmkit.text.phases import checked_phases
 
 __all__ = ["LayerRouting", "Routing", "coactivations", "expert_sums"]
 
@@ -65,10 +66,7 @@ class Routing:
         """The tokens of one phase, of several, or all. Raises RequestError for a phase that there is not."""
         if phase is None:
             return np.ones(len(self), bool)
-        wanted = (phase,) if isinstance(phase, str) else tuple(phase)
-        if unknown := [name for name in wanted if name not in PHASES]:
-            raise RequestError(f"there is no phase {unknown[0]!r}; expected one of {', '.join(PHASES)}")
-        return np.isin(np.asarray(self.tokens.phase), wanted)
+        return np.isin(np.asarray(self.tokens.phase), checked_phases(phase))
 
     def load(self, phase: Phase | Sequence[Phase] | None = None) -> Int[np.ndarray, "moe_layer E"]:
         """How many tokens chose each expert."""

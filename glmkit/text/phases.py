@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from glmkit.errors import RequestError
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["PHASES", "Phase", "PhaseFollower", "numbered", "phases"]
+__all__ = ["PHASES", "Phase", "PhaseFollower", "checked_phases", "numbered", "phases"]
 
 Phase = str
 PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
@@ -17,6 +18,14 @@ _ENCLOSES = {"<think>": "think", "</think>": "think", "<tool_call>": "tool", "</
 def numbered(phases: Iterable[Phase]) -> list[int]:
     """The places of phases in `PHASES`, by which arrays know them."""
     return [PHASES.index(phase) for phase in phases]
+
+
+def checked_phases(phases: Phase | Iterable[Phase]) -> tuple[Phase, ...]:
+    """One phase or several. Raises RequestError for one that there is not."""
+    wanted = (phases,) if isinstance(phases, str) else tuple(phases)
+    if unknown := [name for name in wanted if name not in PHASES]:
+        raise RequestError(f"there is no phase {unknown[0]!r}; expected one of {', '.join(PHASES)}")
+    return wanted
 
 
 class PhaseFollower:

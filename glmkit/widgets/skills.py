@@ -16,13 +16,14 @@ __all__ = ["Skills", "knockout_message", "knockout_words"]
 
 _EACH = 16  # of glm-nano's, half of them to choose by
 _BATCH = 8
+_SAID = ("think", "answer", "tool")
 
 
 class Skills:
     """Records of what a model can do, by the name of a skill; `draw` gives those of one when they are first needed.
 
-    Every second one says which experts a skill uses beyond the others, the rest is what is tested on. Records are as
-    for `glmkit.collect`.
+    Every second one says which experts a skill uses beyond the others, in what the assistant says, the rest is what is
+    tested on. Records are as for `glmkit.collect`.
     """
 
     def __init__(self, lm: LM, names: Sequence[str], draw: Callable[[str], Sequence[Any]]):
@@ -66,7 +67,9 @@ class Skills:
                 go_on()
                 yield record
 
-        stats = collect(self._lm, counted(), by="skill", batch_size=_BATCH, progress=False)
+        talks = all(isinstance(record, Mapping) and "messages" in record for _, _, record in records)
+        phases = _SAID if talks else None  # where there is nobody who says something, all counts
+        stats = collect(self._lm, counted(), by="skill", phases=phases, batch_size=_BATCH, progress=False)
         answers = Answers.read(self._lm, half(1), "skill", None, _BATCH)
         return knock_out(answers, stats, [skill], count=count, controls=controls, advance=lambda _: go_on())
 

@@ -40,6 +40,22 @@ def test_collecting_is_running_each(lm, stats):
     assert (stats.specialisation() > 0).all()
 
 
+def test_only_tokens_of_the_phases_that_are_wanted_count(lm, tmp_path):
+    messages = [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "5", "reasoning_content": "hm"}]
+    record, path = {"messages": messages}, tmp_path / "stats.safetensors"
+    run = lm.run(messages)
+    for phases in ("think", ("think", "answer"), ("prompt",)):
+        found = gk.collect(lm, [record], stats=STATS, phases=phases, progress=False)
+        np.testing.assert_array_equal(found.load[0], run.routing.load(phases))
+        assert found.tokens.tolist() == [run.routing.where(phases).sum()]
+        np.testing.assert_allclose(found.weight_mass[0], run.routing.weight_mass(phases), rtol=1e-12)
+    gk.collect(lm, [record], phases="think", resume=path, progress=False)
+    with pytest.raises(CheckpointError, match=r"another phases: \['think'\] there, \['answer'\] here"):
+        gk.collect(lm, [record], phases="answer", resume=path, progress=False)
+    with pytest.raises(RequestError, match="no phase 'thought'"):
+        gk.collect(lm, [record], phases="thought", progress=False)
+
+
 def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
     path = tmp_path / "stats.safetensors"
     gk.collect(lm, RECORDS[:1], by="domain", stats=STATS, resume=path, progress=False)
