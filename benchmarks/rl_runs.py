@@ -1,0 +1,133 @@
+"""What RL does to glm-nano: `python benchmarks/rl_runs.py hero|thinking|tools|collapse`.
+
+hero: sums and differences answered without a thought, three arms for each seed, from the same weights: rewards of a
+verifier; rewards drawn at random; and supervised learning on `DEMONSTRATIONS` solved problems, for as many seconds as
+the steps of the first arm took. thinking: the same problems with a thought, right answers worth more the shorter they
+are; accuracy and tokens before and after. tools: two turns, a call and what to say to its result. collapse: hero's
+first arm at ten times the learning rate, step by step.
+
+Accuracy is of `HELD_OUT` held-out problems, greedy and drawn at temperature 1. Settings are the constants below, the
+same for all seeds. Compiling is not counted in seconds. The last line is a JSON object.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import glmkit as gk
+
+HELD_OUT, DEMONSTRATIONS = 512, 64
+SETTINGS = {"prompts": 32, "n": 8, "learning_rate": 2e-4}
+SUPERVISED = {"batch_size": 8, "length": 64, "steps": 10**6, "learning_rate": 2e-4, "warmup": 0.0, "weight_decay": 0.0}
+STEPS = {"hero": 60, "thinking": 40, "tools": 40, "collapse": 20}
+MOST_TOKENS = {"hero": 16, "thinking": 128, "tools": 96, "collapse": 16}
+
+Reward = Callable[[gk.rl.Sample], Any]
+
+
+def at_random(sample: gk.rl.Sample) -> float:
+    """Decided by what was said and where, whatever was asked."""
+    return float(Random(f"{sample.index}{sample.content}").random() < 0.3)
+
+
+def short_and_right(sample: gk.rl.Sample) -> float:
+    """1 for a right answer of no tokens, half for one that takes all."""
+    return gk.rl.rewards.Number()(sample) * (1 - 0.5 * min(1.0, sample.tokens / MOST_TOKENS["thinking"]))
+
+
+def figures(lm: gk.LM, task: gk.rl.Task, most: int) -> dict[str, float]:
+    """Of held-out problems."""
+    with gk.rl.Policy(lm) as policy:
+        found = gk.rl.accuracy(policy, task, HELD_OUT, max_tokens=most)
+    names = ("greedy", "sampled", "greedy_tokens", "sampled_tokens")
+    return {name: round(getattr(found, name), 4) for name in names}
+
+
+def reinforced(
+    lm: gk.LM, task: gk.rl.Task, kind: str, seed: int, reward: Reward | None = None, rate: float = 1.0
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Accuracy after learning from a reward, by default the task's, with the seconds of all steps but the first, which
+    compiles; and the metrics of each step."""
+    learned = gk.rl.Task(
+        task.name,
+        task.problems,
+        reward=task.reward if reward is None else reward,
+        episode=task.episode,
+        thinking=task.thinking,
+    )
+    settings = {**SETTINGS, "learning_rate": rate * SETTINGS["learning_rate"], "max_tokens": MOST_TOKENS[kind]}
+    metrics: list[dict[str, float]] = []
+    with gk.rl.Policy(lm) as policy:
+        run = gk.rl.train(policy, learned, steps=STEPS[kind], seed=seed, eval_count=0, progress=False, **settings)
+        for step in run:
+            metrics.append(dict(step.metrics))
+        seconds = sum(each["seconds"] for each in metrics[1:])
+        return {**figures(policy.lm, task, MOST_TOKENS[kind]), "seconds": round(seconds)}, metrics
+
+
+def supervised(lm: gk.LM, task: gk.rl.Task, seed: int, seconds: float) -> dict[str, Any]:
+    """Accuracy after learning solved problems for so long."""
+    records = [
+        {
+            "messages": [*problem.messages, {"role": "assistant", "content": str(problem.answer)}],
+            "thinking": task.thinking,
+        }
+        for problem in task.batch(DEMONSTRATIONS, f"demonstrations {seed}")
+    ]
+    data = gk.train.TokenDataset.encode(records, lm.tokenizer, SUPERVISED["length"])
+    run, began = gk.train.fit(lm, data, seed=seed, progress=False, **SUPERVISED), None
+    for step in run:
+        if step.number == 1:
+            began = time.perf_counter()
+        if time.perf_counter() - began > seconds:
+            break
+    with step.lm as tuned:
+        return {**figures(tuned, task, MOST_TOKENS["hero"]), "steps": step.number}
+
+
+def hero(lm: gk.LM, seed: int) -> dict[str, Any]:
+    task = gk.rl.tasks.arithmetic()
+    verified, _ = reinforced(lm, task, "hero", seed)
+    chance, _ = reinforced(lm, task, "hero", seed, at_random)
+    return {"verified": verified, "random": chance, "supervised": supervised(lm, task, seed, verified["seconds"])}
+
+
+def thinking(lm: gk.LM, seed: int) -> dict[str, Any]:
+    return {"short": reinforced(lm, gk.rl.tasks.arithmetic(thinking="forced"), "thinking", seed, short_and_right)[0]}
+
+
+def tools(lm: gk.LM, seed: int) -> dict[str, Any]:
+    return {"verified": reinforced(lm, gk.rl.tasks.lookup(), "tools", seed)[0]}
+
+
+def collapse(lm: gk.LM, seed: int) -> dict[str, Any]:
+    after, metrics = reinforced(lm, gk.rl.tasks.arithmetic(), "collapse", seed, rate=10.0)
+    names = ("reward", "entropy", "gradient_norm")
+    return {"collapsed": after, **{name: [round(each[name], 4) for each in metrics] for name in names}}
+
+
+RUNS = {"hero": hero, "thinking": thinking, "tools": tools, "collapse": collapse}
+TASKS = {"thinking": lambda: gk.rl.tasks.arithmetic(thinking="forced"), "tools": gk.rl.tasks.lookup}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Runs of reinforcement learning, before and after.")
+    parser.add_argument("kind", choices=RUNS)
+    parser.add_argument("--model", default="nano", help="a bundled name or a folder (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="(default: %(default)s)")
+    args = parser.parse_args()
+    lm = gk.load(args.model, max_len=1024)
+    task = TASKS.get(args.kind, gk.rl.tasks.arithmetic)()
+    found: dict[str, Any] = {"kind": args.kind, "before": figures(lm, task, MOST_TOKENS[args.kind]), "seeds": {}}
+    print("before", found["before"], flush=True)
+    for seed in args.seeds:
+        found["seeds"][seed] = RUNS[args.kind](lm, seed)
+        print("seed", seed, found["seeds"][seed], flush=True)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
