@@ -62,7 +62,7 @@ _SPECIAL_TOKENS = ("eos_token_id", "pad_token_id", "bos_token_id")
 class GLMConfig:
     """The shape of one model. Hashable, so it can be a static argument of `jax.jit`.
 
-    Defaults are the constants of the GLM-4.5 family; what differs between its models must be given.
+    Defaults are those of GLM-4.5-Air where the family's models differ; sizes must be given.
     Construction raises ConfigError naming the field that cannot be right.
 
     `extra` holds the keys of config.json that mean nothing to glmkit; `source` the config.json itself and

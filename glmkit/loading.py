@@ -63,12 +63,15 @@ def load(
     `dtype` defaults to bfloat16 on accelerators and float32 on CPU; `max_len`, the longest context, to the model's own;
     `kv_memory`, the bytes of each device that keys and values may take, to half of what is free. With `reproducible` a
     request gives the same bits alone, among others and after a cache hit, at the cost of speed; `speculative_tokens`,
-    up to 4, are drafted by the multi-token-prediction layer and verified together, which changes no answer, only how
-    long it takes. `layers` keeps only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in
-    PEFT's layout, put beside the weights and not merged into them. Before a byte is read, what is needed per device is
-    compared with what is free. Compiled programs are kept in glmkit's cache folder unless JAX has been given another
-    (or GLMKIT_COMPILATION_CACHE=0 is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError`,
-    `MemoryPlanError` or, for what the engine cannot be, `RequestError`, each naming the cause.
+    up to 4, are drafted by the multi-token-prediction layer and verified together, which changes no answer but at near
+    ties, and takes fewer steps; `draft_hidden` is the state that the layer reads. With `fsdp` weights are spread over
+    the mesh's data axis too; `check_finite` refuses NaN and infinite values, which takes a pass over all. `revision` is
+    a Hub id's, `cache_dir` where its files are kept; more than 20 GB are fetched only with `download`. `layers` keeps
+    only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in PEFT's layout, put beside the
+    weights and not merged into them. Before a byte is read, what is needed per device is compared with what is free.
+    Compiled programs are kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0
+    is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError`, `MemoryPlanError` or, for what the
+    engine cannot be, `RequestError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)

@@ -36,11 +36,11 @@ class Engine:
 
     `kv_memory` is how many bytes of each device the pages may take, by default half of what is free; they have to hold
     one longest context, else `RequestError` says how many tokens fit. With `reproducible=True` a request's tokens and
-    log-probabilities have the same bits alone, among others and after a cache hit; every step then has the cost of
-    `MAX_ROWS` rows. With `speculative_tokens` so many tokens are drafted by the multi-token-prediction layer and
-    verified in the next step: what is drawn stays the same, in fewer steps; `draft_hidden` is the hidden state that the
-    layer reads, see `compute.Drafting`. All computing is done on a thread of the engine's own, which a `with` block of
-    JAX's settings around a caller does not reach.
+    log-probabilities have the same bits alone, among others and after a cache hit; prompts are then read one at a time,
+    and every step of answers has the cost of `MAX_ROWS` rows. With `speculative_tokens` so many tokens are drafted by
+    the multi-token-prediction layer and verified in the next step: what is drawn stays the same, in fewer steps;
+    `draft_hidden` is the hidden state that the layer reads, see `compute.Drafting`. All computing is done on a thread
+    of the engine's own, which a `with` block of JAX's settings around a caller does not reach.
     """
 
     def __init__(

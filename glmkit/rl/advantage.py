@@ -1,7 +1,8 @@
 """Advantages: from the rewards of groups of samples to how much better each was than what was to be expected.
 
 Each is a plain function of rewards `[G, n]`, a row for the `n` samples of one problem, that returns as many advantages.
-Anything with that signature may take their place. A group whose rewards are all equal has advantages of exactly 0.
+Anything with that signature may take their place. By all but `plain`, a group whose rewards are all equal has
+advantages of exactly 0.
 """
 
 import numpy as np

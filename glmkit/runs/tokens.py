@@ -15,7 +15,7 @@ __all__ = ["PHASES", "Phase", "Token", "Tokens", "texts"]
 
 
 class Token(NamedTuple):
-    """One token. `logprob` is NaN for the first and for what was forced; `time` is in seconds since the run began."""
+    """One token. `logprob` is NaN for the first, what was forced, and the prompt of an answer; `time` is in seconds."""
 
     id: int
     text: str
