@@ -61,7 +61,7 @@ parity: $(PARITY_VENV)/.installed
 	$(PARITY_VENV)/bin/python -m pytest tests/parity
 
 smoke: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m smoke
+	$(BIN)/python -m pytest -m smoke --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from glmkit.model import GLM
 from glmkit.model.defaults import default_dtype
 from glmkit.parallel.planner import require_fit
 from glmkit.resources import compilation_cache_dir, data_path
-from glmkit.text import Tokenizer
+from glmkit.text import Tokenizer, template_variant
 from glmkit.weights import load_adapter, load_hf, restore
 from glmkit.weights.hf import read_config
 from glmkit.weights.orbax import Manifest, is_orbax
@@ -70,8 +70,8 @@ def load(
     only these, for study. `adapter` is the folder or the Hub id of a LoRA adapter in PEFT's layout, put beside the
     weights and not merged into them. Before a byte is read, what is needed per device is compared with what is free.
     Compiled programs are kept in glmkit's cache folder unless JAX has been given another (or GLMKIT_COMPILATION_CACHE=0
-    is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError`, `MemoryPlanError` or, for what the
-    engine cannot be, `RequestError`, each naming the cause.
+    is set). Raises `CheckpointError`, `HubError`, `ConfigError`, `TokenizerError`, `TemplateError`, `MemoryPlanError`
+    or, for what the engine cannot be, `RequestError`, each naming the cause.
     """
     _keep_compiled_programs()
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
@@ -132,6 +132,7 @@ def _check(abstract: GLM, tokenizer: Tokenizer | None, max_len: int | None, sett
     longest = abstract.config.context(max_len)
     if tokenizer is not None:
         tokenizer.check_fits(abstract.config.vocab_size)
+        template_variant(tokenizer.chat_template)
     Settings(longest, **settings).check(abstract)
     require_fit(abstract, longest)
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.errors import DataError, RequestError
+from glmkit.errors import DataError, GLMKitError, RequestError
 from glmkit.lm import LM
 from glmkit.model import Keep
 from glmkit.probe.plan import Plan
@@ -18,7 +18,9 @@ from glmkit.probe.records import By, read_rows, record_group, record_ids
 from glmkit.runs.frames import data_frame
 from glmkit.runs.plans import BoundPlan
 from glmkit.runs.reading import warn_of_idle
-from glmkit.train.examples import encode_record
+from glmkit.text import Tokenizer
+from glmkit.text.phases import Phase, PhaseFollower, phases
+from glmkit.train.examples import Example, encode_record
 from glmkit.turns import checked_ids
 
 __all__ = ["AnswerScores", "Answers", "answer_scores"]
@@ -99,9 +101,10 @@ def answer_scores(
 
 
 class Row(NamedTuple):
-    """Tokens, and which of them an answer is made of; the number of the record they are of."""
+    """Tokens with their phases, and which of them answers are made of; the number of the record they are of."""
 
     ids: Sequence[int]
+    phases: Sequence[Phase]
     learned: Bool[np.ndarray, " T"]
     record: int
 
@@ -130,7 +133,8 @@ class Answers:
     def of(self, group: str) -> Self:
         """Those of one group."""
         own = [number for number, name in enumerate(self.group) if name == group]
-        rows = tuple(row._replace(record=own.index(row.record)) for row in self.rows if row.record in own)
+        place = {number: at for at, number in enumerate(own)}
+        rows = tuple(row._replace(record=place[row.record]) for row in self.rows if row.record in place)
         return dataclasses.replace(self, group=(group,) * len(own), rows=rows)
 
     def scored(
@@ -147,13 +151,13 @@ class Answers:
         for start in range(0, len(rows), self.batch_size):
             own = rows[start : start + self.batch_size]
             filled = [*own, *[own[-1]] * (self.batch_size - len(own))]  # so that all have one program
-            logprobs, likeliest, seen = _read(self.lm, [row.ids for row in filled], keep, bound)
+            logprobs, likeliest, seen = _read(self.lm, filled, keep, bound)
             effects = seen if effects is None else effects + seen
-            for at, (_, learned, number) in enumerate(own):
-                before = np.flatnonzero(learned) - 1
-                total[number] -= logprobs[at, before].sum()
-                count[number] += len(before)
-                right[number] &= likeliest[at, before].all()
+            for at, row in enumerate(own):
+                before = np.flatnonzero(row.learned) - 1
+                total[row.record] -= logprobs[at, before].sum()
+                count[row.record] += len(before)
+                right[row.record] &= likeliest[at, before].all()
             advance(len(own))
         return AnswerScores(self.group, total / count, right), effects
 
@@ -161,27 +165,35 @@ class Answers:
 def _rows(lm: LM, record: Any, number: int, length: int) -> Iterator[Row]:
     """The rows of a record: of a conversation several, if a later turn is not shown all that came before."""
     if isinstance(record, Mapping) and "messages" in record:
+        tokenizer = lm.tokenizer
         try:
-            examples = encode_record(record, lm.tokenizer)
-        except DataError as error:
+            examples = encode_record(record, tokenizer)
+        except (GLMKitError, KeyError, TypeError) as error:
             raise DataError(f"record {number}: {error}") from error
-        pairs = [(example.tokens.tolist(), example.learned) for example in examples]
+        found = [(each.tokens.tolist(), _said(each, tokenizer), each.learned) for each in examples]
     else:
         ids = record_ids(lm, record, number)
-        pairs = [(ids, np.ones(len(ids), np.bool_))]
-    for ids, learned in pairs:
+        found = [(ids, phases(ids, lm._tokenizer), np.ones(len(ids), np.bool_))]
+    for ids, known, learned in found:
         ids, learned = checked_ids("x", ids[:length], lm.config.vocab_size), learned[:length].copy()
         learned[0] = False  # predicted from nothing
         if not learned.any():
             raise DataError(f"record {number} has no answer to score within the first {length} tokens of a row")
-        yield Row(ids, learned, number)
+        yield Row(ids, known[:length], learned, number)
+
+
+def _said(example: Example, tokenizer: Tokenizer) -> list[Phase]:
+    """The phases of tokens, of every turn; what the assistant does not have to say is of the prompt."""
+    follower = PhaseFollower(tokenizer)
+    followed = [follower.after(token) for token in example.tokens.tolist()]
+    return [phase if own else "prompt" for phase, own in zip(followed, example.learned.tolist(), strict=True)]
 
 
 def _read(
-    lm: LM, rows: Sequence[Sequence[int]], keep: Keep, bound: BoundPlan | None
+    lm: LM, rows: Sequence[Row], keep: Keep, bound: BoundPlan | None
 ) -> tuple[Float[np.ndarray, "B T"], Bool[np.ndarray, "B T"], np.ndarray | None]:
     """Of the token after each: its log-probability, and whether it is the likeliest; and what interventions did."""
-    pieces = list(read_rows(lm, rows, keep, bound))
+    pieces = list(read_rows(lm, [row.ids for row in rows], keep, bound, [row.phases for row in rows]))
     effects = [piece.kept.effects for piece in pieces if piece.kept.effects is not None]
     found = (np.concatenate([getattr(p, name) for p in pieces], axis=1) for name in ("logprobs", "likeliest"))
     return *found, np.sum(effects, axis=0) if effects else None

@@ -20,6 +20,7 @@ from glmkit.probe.plan import Plan
 from glmkit.probe.records import By, read_record, read_rows
 from glmkit.runs import Layers, Selection
 from glmkit.runs.reading import warn_of_idle
+from glmkit.runs.tokens import texts
 from glmkit.sharding import constrain, mesh_of
 
 __all__ = ["Context", "ExpertPage", "expert_page"]
@@ -103,10 +104,10 @@ def expert_page(
     """Read a corpus once for the page of one expert, in memory that the number of its tokens does not grow.
 
     Records, `by`, `interventions` and `length` are as for `glmkit.collect`, `count` is how many of everything are told.
-    Raises RequestError for a layer or an expert that does not exist, and DataError naming a record that cannot be read.
-    Warns of interventions that held for no token.
+    Raises RequestError for a layer or an expert that does not exist, or without a tokenizer, and DataError naming a
+    record that cannot be read. Warns of interventions that held for no token.
     """
-    layers = Layers.of(lm.model)
+    layers, _ = Layers.of(lm.model), lm.tokenizer  # which the page's texts need
     layer, expert = layers.moe_number(layer), layers.expert(expert)
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
     count, batch_size = check_integer("count", count, 1), check_integer("batch_size", batch_size, 1)
@@ -174,9 +175,10 @@ class _Seen:
         """Keep a context if it is the record's best and among the best of all."""
         if weight <= self.contexts.get(record, (0.0,))[0]:
             return
-        text = [self.lm.tokenizer.decode([*part]) for part in (ids[max(0, at - _AROUND) : at], [ids[at]])]
-        after = self.lm.tokenizer.decode([*ids[at + 1 : at + 1 + _AROUND]])
-        self.contexts[record] = weight, Context(*text, after, weight, group)
+        first = max(0, at - _AROUND)
+        pieces = texts(ids[first : at + 1 + _AROUND], self.lm.tokenizer)
+        before, after = "".join(pieces[: at - first]), "".join(pieces[at - first + 1 :])
+        self.contexts[record] = weight, Context(before, pieces[at - first], after, weight, group)
         if len(self.contexts) > self.count:
             del self.contexts[min(self.contexts, key=lambda known: self.contexts[known][0])]
 
@@ -190,7 +192,7 @@ class _Seen:
         partners = [e for e in np.argsort(-together, kind="stable")[: self.count].tolist() if together[e]]
         direct = np.zeros(self.lm.config.vocab_size)
         if chosen:
-            direct = np.asarray(_direct(self.lm.model, np.asarray(self.out / chosen, np.float32)), np.float64)
+            direct = np.asarray(_direct(self.lm.model, np.asarray(self.out / chosen, np.float32)), np.float64)[0, 0]
             direct -= direct.mean()
         order = np.argsort(direct, kind="stable").tolist() if chosen else []
         told = [tuple((decode([t]), float(direct[t])) for t in part[: self.count]) for part in (order[::-1], order)]
@@ -211,9 +213,9 @@ class _Seen:
 
 
 @jax.jit
-def _direct(model: GLM, x: Float[Array, " D"]) -> Float[Array, " V"]:
-    """What is added to the residual stream, through the final norm's scale and the head."""
+def _direct(model: GLM, x: Float[Array, " D"]) -> Float[Array, "data 1 V"]:
+    """What is added to the residual stream, through the final norm's scale and the head; the same in every row."""
     embed = model.embed[...]
     scaled = (x * model.norm.scale[...].astype(x.dtype)).astype(embed.dtype)
     rows = jnp.broadcast_to(scaled, (mesh_of(embed).shape["data"], 1, *x.shape))
-    return model.logits(constrain(rows, "batch", None, None, like=embed))[0, 0]
+    return model.logits(constrain(rows, "batch", None, None, like=embed))

@@ -1,5 +1,6 @@
 """Are the experts that a task uses most needed for it? They are taken out, and others of their layers as a control."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -15,20 +16,22 @@ from glmkit.probe.answers import Answers, AnswerScores
 from glmkit.probe.intervene import ablate
 from glmkit.probe.plan import Plan
 from glmkit.probe.records import By
-from glmkit.probe.routing_stats import RoutingStats
+from glmkit.probe.routing_stats import Experts, RoutingStats
+from glmkit.runs import Layers
 from glmkit.runs.frames import data_frame
+from glmkit.runs.plans import BoundPlan
+from glmkit.runs.reading import warn_of_idle
 
 __all__ = ["Knockout", "knock_out", "knockout", "without"]
 
-Experts = tuple[tuple[int, int], ...]
-
 _RESAMPLES = 4000
+_FEWEST = 4  # records, to say how sure a mean is
 
 
 class Excess(NamedTuple):
     """What a group's answers lose, in nats of mean loss, without its experts, and beyond what the controls cost.
 
-    `low` and `high` bound 95% of resamplings of records and controls.
+    `low` and `high` bound 95% of resamplings of records and controls; NaN for fewer than four records or two controls.
     """
 
     own: float
@@ -47,23 +50,28 @@ class Knockout:
     without: Mapping[str, AnswerScores]
     controls: Mapping[str, tuple[AnswerScores, ...]]
 
-    def excess(self, group: str, seed: int = 0) -> Excess:
+    def excess(self, group: str) -> Excess:
         """How much more a group owes to its experts than to others. Raises RequestError for one that was not tested."""
         if group not in self.without:
             raise RequestError(f"nothing was taken out for {group!r}, only for {', '.join(self.without)}")
-        whole = self.whole.of(group).loss
+        return self._excesses[group]
+
+    @functools.cached_property
+    def _excesses(self) -> dict[str, Excess]:
+        return {group: self._excess(group) for group in self.without}
+
+    def _excess(self, group: str) -> Excess:
+        whole, rng = self.whole.of(group).loss, np.random.default_rng(0)
         own = self.without[group].of(group).loss - whole
         controls = np.stack([scores.loss for scores in self.controls[group]]) - whole
-        rng = np.random.default_rng(seed)
-        records = rng.integers(0, len(whole), (_RESAMPLES, len(whole)))
-        drawn = rng.integers(0, len(controls), (_RESAMPLES, len(controls)))
-        resampled = [
-            own[chosen].mean() - controls[others][:, chosen].mean()
-            for chosen, others in zip(records, drawn, strict=True)
-        ]
-        low, high = np.quantile(resampled, (0.025, 0.975))
-        means = float(own.mean()), float(controls.mean())
-        return Excess(*means, means[0] - means[1], float(low), float(high))
+        low = high = float("nan")
+        if len(whole) >= _FEWEST and len(controls) > 1:
+            resampled = []
+            for _ in range(_RESAMPLES):
+                records, drawn = rng.integers(0, len(whole), len(whole)), rng.integers(0, len(controls), len(controls))
+                resampled.append(own[records].mean() - controls[drawn][:, records].mean())
+            low, high = map(float, np.quantile(resampled, (0.025, 0.975)))
+        return Excess(float(own.mean()), float(controls.mean()), float(own.mean() - controls.mean()), low, high)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -88,7 +96,8 @@ class Knockout:
         return {"loss": self.whole.of(group).mean_loss, **self.excess(group)._asdict(), **right}
 
     def __repr__(self) -> str:
-        return f"Knockout({len(self.needed)} of {len(self.without)} groups need their experts: {self.to_pandas()!r})"
+        told = ", ".join(f"{g} {self.excess(g).own:+.3g} nats, {self.excess(g).control:+.3g}" for g in self.without)
+        return f"Knockout({len(self.needed)} of {len(self.without)} groups need their experts: {told} of controls)"
 
 
 def without(experts: Iterable[tuple[int, int]], **settings: Any) -> Plan:
@@ -119,7 +128,7 @@ def knockout(
     as many other experts of the same layers, each among the nearest in load on the group's own tokens. `groups` are
     those that are taken experts from, by default all of `stats` that the corpus has; `how` and `tokens` are as for
     `glmkit.ablate`, the rest as for `answer_scores`. Raises what those do, and RequestError for groups that there are
-    not.
+    not, or `stats` of a model of other layers, before anything is scored. Warns of what did nothing.
     """
     answers = Answers.read(lm, dataset, by, length, batch_size)
     groups = _checked(groups, stats, answers.group)
@@ -143,23 +152,34 @@ def knock_out(
     advance: Callable[[int], Any],
 ) -> Knockout:
     """As `knockout`, of answers that were read; `advance` is told how many rows were scored."""
-    rng, lm = np.random.default_rng(seed), answers.lm
+    lm, settings = answers.lm, {"how": how, "tokens": tokens}
+    if stats.layers != (layers := Layers.of(lm.model)):
+        raise RequestError(f"stats are of {stats.model}, which has {stats.layers}; {lm.name} has {layers}")
 
-    def scored(answers: Answers, experts: Experts) -> AnswerScores:
-        plan = lm._planned(without(experts, how=how, tokens=tokens) if experts else None)
-        return answers.scored(None if plan is None else plan.bind(lm.model, None), advance)[0]
+    def bound(experts: Experts) -> BoundPlan | None:
+        plan = lm._planned(without(experts, **settings) if experts else None)
+        return None if plan is None else plan.bind(lm.model, None)
 
-    whole, taken, others = scored(answers, ()), dict[str, AnswerScores](), dict[str, tuple[AnswerScores, ...]]()
-    chosen = {group: stats.specialists(group, count) for group in groups}
-    for group, experts in chosen.items():
-        own, taken[group] = answers.of(group), scored(answers, experts)
-        others[group] = tuple(scored(own, stats.alike(experts, group, rng)) for _ in range(controls))
-    return Knockout(chosen, whole, taken, others)
+    used = bound(())
+    out = () if used is None else [(layers.moe[row], int(expert)) for row, expert in np.argwhere(used.ruled_out)]
+    chosen = {group: stats.specialists(group, count, out=out) for group in groups}
+    drawn = {group: stats.controls(own, group, controls, seed, out=out) for group, own in chosen.items()}
+    plans = {group: bound(own) for group, own in chosen.items()}
+    others = {group: [bound(control) for control in own] for group, own in drawn.items()}  # all before a pass is made
+    whole, found, control = answers.scored(used, advance)[0], dict[str, AnswerScores](), dict[str, tuple]()
+    for group, plan in plans.items():
+        found[group], effects = answers.scored(plan, advance)
+        warn_of_idle(plan, effects, stacklevel=4)
+        own = answers.of(group)
+        control[group] = tuple(own.scored(each, advance)[0] for each in others[group])
+    return Knockout(chosen, whole, found, control)
 
 
 def _checked(groups: Sequence[str] | None, stats: RoutingStats, there: Sequence[str]) -> tuple[str, ...]:
     """Those to take experts from."""
     both = tuple(group for group in stats.groups if group in there)
+    if groups is not None and not groups:
+        raise RequestError(f"groups is empty; expected some of {', '.join(both)}, or None for all")
     if unknown := [group for group in groups or () if group not in both]:
         raise RequestError(
             f"there is no group {unknown[0]!r} in both stats and data; expected some of {', '.join(both)}"
@@ -168,4 +188,4 @@ def _checked(groups: Sequence[str] | None, stats: RoutingStats, there: Sequence[
         raise RequestError(
             f"stats count {', '.join(stats.groups)}, and the data have {', '.join(dict.fromkeys(there))}"
         )
-    return both if groups is None else tuple(groups)
+    return both if groups is None else tuple(dict.fromkeys(groups))

@@ -11,7 +11,7 @@ from glmkit.model import Keep
 from glmkit.runs.plans import BoundPlan
 from glmkit.runs.reading import interventions_at
 from glmkit.runs.scoring import Piece, Rows, score
-from glmkit.text.phases import phases
+from glmkit.text.phases import Phase, phases as phases_of
 from glmkit.turns import checked_ids
 
 __all__ = ["By", "read_record", "read_rows", "record_group", "record_ids"]
@@ -25,8 +25,17 @@ def read_record(lm: LM, by: By, length: int, number: int, record: Any) -> tuple[
     return record_ids(lm, record, number)[:length], record_group(by, record, number)
 
 
-def read_rows(lm: LM, ids: Sequence[Sequence[int]], keep: Keep, bound: BoundPlan | None) -> Iterator[Piece]:
-    """What is kept of rows of ids side by side, piece by piece, with interventions by the phases of their tokens."""
+def read_rows(
+    lm: LM,
+    ids: Sequence[Sequence[int]],
+    keep: Keep,
+    bound: BoundPlan | None,
+    phases: Sequence[Sequence[Phase]] | None = None,
+) -> Iterator[Piece]:
+    """What is kept of rows of ids side by side, piece by piece, with interventions by the phases of their tokens.
+
+    `phases` are by default those of a run: all up to the last assistant turn is the prompt.
+    """
     width, changes = max(map(len, ids)), None
     tokens = np.zeros((len(ids), width), np.int32)
     for row, own in enumerate(ids):
@@ -34,7 +43,8 @@ def read_rows(lm: LM, ids: Sequence[Sequence[int]], keep: Keep, bound: BoundPlan
         if bound is not None:
             bound.check_prompt(own)
     if bound is not None:
-        changes = interventions_at(bound, [phases(row, lm._tokenizer) for row in ids])
+        known = [phases_of(row, lm._tokenizer) for row in ids] if phases is None else phases
+        changes = interventions_at(bound, known)
     yield from score(lm.model, Rows(tokens, np.asarray([len(row) for row in ids])), keep, changes)
 
 

@@ -21,6 +21,10 @@ __all__ = ["MARGIN_EDGES", "STATS", "RoutingStats"]
 STATS = ("load", "weight_mass", "coactivation", "margin", "top_tokens")
 MARGIN_EDGES = np.concatenate([[0.0], np.logspace(-6, 0, 61)])  # of the bins that margins are counted in
 _FORMAT = "glmkit.routing_stats.1"
+_TRIES = 50  # for each control, before those found are taken for all that there are
+
+Experts = Sequence[tuple[int, int]]
+"""(layer, expert) of each."""
 
 
 @dataclass(eq=False)
@@ -105,36 +109,47 @@ class RoutingStats:
         load = self._of("load", group)
         return load / np.maximum(load.sum(-1, keepdims=True), 1)
 
-    def specialists(self, group: str, count: int = 3) -> tuple[tuple[int, int], ...]:
+    def specialists(self, group: str, count: int = 3, *, out: Experts = ()) -> Experts:
         """(layer, expert) of those that are most a group's own, of whatever layers, the first most of all.
 
-        By how much their share of its choices exceeds their mean share in the other groups. Raises RequestError if
-        there are none.
+        By how much their share of its choices exceeds their mean share in the other groups; none of `out`. Raises
+        RequestError for a group of which nothing was counted, and where there is no other.
         """
-        others = [name for name in self.groups if name != group]
+        counted = [name for name in self.groups if self._of("load", name).any()]
+        if group in self.groups and group not in counted:
+            raise RequestError(f"nothing was counted of {group!r}: it has no tokens of the phases that were wanted")
+        more, others = self.share(group), [name for name in counted if name != group]
         if not others:
             raise RequestError(f"{group!r} has no other groups to be told from; collect with by=")
-        more = self.share(group) - np.mean([self.share(name) for name in others], axis=0)
+        more = more - np.mean([self.share(name) for name in others], axis=0)
+        for layer, expert in out:
+            more[self.layers.row(layer), expert] = -np.inf
         order = np.argsort(-more, axis=None, kind="stable")[: check_integer("count", count, 1)]
         rows, experts = np.unravel_index(order, more.shape)
         return tuple((self.layers.moe[row], int(expert)) for row, expert in zip(rows, experts, strict=True))
 
-    def alike(
-        self, experts: Sequence[tuple[int, int]], group: str, rng: np.random.Generator, nearest: int = 5
-    ) -> tuple[tuple[int, int], ...]:
-        """As many others of the same layers, each drawn from the `nearest` by their share of the group's choices.
+    def controls(
+        self, experts: Experts, group: str, count: int, seed: int = 0, *, nearest: int = 5, out: Experts = ()
+    ) -> tuple[Experts, ...]:
+        """Sets of as many other experts of the same layers, each drawn from the `nearest` by their share of the group's
+        choices, none of `out`: no two sets alike, fewer than `count` where there are no more.
 
         Raises RequestError where a layer has too few others.
         """
-        share, found = self.share(group), []
-        for layer, expert in experts:
-            own = share[self.layers.row(layer)]
-            taken = {other for number, other in (*experts, *found) if number == layer}
-            free = [other for other in np.argsort(np.abs(own - own[expert]), kind="stable") if other not in taken]
-            if not free:
-                raise RequestError(f"layer {layer} has no experts left for a control of {list(experts)}")
-            found.append((layer, int(rng.choice(free[:nearest]))))
-        return tuple(found)
+        share, rng, found = self.share(group), np.random.default_rng(seed), dict[frozenset, Experts]()
+        for _ in range(_TRIES * count):
+            drawn: list[tuple[int, int]] = []
+            for layer, expert in experts:
+                own = share[self.layers.row(layer)]
+                taken = {other for number, other in (*experts, *out, *drawn) if number == layer}
+                free = [other for other in np.argsort(np.abs(own - own[expert]), kind="stable") if other not in taken]
+                if not free:
+                    raise RequestError(f"layer {layer} has no experts left for a control of {list(experts)}")
+                drawn.append((layer, int(rng.choice(free[:nearest]))))
+            found.setdefault(frozenset(drawn), tuple(drawn))
+            if len(found) == count:
+                break
+        return tuple(found.values())
 
     def specialisation(self) -> Float[np.ndarray, " moe_layer"]:
         """Bits that the chosen expert tells of the group, with every group as frequent as any other."""

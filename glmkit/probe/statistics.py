@@ -25,7 +25,7 @@ from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
 from glmkit.runs.plans import BoundPlan, Plan
 from glmkit.runs.reading import warn_of_idle
-from glmkit.text.phases import Phase, checked_phases, phases as phases_of
+from glmkit.text.phases import Phase, checked_phases, spoken
 
 __all__ = ["collect"]
 
@@ -53,7 +53,7 @@ def collect(
     "thinking") or "tokens". Each is a context of its own, cut to `length` tokens, by default the LM's context. `by` is
     a key of the records or a function of one, and says which group it counts for. `stats` are some of "load",
     "weight_mass", "coactivation", "margin" and "top_tokens". With `phases`, as ("think", "answer"), all is read, and
-    tokens of these alone count, those of the last assistant turn or of what comes before it. `batch_size` records are
+    tokens of these alone count, of every assistant turn or of what is said to it. `batch_size` records are
     computed side by side; alone, as by default, each gives the counts of `lm.run` to the last. With `resume`, a file,
     what was counted is saved every `save_every` records and at the end, and what the file has counted already is
     skipped. Raises DataError naming a record that cannot be read, RequestError for a statistic or a phase that there is
@@ -63,7 +63,8 @@ def collect(
     """
     layers = Layers.of(lm.model)
     _check(stats, layers, lm.config.vocab_size)
-    phases = None if phases is None else checked_phases(phases)
+    if phases is not None:
+        phases, _ = checked_phases(phases), lm.tokenizer  # without which nothing tells them apart
     length = lm.engine.max_len if length is None else check_integer("length", length, 1)
     plan = lm._planned(interventions)
     bound = None if plan is None else plan.bind(lm.model, None)
@@ -132,7 +133,7 @@ def _count(
     """Add what records, their ids and group, were routed to; how often interventions took effect, if that is kept."""
     ids, groups, effects = [ids for ids, _ in records], [found.group(group) for _, group in records], None
     counted = [
-        np.ones(len(row), np.bool_) if wanted is None else np.isin(phases_of(row, lm._tokenizer), wanted) for row in ids
+        np.ones(len(row), np.bool_) if wanted is None else np.isin(spoken(row, lm.tokenizer), wanted) for row in ids
     ]
     for piece in read_rows(lm, ids, keep, bound):
         if piece.kept.effects is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from glmkit.errors import RequestError
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["PHASES", "Phase", "PhaseFollower", "checked_phases", "numbered", "phases"]
+__all__ = ["PHASES", "Phase", "PhaseFollower", "checked_phases", "numbered", "phases", "spoken"]
 
 Phase = str
 PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
@@ -21,11 +21,12 @@ def numbered(phases: Iterable[Phase]) -> list[int]:
 
 
 def checked_phases(phases: Phase | Iterable[Phase]) -> tuple[Phase, ...]:
-    """One phase or several. Raises RequestError for one that there is not."""
+    """One phase or several, in the order of `PHASES`. Raises RequestError for none, and for one that there is not."""
     wanted = (phases,) if isinstance(phases, str) else tuple(phases)
-    if unknown := [name for name in wanted if name not in PHASES]:
-        raise RequestError(f"there is no phase {unknown[0]!r}; expected one of {', '.join(PHASES)}")
-    return wanted
+    if not wanted or (unknown := [name for name in wanted if name not in PHASES]):
+        named = f"there is no phase {unknown[0]!r}" if wanted else "no phase is named"
+        raise RequestError(f"{named}; expected one of {', '.join(PHASES)}")
+    return tuple(phase for phase in PHASES if phase in wanted)
 
 
 class PhaseFollower:
@@ -60,3 +61,20 @@ def phases(ids: Sequence[int], tokenizer: Tokenizer | None, prompt: int | None =
     for token in ids[:prompt]:
         follower.after(token)
     return ["prompt"] * prompt + [follower.after(token) for token in ids[prompt:]]
+
+
+def spoken(ids: Sequence[int], tokenizer: Tokenizer) -> list[Phase]:
+    """The phase of each token of a conversation, in which every assistant turn is told apart from what is said to it.
+
+    A turn ends where another role's begins. Without a turn of the assistant all is of the prompt.
+    """
+    roles = {
+        role: tokenizer.backend.token_to_id(f"<|{role}|>") for role in ("assistant", "user", "system", "observation")
+    }
+    follower, speaking, found = PhaseFollower(tokenizer), False, list[Phase]()
+    for token in ids:
+        phase = follower.after(token)
+        found.append(phase if speaking and token not in roles.values() else "prompt")
+        if token in roles.values():
+            speaking = token == roles["assistant"]
+    return found

@@ -20,8 +20,13 @@ _log = logging.getLogger(__name__)
 
 
 def assets(*names: str) -> str:
-    """The text of files of `esm/`, one after the other: a module without imports, which needs no network."""
-    return "\n".join((_ESM / name).read_text(encoding="utf-8") for name in names)
+    """The text of files of `esm/`, one after the other: a module without imports, which needs no network.
+
+    Without indentation, and without lines that are comments: a notebook keeps it with every widget.
+    """
+    text = "\n".join((_ESM / name).read_text(encoding="utf-8") for name in names)
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 class Widget(anywidget.AnyWidget):

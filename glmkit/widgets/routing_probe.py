@@ -151,7 +151,7 @@ class RoutingProbe(Widget):
         brush = None
         if tokens is not None:
             brush = list(tokens.indices(len(self._there())))[:2]
-        self._there().routing.where(phases)
+        self._there().routing.where(phases or None)
         self._selection = {"brush": brush, "phases": list(phases), "layer": layer, "expert": expert, "by": by}
 
     # Doing.
@@ -180,7 +180,8 @@ class RoutingProbe(Widget):
         self.begin("regenerating", self._regenerate)
 
     def knock_out(self, skill: str, count: int = 3) -> None:
-        """Ablate the `count` experts most a skill's own, and score all skills without them, in the background."""
+        """Ablate the `count` experts most a skill's own, in the place of all that was set to be changed, and score all
+        skills without them, in the background."""
         if self._skills is None:
             raise RequestError("this probe knows no skills; RoutingProbe(lm, skills={name: records, ...}) does")
         self._skills.require(skill)
@@ -210,7 +211,7 @@ class RoutingProbe(Widget):
 
     def _effect_words(self) -> tuple[str, ...]:
         """What regenerating showed, in a line or two, and what became of skills."""
-        knocked = () if self._knockout is None else (knockout_words(self._knockout),)
+        knocked = () if self._knockout is None else knockout_words(self._knockout)
         if self._effect is None:
             return knocked
         effect, alternative = self._effect, self._alternative

@@ -1,6 +1,8 @@
 """Skills in a probe: which experts are most a skill's own, and what is still answered rightly without them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
 from typing import Any, Self
 
 from glmkit.errors import RequestError
@@ -14,41 +16,55 @@ from glmkit.widgets.packing import Message
 
 __all__ = ["Skills", "knockout_message", "knockout_words"]
 
-_EACH = 16  # of glm-nano's, half of them to choose by
+_EACH = 8  # of glm-nano's families, in each half
+_FEWEST = 8  # records of a skill that is given
 _BATCH = 8
 _SAID = ("think", "answer", "tool")
 
+Halves = tuple[Sequence[Any], Sequence[Any]]
+
 
 class Skills:
-    """Records of what a model can do, by the name of a skill; `draw` gives those of one when they are first needed.
+    """What a model can do, by name: `draw` gives records of one in two halves, when they are first needed.
 
-    Every second one says which experts a skill uses beyond the others, in what the assistant says, the rest is what is
+    The first half says which experts a skill uses beyond the others, in what the assistant says, the second is what is
     tested on. Records are as for `glmkit.collect`.
     """
 
-    def __init__(self, lm: LM, names: Sequence[str], draw: Callable[[str], Sequence[Any]]):
+    def __init__(self, lm: LM, names: Sequence[str], draw: Callable[[str], Halves | None]):
         self._lm, self.names, self._draw = lm, tuple(names), draw
+        self._drawn: dict[str, Halves | None] = {}
 
     @classmethod
     def of(cls, lm: LM, records: Mapping[str, Sequence[Any]]) -> Self:
-        """Those that are given. Raises RequestError for fewer than two skills, or than two records of one."""
-        if len(records) < 2:
-            raise RequestError(f"skills are {', '.join(records) or 'none'}; expected two or more, to be told apart")
+        """Those that are given, halved at random. Raises RequestError for fewer than two skills, or too few records."""
+        if len(records) < 2 or not all(isinstance(name, str) for name in records):
+            raise RequestError(f"skills are {list(records)}; expected two names or more, to be told apart")
         for name, own in records.items():
-            if isinstance(own, str) or len(own) < 2:
-                raise RequestError(f"skill {name!r}: expected two records or more, some to choose by and some to test")
-        return cls(lm, tuple(records), lambda name: records[name])
+            if isinstance(own, str) or len(own) < _FEWEST:
+                raise RequestError(
+                    f"skill {name!r}: expected {_FEWEST} records or more, half to choose by, half to test"
+                )
+
+        def draw(name: str) -> Halves:
+            shuffled = Random(0).sample(list(records[name]), len(records[name]))
+            return shuffled[::2], shuffled[1::2]
+
+        return cls(lm, tuple(records), draw)
 
     @classmethod
     def of_nano(cls, lm: LM) -> Self:
-        """The families of glm-nano's curriculum, on what training held out, as far as `lm` has room for it."""
-        most = lm.engine.max_len
+        """The families of glm-nano's curriculum, on what training held out, as far as `lm` has room for them."""
+        fits = {"tokenizer": lm.tokenizer, "most_tokens": lm.engine.max_len}
 
-        def draw(family: str) -> Sequence[Any]:
-            return conversations(family, _EACH, seed="skills", tokenizer=lm.tokenizer, most_tokens=most)
+        def draw(family: str) -> Halves | None:
+            try:
+                chosen_by = conversations(family, _EACH, seed="chosen by", **fits)
+                return chosen_by, conversations(family, _EACH, seed="tested on", unlike=chosen_by, **fits)
+            except RequestError:  # none are so short
+                return None
 
-        names = [name for name in FAMILIES if name != "retrieval"]  # whose contexts are long
-        return cls(lm, names, draw)
+        return cls(lm, [name for name in FAMILIES if name != "retrieval"], draw)  # whose contexts are long
 
     def require(self, skill: str) -> None:
         """Raise RequestError for a skill that there is not."""
@@ -57,28 +73,30 @@ class Skills:
 
     def knockout(self, skill: str, count: int, controls: int, go_on: Callable[[], None]) -> Knockout:
         """Without the experts most a skill's own. `go_on` is called between passes and may raise."""
-        records = [(name, number, record) for name in self.names for number, record in enumerate(self._draw(name))]
+        for name in self.names:
+            go_on()
+            if name not in self._drawn:
+                self._drawn[name] = self._draw(name)
+        if self._drawn[skill] is None:
+            raise RequestError(f"no problems of {skill} fit a context of {self._lm.engine.max_len} tokens")
+        there = {name: halves for name, halves in self._drawn.items() if halves is not None}
+        chosen_by, tested_on = ([_named(r, name) for name, own in there.items() for r in own[half]] for half in (0, 1))
+        answers = Answers.read(self._lm, tested_on, "skill", None, _BATCH)
 
-        def half(which: int) -> list[dict[str, Any]]:
-            return [_named(record, name) for name, number, record in records if number % 2 == which]
-
-        def counted():
-            for record in half(0):
+        def counted() -> Iterator[dict[str, Any]]:
+            for record in chosen_by:
                 go_on()
                 yield record
 
-        talks = all(isinstance(record, Mapping) and "messages" in record for _, _, record in records)
-        phases = _SAID if talks else None  # where there is nobody who says something, all counts
+        phases = _SAID if all("messages" in record for record in chosen_by) else None  # else nobody says something
         stats = collect(self._lm, counted(), by="skill", phases=phases, batch_size=_BATCH, progress=False)
-        answers = Answers.read(self._lm, half(1), "skill", None, _BATCH)
         return knock_out(answers, stats, [skill], count=count, controls=controls, advance=lambda _: go_on())
 
 
 def knockout_message(found: Knockout) -> Message:
     """Of one skill, for a browser."""
     (skill,) = found.without
-    taken, excess = found.without[skill], found.excess(skill)
-    control = [scores.accuracy for scores in found.controls[skill]]
+    taken, control = found.without[skill], [scores.accuracy for scores in found.controls[skill]]
     rows = [
         {
             "name": name,
@@ -88,20 +106,21 @@ def knockout_message(found: Knockout) -> Message:
         }
         for name in found.whole.groups
     ]
-    about = {"skill": skill, "experts": found.experts[skill], "rows": rows, "excess": excess._asdict()}
+    excess = {name: None if math.isnan(value) else value for name, value in found.excess(skill)._asdict().items()}
+    about = {"skill": skill, "experts": found.experts[skill], "rows": rows, "excess": excess}
     return Message({**about, "control": sum(control) / len(control), "controls": len(control)}, [])
 
 
-def knockout_words(found: Knockout) -> str:
-    """In a line."""
+def knockout_words(found: Knockout) -> tuple[str, str]:
+    """In two lines."""
     said = knockout_message(found).content
     own = next(row for row in said["rows"] if row["name"] == said["skill"])
     others = [row for row in said["rows"] if row is not own]
-    before, after = (sum(row[name] for row in others) / len(others) for name in ("whole", "without"))
+    before, after = (sum(row[name] for row in others) / max(1, len(others)) for name in ("whole", "without"))
     experts = ", ".join(f"{layer}:{expert}" for layer, expert in said["experts"])
     return (
-        f"Without {experts}: {said['skill']} {own['whole']:.0%} right, then {own['without']:.0%} (others as busy: "
-        f"{said['control']:.0%}); other skills {before:.0%}, then {after:.0%}"
+        f"Without {experts}, most the own of {said['skill']}: {own['whole']:.0%} right, then {own['without']:.0%}",
+        f"Without others as busy: {said['control']:.0%}; other skills without those: {before:.0%}, then {after:.0%}",
     )
 
 

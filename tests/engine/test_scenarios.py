@@ -109,9 +109,9 @@ operation = st.one_of(
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("the shape of GLM-4.5, in too little memory", 85),
-        ("the shape of GLM-4.5-Air, with drafts", 85),
-        ("glm-nano, with drafts", 30),
+        ("the shape of GLM-4.5, in too little memory", 95),
+        ("the shape of GLM-4.5-Air, with drafts", 95),
+        ("glm-nano, with drafts", 10),
     ],
 )
 def test_scenarios(subjects, name, count):

@@ -9,10 +9,10 @@ from glmkit.engine.steps import Steps
 from glmkit.errors import RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model.ops.attention.blocked import PAGE
-from tiny import small_model, tokenizer
+from tiny import one_layer, small_model, tokenizer
 
 LONG = [int(token) for token in np.random.default_rng(4).integers(0, 256, 300)]
-NETWORK = small_model(mtp=True)
+NETWORK = one_layer()
 
 
 def ask(prompt=(5, 6, 7), tokens: int = 24, **settings) -> Request:

@@ -43,6 +43,8 @@ def test_collecting_is_running_each(lm, stats):
 def test_only_tokens_of_the_phases_that_are_wanted_count(lm, tmp_path):
     messages = [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "5", "reasoning_content": "hm"}]
     record, path = {"messages": messages}, tmp_path / "stats.safetensors"
+    twice = gk.collect(lm, [{"messages": [*messages, *messages]}], phases="answer", progress=False)
+    assert twice.tokens[0] > gk.collect(lm, [record], phases="answer", progress=False).tokens[0]
     run = lm.run(messages)
     for phases in ("think", ("think", "answer"), ("prompt",)):
         found = gk.collect(lm, [record], stats=STATS, phases=phases, progress=False)
@@ -52,8 +54,9 @@ def test_only_tokens_of_the_phases_that_are_wanted_count(lm, tmp_path):
     gk.collect(lm, [record], phases="think", resume=path, progress=False)
     with pytest.raises(CheckpointError, match=r"another phases: \['think'\] there, \['answer'\] here"):
         gk.collect(lm, [record], phases="answer", resume=path, progress=False)
-    with pytest.raises(RequestError, match="no phase 'thought'"):
-        gk.collect(lm, [record], phases="thought", progress=False)
+    for wrong, told in (("thought", "no phase 'thought'"), ((), "no phase is named")):
+        with pytest.raises(RequestError, match=told):
+            gk.collect(lm, [record], phases=wrong, progress=False)
 
 
 def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):

@@ -23,6 +23,9 @@ RECORDS = [
         ("what is 7 + 1?", "8", "sums"),
         ("another tale", "Once.", "tales"),
         ("9", "9", "sums"),
+        ("4 + 4", "8", "sums"),
+        ("a third tale", "The end.", "tales"),
+        ("and one more", "There was a king.", "tales"),
     )
 ]
 PLAN = gk.ablate(layer=2, expert=range(4), how="drop")
@@ -52,7 +55,7 @@ def test_answers_are_scored_as_runs_of_each(lm, plan):
     np.testing.assert_allclose(found.loss, [losses(lm, record, plan).mean() for record in RECORDS], **CLOSE)
     assert found.group == tuple(record["kind"] for record in RECORDS)
     assert found.groups == ("sums", "tales")
-    assert found.of("tales").mean_loss == pytest.approx(found.loss[[1, 3]].mean())
+    assert found.of("tales").mean_loss == pytest.approx(found.loss[[1, 3, 6, 7]].mean())
     with lm.using(gk.scale_shared(0.0)):
         assert not np.allclose(scores(lm, interventions=plan).loss, found.loss, rtol=1e-3)
 
@@ -102,19 +105,46 @@ def counted(*loads: list[list[int]]) -> RoutingStats:
     return found
 
 
-def test_specialists_exceed_their_share_elsewhere_and_controls_are_as_busy():
-    even = [[5, 5, 5, 5], [5, 5, 5, 5]]
-    stats = counted([[10, 8, 2, 0], [5, 5, 9, 1]], even, even)
+EVEN = [[5, 5, 5, 5], [5, 5, 5, 5]]
+
+
+def test_specialists_exceed_their_share_elsewhere():
+    stats = counted([[10, 8, 2, 0], [5, 5, 9, 1]], EVEN, EVEN)
     assert stats.specialists("g0", 2) == ((1, 0), (2, 2))
+    assert stats.specialists("g0", 2, out=[(1, 0)]) == ((2, 2), (1, 1))
     assert stats.specialists("g1", 1) == ((1, 3),)
-    rng = np.random.default_rng(0)
-    assert stats.alike(((1, 0), (1, 3)), "g0", rng, nearest=1) == ((1, 1), (1, 2))
-    drawn = {stats.alike(((2, 2),), "g0", rng, nearest=2) for _ in range(50)}
-    assert drawn == {((2, 0),), ((2, 1),)}
-    with pytest.raises(RequestError, match="layer 1 has no experts left"):
-        stats.alike(((1, 0), (1, 1), (1, 2)), "g0", rng)
     with pytest.raises(RequestError, match="no other groups"):
-        counted(even).specialists("g0")
+        counted(EVEN).specialists("g0")
+
+
+def test_groups_of_which_nothing_was_counted_have_none_and_tell_nothing_of_others():
+    load, nothing = [[10, 8, 2, 0], [5, 5, 9, 1]], [[0] * 4] * 2
+    stats = counted(load, EVEN, nothing)
+    assert stats.specialists("g0", 8) == counted(load, EVEN).specialists("g0", 8)
+    with pytest.raises(RequestError, match="nothing was counted of 'g2'"):
+        stats.specialists("g2")
+
+
+def test_controls_are_as_busy_and_no_two_are_alike():
+    stats = counted([[10, 8, 2, 0], [5, 5, 9, 1]], EVEN)
+    assert stats.controls(((1, 0), (1, 3)), "g0", 1, nearest=1) == (((1, 1), (1, 2)),)
+    drawn = stats.controls(((2, 2),), "g0", 9, nearest=2)
+    assert sorted(drawn) == [((2, 0),), ((2, 1),)]
+    assert stats.controls(((2, 2),), "g0", 9, nearest=2, out=[(2, 0)]) != drawn
+    with pytest.raises(RequestError, match="layer 1 has no experts left"):
+        stats.controls(((1, 0), (1, 1), (1, 2)), "g0", 1)
+
+
+def test_interventions_of_a_phase_hold_in_every_turn_that_is_scored(lm):
+    turns = [{"role": "user", "content": "2 + 3"}, {"role": "assistant", "content": "five"}]
+    record = {"messages": [*turns, *turns], "thinking": "disabled"}
+    (example,) = encode_record(record, lm.tokenizer)
+    held = gk.ablate(layer=2, expert=range(4), how="drop", tokens=np.flatnonzero(example.learned).tolist())
+    expected = -lm.run(example.tokens.tolist(), interventions=held).tokens.logprob[example.learned].mean()
+    found = gk.answer_scores(
+        lm, [record], interventions=gk.ablate(layer=2, expert=range(4), how="drop", tokens="answer"), progress=False
+    )
+    assert found.loss[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_knockout_is_scores_without_the_experts_and_without_controls(lm, stats):
@@ -136,7 +166,35 @@ def test_a_knockout_is_scores_without_the_experts_and_without_controls(lm, stats
     assert table.loc["sums", "right"] == found.whole.of("sums").accuracy
     again = gk.knockout(lm, RECORDS, stats, **settings, groups=["tales"])
     assert list(again.without) == ["tales"]
+    assert "tales" in repr(again)
+    few = gk.knockout(lm, RECORDS[:4], stats, **settings, groups=["tales"]).excess("tales")
+    assert np.isnan([few.low, few.high]).all()
     with pytest.raises(RequestError, match="'songs' in both stats and data; expected some of sums, tales"):
         gk.knockout(lm, RECORDS, stats, **settings, groups=["songs"])
     with pytest.raises(RequestError, match="the data have all"):
         gk.knockout(lm, RECORDS, stats, **{**settings, "by": None})
+
+
+def test_what_cannot_be_knocked_out_is_told_before_anything_is_scored(lm, stats, monkeypatch):
+    monkeypatch.setattr(answers, "_read", pytest.fail)
+    ask = {"by": "kind", "progress": False}
+    for change, message in (
+        ({"groups": []}, "groups is empty"),
+        ({"count": 0}, "count is 0"),
+        ({"how": "mean"}, "how='mean' needs mean="),
+        ({"tokens": "thought"}, "no phase 'thought'"),
+        ({"count": 16, "how": "drop"}, "no experts left for a control"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            gk.knockout(lm, RECORDS, stats, **ask, **change)
+    with pytest.raises(RequestError, match="stats are of made, which has"):
+        gk.knockout(
+            lm, [{**record, "kind": f"g{n % 2}"} for n, record in enumerate(RECORDS)], counted(EVEN, EVEN), **ask
+        )
+
+
+def test_what_is_in_use_is_neither_taken_nor_a_control(lm, stats):
+    used = stats.specialists("sums", 1)
+    with lm.using(without(used)):
+        found = gk.knockout(lm, RECORDS, stats, by="kind", count=1, controls=2, groups=["sums"], progress=False)
+    assert set(found.experts["sums"]).isdisjoint(used)

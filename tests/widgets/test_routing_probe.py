@@ -84,8 +84,8 @@ def test_regenerating_is_what_lm_run_and_compare_say(probe, lm):
 
 
 SKILLS = {
-    "sums": ["2 + 3 = 5", "7 + 1 = 8", "4 + 4 = 8", "1 + 0 = 1"],
-    "tales": ["a tale of old", "once upon a time", "in the dark", {"text": "the end"}],
+    "sums": [f"{n} + 3 = {n + 3}" for n in range(8)],
+    "tales": [*(f"once upon {n} times" for n in range(7)), {"text": "the end"}],
 }
 
 
@@ -96,16 +96,12 @@ def test_one_call_takes_a_skills_experts_away_and_tests_all_skills(lm):
     probe._receive(None, {"kind": "knock_out", "skill": "sums"}, [])
     probe.wait()
 
-    def half(which):
-        return [
-            {"text": r if isinstance(r, str) else r["text"], "skill": s} for s in SKILLS for r in SKILLS[s][which::2]
-        ]
-
-    stats = gk.collect(lm, half(0), by="skill", progress=False)
-    expected = gk.knockout(lm, half(1), stats, by="skill", groups=["sums"], controls=4, progress=False)
     found = probe.knockout
-    assert found.experts == expected.experts
-    np.testing.assert_allclose(found.without["sums"].loss, expected.without["sums"].loss, rtol=1e-5)
+    assert set(found.whole.group) == {"sums", "tales"}
+    assert len(found.whole) == 8  # of 16
+    (experts,) = found.experts.values()
+    assert len(experts) == 3
+    assert len(found.controls["sums"]) == 4
     plan = sum((gk.ablate(layer=layer, expert=expert) for layer, expert in found.experts["sums"]), gk.probe.Plan())
     assert str(probe.interventions) == str(plan)
     told = next(content for content in probe.sent if content["kind"] == "knockout")
@@ -118,9 +114,11 @@ def test_one_call_takes_a_skills_experts_away_and_tests_all_skills(lm):
 
 
 def test_skills_that_cannot_be_told_apart_or_are_not_known(lm, probe):
-    with pytest.raises(RequestError, match="two or more"):
+    with pytest.raises(RequestError, match="two names or more"):
         gk.widgets.RoutingProbe(lm, skills={"sums": SKILLS["sums"]})
-    with pytest.raises(RequestError, match="skill 'tales': expected two records"):
+    with pytest.raises(RequestError, match=r"skills are \[1, 2\]; expected two names"):
+        gk.widgets.RoutingProbe(lm, skills={1: SKILLS["sums"], 2: SKILLS["tales"]})
+    with pytest.raises(RequestError, match="skill 'tales': expected 8 records"):
         gk.widgets.RoutingProbe(lm, skills={**SKILLS, "tales": ["one"]})
     with pytest.raises(RequestError, match="knows no skills"):
         probe.knock_out("sums")

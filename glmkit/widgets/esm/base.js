@@ -210,11 +210,11 @@ class View {
   }
   // Replaces what is in a part, and leaves the focus on the control in the same place.
   keepFocus(part, children) {
-    const before = [...part.querySelectorAll("button,input")], place = before.indexOf(document.activeElement);
+    const before = [...part.querySelectorAll("button,input,select")], place = before.indexOf(document.activeElement);
     const value = place >= 0 ? document.activeElement.value : null;
     part.replaceChildren(...children);
     if (place < 0) return;
-    const after = part.querySelectorAll("button,input")[place];
+    const after = part.querySelectorAll("button,input,select")[place];
     if (after?.tagName === "INPUT") after.value = value;
     after?.focus({ preventScroll: true });
   }

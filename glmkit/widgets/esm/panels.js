@@ -84,7 +84,7 @@ function knockoutPanel({ skill, experts, rows, excess, control, controls }) {
     h("div", { className: "gp-effect-head" }, h("b", {}, `Without the experts most ${said(skill)}’s own`), h("code", {}, experts.map(([layer, expert]) => `${layer}:${expert}`).join(" "))),
     h("div", { className: "gp-figures" }, number(`${signed(excess.own)} nats`, `of loss for ${said(skill)}`),
       number(`${signed(excess.control)} nats`, `control: ${controls} draws of others, as busy`),
-      number(`${signed(excess.low)} to ${signed(excess.high)}`, "beyond the control, 95%")),
+      number(excess.low === null ? "too few" : `${signed(excess.low)} to ${signed(excess.high)}`, "beyond the control, 95%")),
     h("h4", {}, "Answers that are right ", h("span", { className: "gp-key gp-key-before" }), "before ", h("span", { className: "gp-key gp-key-control" }), "control"),
     ...rows.map(row),
   ];
