@@ -3,7 +3,6 @@
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from glmkit.errors import DataError
 from glmkit.lm import LM
 from glmkit.model import GLM
 from glmkit.probe.plan import Plan
-from glmkit.probe.records import By, read_record, read_rows
+from glmkit.probe.records import By, batches, read_record, read_rows
 from glmkit.runs import Layers, Selection
 from glmkit.runs.reading import warn_of_idle
 from glmkit.runs.tokens import texts
@@ -116,7 +115,7 @@ def expert_page(
     keep = Selection.of("router_ids", "router_weights", expert_out=layer).select(layers).keep
     seen, numbered = _Seen(lm, layers.row(layer), layers.experts, expert, count), enumerate(dataset)
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
-        while batch := list(islice(numbered, batch_size)):
+        for batch in batches(numbered, batch_size):
             records = [read_record(lm, by, length, number, record) for number, record in batch]
             for piece in read_rows(lm, [ids for ids, _ in records], keep, bound):
                 kept = piece.kept
@@ -202,7 +201,7 @@ class _Seen:
             model=self.lm.name,
             tokens=self.tokens,
             chosen=chosen,
-            weight=self.weight / max(1, chosen),
+            weight=float(self.weight) / max(1, chosen),
             share={name: one / max(1, of) for name, (one, of) in self.groups.items()},
             top_tokens=tuple((decode([t]), int(hits[t]), float(lift[t])) for t in top),
             partners=tuple((e, float(together[e])) for e in partners),

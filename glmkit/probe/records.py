@@ -1,6 +1,7 @@
 """Data sets as probing reads them: the ids of each record, the group it counts for, and several side by side."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,16 @@ from glmkit.runs.scoring import Piece, Rows, score
 from glmkit.text.phases import Phase, phases as phases_of
 from glmkit.turns import checked_ids
 
-__all__ = ["By", "read_record", "read_rows", "record_group", "record_ids"]
+__all__ = ["By", "batches", "read_record", "read_rows", "record_group", "record_ids"]
 
 By = str | Callable[[Any], Any] | None
 """A key of the records, or a function of one, that says which group it counts for; None for one group of all."""
+
+
+def batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
+    """Records with their numbers, so many at a time, the last perhaps fewer."""
+    while batch := list(islice(numbered, size)):  # itertools.batched is of Python 3.12
+        yield batch
 
 
 def read_record(lm: LM, by: By, length: int, number: int, record: Any) -> tuple[Sequence[int], str]:

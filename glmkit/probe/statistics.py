@@ -5,7 +5,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from glmkit.engine.context import fingerprint
 from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM, Keep, Kept
-from glmkit.probe.records import By, read_record, read_rows
+from glmkit.probe.records import By, batches, read_record, read_rows
 from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
 from glmkit.runs.plans import BoundPlan, Plan
@@ -82,7 +82,7 @@ def collect(
     keep = Selection.of(*sites).select(layers, effects=bound is not None and bound.watches_effects).keep
     before, effects = found.records, None
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
-        for batch in _batches(islice(numbered, before, None), check_integer("batch_size", batch_size, 1)):
+        for batch in batches(islice(numbered, before, None), check_integer("batch_size", batch_size, 1)):
             records = [read(*each) for each in batch]
             seen = _count(found, records, lm, keep, bound, phases)
             effects = seen if effects is None else effects + seen
@@ -115,11 +115,6 @@ def _about(model: GLM, plan: Plan | None, bound: BoundPlan | None, length: int, 
 
 def _digest(ids: Sequence[int], group: str) -> str:
     return hashlib.sha256(f"{list(map(int, ids))} {group}".encode()).hexdigest()
-
-
-def _batches(numbered: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
-    while batch := list(islice(numbered, size)):  # itertools.batched is of Python 3.12
-        yield batch
 
 
 def _count(
