@@ -111,11 +111,19 @@ def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
         raise CheckpointError(f"{name!r} names no model; expected a name, a Hub id or the path of a folder")
     if isinstance(name, str):
         if name in BUNDLED:
+            if hub.get("revision") is not None:
+                raise CheckpointError(f"{name} comes with glmkit and has no revisions; leave revision out")
             return data_path(BUNDLED[name])
         name = HUB_IDS.get(name, name)
     from glmkit.weights.hub import resolve  # huggingface_hub takes a moment, which bundled models need not wait for
 
     return resolve(name, **hub)
+
+
+def public_name(name: str) -> str:
+    """What others can find a model or an adapter by: its Hub id, or of a folder the name."""
+    path = Path(name)
+    return path.resolve().name if path.is_dir() else HUB_IDS.get(name, name)
 
 
 def resolve_adapter(name: str | os.PathLike[str], **hub: Any) -> Path:

@@ -20,13 +20,13 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     from glmkit.bundle import companions
-    from glmkit.loading import resolve_adapter, resolve_source
+    from glmkit.loading import public_name, resolve_adapter, resolve_source
     from glmkit.parallel import mesh
     from glmkit.train.lora import merge_lora
     from glmkit.weights import load_adapter, save_hf
     from glmkit.weights.adapter_config import AdapterConfig
     from glmkit.weights.atomic import refuse_existing
-    from glmkit.weights.card import derived_card, licence_of
+    from glmkit.weights.card import derived_card, facts_of, licence_of
 
     refuse_existing(args.target, args.overwrite)
     adapter = resolve_adapter(args.adapter, download=args.download)
@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     files["README.md"] = derived_card(
         args.target.name,
         "A model and a LoRA adapter, merged by `glmkit merge`.",
-        base_model=folder.name if Path(args.base).is_dir() else args.base,
+        base_model=public_name(args.base),
         licence=licence_of(folder),
         library="glmkit",
-        facts={"adapter": adapter.name if Path(args.adapter).is_dir() else args.adapter},
+        facts={"adapter": public_name(args.adapter), **facts_of(adapter)},
     )
     print(f"writing {args.target}", file=sys.stderr)
     save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)

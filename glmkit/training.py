@@ -7,7 +7,7 @@ from pathlib import Path
 from glmkit.errors import ConfigError
 
 _SETTINGS = (
-    *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs"),
+    *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs", "remat"),
     *("optimizer", "learning_rate", "master_weights", "freeze", "shuffle", "seed"),
 )
 
@@ -38,6 +38,12 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, default=1024, help="tokens of a row (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="rows of a micro-batch (default: %(default)s)")
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
+    parser.add_argument(
+        "--remat",
+        choices=("none", "block"),
+        default="none",
+        help="block: more time, less memory (default: %(default)s)",
+    )
     parser.add_argument("--batch-warmup", type=int, default=0, help="steps in which --accumulate grows from a quarter")
     parser.add_argument(
         "--no-shuffle", dest="shuffle", action="store_false", help="take the data in their own order, as a curriculum"
@@ -93,12 +99,15 @@ def _run_given(args: argparse.Namespace) -> Path:
     lm = _given(args, folder)
     data = TokenDataset.read(args.data, lm.tokenizer, args.length, progress=True)
     print(data.report, file=sys.stderr)
+    held_out = None if args.eval is None else TokenDataset.read(args.eval, lm.tokenizer, args.length)
+    if held_out is not None:
+        print(f"{args.eval}: {held_out.report}", file=sys.stderr)
     training = fit(
         lm,
         data,
         objective=FINE_TUNING if args.how == "sft" else Objective(),
         out=args.out,
-        eval_data=None if args.eval is None else TokenDataset.read(args.eval, lm.tokenizer, args.length),
+        eval_data=held_out,
         save_every=args.save_every,
         donate=True,
         **{name: getattr(args, name) for name in _SETTINGS},
@@ -136,10 +145,11 @@ def _given(args: argparse.Namespace, folder: Path):
 
 def _write(args: argparse.Namespace, training, folder: Path, result: Path, facts: dict) -> None:
     """The result, with a card that says where it came from."""
+    from glmkit.loading import public_name
     from glmkit.weights import save_adapter
     from glmkit.weights.card import derived_card, licence_of
 
-    base = folder.name if Path(args.model).is_dir() else args.model
+    base = public_name(args.model)
     origin = {"base_model": None if args.from_scratch else base, "licence": licence_of(folder), "facts": facts}
     if args.lora is not None:
         save_adapter(training.model, result, **origin)

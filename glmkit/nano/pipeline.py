@@ -25,6 +25,7 @@ from glmkit.nano.tokenizer import build_tokenizer, curriculum_texts
 from glmkit.text import Tokenizer
 from glmkit.train import fit
 from glmkit.weights import save_hf
+from glmkit.weights.atomic import refuse_existing
 
 __all__ = ["lessons", "make_nano", "trained"]
 
@@ -37,8 +38,10 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     """Train by `recipe` and write the checkpoint to `out`, with its card, log, evaluation and routing history.
 
     The state of the run lies in `out` + ".training" until the end: the same call goes on where it was stopped, to the
-    same bits. Raises `TrainingError` when the run there is another.
+    same bits. Raises `TrainingError` when the run there is another, and
+    `CheckpointError` before anything is computed where `out` holds what is no checkpoint.
     """
+    refuse_existing(out, overwrite=True)
     work = out.with_name(out.name + ".training")
     tokenizer, data = lessons(recipe)
     model = trained(recipe, tokenizer, data, work)

@@ -4,6 +4,7 @@ from glmkit.probe.answers import AnswerScores, answer_scores
 from glmkit.probe.capture import keep
 from glmkit.probe.checkpoints import CheckpointDiff, diff
 from glmkit.probe.comparison import Comparison, compare
+from glmkit.probe.effects import ExpertEffects, expert_effects
 from glmkit.probe.expert_pages import ExpertPage, expert_page
 from glmkit.probe.intervene import ablate, add, bias, force, patch, replay, scale_shared
 from glmkit.probe.knockouts import Knockout, knockout, without
@@ -19,6 +20,7 @@ __all__ = [
     "AnswerScores",
     "CheckpointDiff",
     "Comparison",
+    "ExpertEffects",
     "ExpertPage",
     "Knockout",
     "LogitLens",
@@ -32,6 +34,7 @@ __all__ = [
     "collect",
     "compare",
     "diff",
+    "expert_effects",
     "expert_page",
     "force",
     "keep",

@@ -18,9 +18,8 @@ from glmkit.probe.records import By, read_rows, record_group, record_ids
 from glmkit.runs.frames import data_frame
 from glmkit.runs.plans import BoundPlan
 from glmkit.runs.reading import warn_of_idle
-from glmkit.text import Tokenizer
-from glmkit.text.phases import Phase, PhaseFollower, phases
-from glmkit.train.examples import Example, encode_record
+from glmkit.text.phases import Phase, phases, phases_where
+from glmkit.train.examples import encode_record
 from glmkit.turns import checked_ids
 
 __all__ = ["AnswerScores", "Answers", "answer_scores"]
@@ -170,7 +169,8 @@ def _rows(lm: LM, record: Any, number: int, length: int) -> Iterator[Row]:
             examples = encode_record(record, tokenizer)
         except (GLMKitError, KeyError, TypeError) as error:
             raise DataError(f"record {number}: {error}") from error
-        found = [(each.tokens.tolist(), _said(each, tokenizer), each.learned) for each in examples]
+        told = [(each.tokens.tolist(), each.learned) for each in examples]
+        found = [(ids, phases_where(ids, tokenizer, learned), learned) for ids, learned in told]
     else:
         ids = record_ids(lm, record, number)
         found = [(ids, phases(ids, lm._tokenizer), np.ones(len(ids), np.bool_))]
@@ -180,13 +180,6 @@ def _rows(lm: LM, record: Any, number: int, length: int) -> Iterator[Row]:
         if not learned.any():
             raise DataError(f"record {number} has no answer to score within the first {length} tokens of a row")
         yield Row(ids, known[:length], learned, number)
-
-
-def _said(example: Example, tokenizer: Tokenizer) -> list[Phase]:
-    """The phases of tokens, of every turn; what the assistant does not have to say is of the prompt."""
-    follower = PhaseFollower(tokenizer)
-    followed = [follower.after(token) for token in example.tokens.tolist()]
-    return [phase if own else "prompt" for phase, own in zip(followed, example.learned.tolist(), strict=True)]
 
 
 def _read(

@@ -22,7 +22,7 @@ from glmkit.runs.frames import data_frame
 from glmkit.runs.plans import BoundPlan
 from glmkit.runs.reading import warn_of_idle
 
-__all__ = ["Knockout", "knock_out", "knockout", "without"]
+__all__ = ["Knockout", "knockout", "knockout_of", "without"]
 
 _RESAMPLES = 4000
 _FEWEST = 4  # records, to say how sure a mean is
@@ -111,6 +111,7 @@ def knockout(
     stats: RoutingStats,
     *,
     by: By,
+    experts: Mapping[str, Experts] | None = None,
     groups: Sequence[str] | None = None,
     count: int = 3,
     controls: int = 6,
@@ -124,26 +125,28 @@ def knockout(
     """Take the `count` experts out that are most each group's own, and score the answers of a corpus without them.
 
     Which those are is told by `stats`, which `glmkit.collect` counted by the same groups: on other records, or what was
-    chosen is tested on what it was chosen by; with `phases=("think", "answer", "tool")` by what is said. A control is
-    as many other experts of the same layers, each among the nearest in load on the group's own tokens. `groups` are
-    those that are taken experts from, by default all of `stats` that the corpus has; `how` and `tokens` are as for
+    chosen is tested on what it was chosen by; with `phases=("think", "answer", "tool")` by what is said. `experts`
+    names others, such as those that `expert_effects` finds, and `count` says nothing then. A control is as many other
+    experts of the same layers, each among the nearest in load on the group's own tokens. `groups` are those that are
+    taken experts from, by default all of `stats`, or of `experts`, that the corpus has; `how` and `tokens` are as for
     `glmkit.ablate`, the rest as for `answer_scores`. Raises what those do, and RequestError for groups that there are
     not, or `stats` of a model of other layers, before anything is scored. Warns of what did nothing.
     """
     answers = Answers.read(lm, dataset, by, length, batch_size)
-    groups = _checked(groups, stats, answers.group)
+    groups = _checked(groups, stats.groups if experts is None else experts, answers.group)
     controls = check_integer("controls", controls, 1)
     total = (1 + len(groups)) * len(answers.rows) + controls * sum(len(answers.of(group).rows) for group in groups)
-    settings = {"count": count, "controls": controls, "how": how, "tokens": tokens, "seed": seed}
+    settings = {"experts": experts, "count": count, "controls": controls, "how": how, "tokens": tokens, "seed": seed}
     with tqdm(total=total, desc="knockouts", disable=not progress, leave=False) as bar:
-        return knock_out(answers, stats, groups, advance=bar.update, **settings)
+        return knockout_of(answers, stats, groups, advance=bar.update, **settings)
 
 
-def knock_out(
+def knockout_of(
     answers: Answers,
     stats: RoutingStats,
     groups: Sequence[str],
     *,
+    experts: Mapping[str, Experts] | None = None,
     count: int,
     controls: int,
     how: Literal["reroute", "drop"] = "reroute",
@@ -162,7 +165,9 @@ def knock_out(
 
     used = bound(())
     out = () if used is None else [(layers.moe[row], int(expert)) for row, expert in np.argwhere(used.ruled_out)]
-    chosen = {group: stats.specialists(group, count, out=out) for group in groups}
+    chosen = {g: stats.specialists(g, count, out=out) if experts is None else tuple(experts[g]) for g in groups}
+    if empty := [group for group, own in chosen.items() if not own]:
+        raise RequestError(f"experts of {empty[0]!r} are none; expected (layer, expert) of one or more")
     drawn = {group: stats.controls(own, group, controls, seed, out=out) for group, own in chosen.items()}
     plans = {group: bound(own) for group, own in chosen.items()}
     others = {group: [bound(control) for control in own] for group, own in drawn.items()}  # all before a pass is made
@@ -175,17 +180,15 @@ def knock_out(
     return Knockout(chosen, whole, found, control)
 
 
-def _checked(groups: Sequence[str] | None, stats: RoutingStats, there: Sequence[str]) -> tuple[str, ...]:
-    """Those to take experts from."""
-    both = tuple(group for group in stats.groups if group in there)
+def _checked(groups: Sequence[str] | None, known: Iterable[str], there: Sequence[str]) -> tuple[str, ...]:
+    """Those to take experts from, of which experts are `known`."""
+    both = tuple(group for group in known if group in there)
+    if not both:
+        raise RequestError(f"experts are of {', '.join(known)}, and the data have {', '.join(dict.fromkeys(there))}")
     if groups is not None and not groups:
         raise RequestError(f"groups is empty; expected some of {', '.join(both)}, or None for all")
     if unknown := [group for group in groups or () if group not in both]:
         raise RequestError(
-            f"there is no group {unknown[0]!r} in both stats and data; expected some of {', '.join(both)}"
-        )
-    if not both:
-        raise RequestError(
-            f"stats count {', '.join(stats.groups)}, and the data have {', '.join(dict.fromkeys(there))}"
+            f"there is no group {unknown[0]!r} with both experts and data; expected some of {', '.join(both)}"
         )
     return both if groups is None else tuple(dict.fromkeys(groups))

@@ -16,7 +16,7 @@ from glmkit.runs.frames import data_frame
 from glmkit.runs.routing import coactivations, expert_sums
 from glmkit.runs.run import read_arrays, write_arrays
 
-__all__ = ["MARGIN_EDGES", "STATS", "RoutingStats"]
+__all__ = ["MARGIN_EDGES", "STATS", "Experts", "RoutingStats", "largest"]
 
 STATS = ("load", "weight_mass", "coactivation", "margin", "top_tokens")
 MARGIN_EDGES = np.concatenate([[0.0], np.logspace(-6, 0, 61)])  # of the bins that margins are counted in
@@ -121,12 +121,7 @@ class RoutingStats:
         more, others = self.share(group), [name for name in counted if name != group]
         if not others:
             raise RequestError(f"{group!r} has no other groups to be told from; collect with by=")
-        more = more - np.mean([self.share(name) for name in others], axis=0)
-        for layer, expert in out:
-            more[self.layers.row(layer), expert] = -np.inf
-        order = np.argsort(-more, axis=None, kind="stable")[: check_integer("count", count, 1)]
-        rows, experts = np.unravel_index(order, more.shape)
-        return tuple((self.layers.moe[row], int(expert)) for row, expert in zip(rows, experts, strict=True))
+        return largest(self.layers, more - np.mean([self.share(name) for name in others], axis=0), count, out)
 
     def controls(
         self, experts: Experts, group: str, count: int, seed: int = 0, *, nearest: int = 5, out: Experts = ()
@@ -236,3 +231,13 @@ class RoutingStats:
             what = "top_tokens" if name == "token_counts" else name
             raise RequestError(f"{what} was not counted, only {', '.join(self.stats)}; collect with stats=[{what!r}]")
         return value
+
+
+def largest(layers: Layers, values: Float[np.ndarray, "moe_layer E"], count: int, out: Experts) -> Experts:
+    """The experts of the largest values, the first of all first; none of `out`."""
+    values = values.copy()
+    for layer, expert in out:
+        values[layers.row(layer), expert] = -np.inf
+    order = np.argsort(-values, axis=None, kind="stable")[: check_integer("count", count, 1)]
+    rows, experts = np.unravel_index(order, values.shape)
+    return tuple((layers.moe[row], int(expert)) for row, expert in zip(rows, experts, strict=True))

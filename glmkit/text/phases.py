@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from glmkit.errors import RequestError
 from glmkit.text.tokenizer import Tokenizer
 
-__all__ = ["PHASES", "Phase", "PhaseFollower", "checked_phases", "numbered", "phases", "spoken"]
+__all__ = ["PHASES", "Phase", "PhaseFollower", "checked_phases", "numbered", "phases", "phases_where", "spoken"]
 
 Phase = str
 PHASES: tuple[Phase, ...] = ("prompt", "think", "answer", "tool", "forced")
@@ -57,10 +57,14 @@ def phases(ids: Sequence[int], tokenizer: Tokenizer | None, prompt: int | None =
     if prompt is None:
         turn = None if tokenizer is None else tokenizer.backend.token_to_id("<|assistant|>")
         prompt = max((at + 1 for at, token in enumerate(ids) if token == turn), default=len(ids))
+    return phases_where(ids, tokenizer, (at >= prompt for at in range(len(ids))))
+
+
+def phases_where(ids: Sequence[int], tokenizer: Tokenizer | None, said: Iterable[bool]) -> list[Phase]:
+    """The phase of each token that the assistant `said`; all others are of the prompt."""
     follower = PhaseFollower(tokenizer)
-    for token in ids[:prompt]:
-        follower.after(token)
-    return ["prompt"] * prompt + [follower.after(token) for token in ids[prompt:]]
+    followed = [follower.after(token) for token in ids]
+    return [phase if own else "prompt" for phase, own in zip(followed, said, strict=True)]
 
 
 def spoken(ids: Sequence[int], tokenizer: Tokenizer) -> list[Phase]:
@@ -71,10 +75,9 @@ def spoken(ids: Sequence[int], tokenizer: Tokenizer) -> list[Phase]:
     roles = {
         role: tokenizer.backend.token_to_id(f"<|{role}|>") for role in ("assistant", "user", "system", "observation")
     }
-    follower, speaking, found = PhaseFollower(tokenizer), False, list[Phase]()
+    said, speaking = [], False
     for token in ids:
-        phase = follower.after(token)
-        found.append(phase if speaking and token not in roles.values() else "prompt")
+        said.append(speaking and token not in roles.values())
         if token in roles.values():
             speaking = token == roles["assistant"]
-    return found
+    return phases_where(ids, tokenizer, said)

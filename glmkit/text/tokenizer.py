@@ -6,6 +6,8 @@ What is encoded is what is given: no special tokens are added (the chat template
 from __future__ import annotations
 
 import codecs
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -112,6 +114,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """The highest id plus one: rows an embedding needs."""
         return max(self.backend.get_vocab().values()) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all tokens with their ids."""
+        return hashlib.sha256(json.dumps(sorted(self.backend.get_vocab().items())).encode()).hexdigest()
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

@@ -14,7 +14,15 @@ from glmkit.train.logged import LoggedRun, LoggedStep
 from glmkit.train.loop import Fit, Step, fit
 from glmkit.train.lora import LoRAParam, add_lora, merge_lora
 from glmkit.train.loss import loss_sums
-from glmkit.train.optimizer import adamw, batch_warmup, cosine, make_optimizer, muon, with_master_weights
+from glmkit.train.optimizer import (
+    adamw,
+    apply_optimizer,
+    batch_warmup,
+    cosine,
+    make_optimizer,
+    muon,
+    with_master_weights,
+)
 from glmkit.train.settings import Settings
 from glmkit.train.step import Change, Metrics, Objective, TrainState, compiled_step, train_step
 
@@ -40,6 +48,7 @@ __all__ = [
     "TrainState",
     "adamw",
     "add_lora",
+    "apply_optimizer",
     "batch_warmup",
     "batches",
     "compiled_step",

@@ -68,18 +68,30 @@ class Checkpoints:
             )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept),
+            best_fn=(lambda metrics: metrics[metric]) if keep_best else None,  # else Orbax does not write metrics
+            best_mode="min",
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,  # the next step consumes the state
             step_prefix="step",
         )
         handlers = {"arrays": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
-        self._ocp = ocp
+        self._ocp, self._keeps_best = ocp, keep_best > 0
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     @property
     def latest(self) -> int | None:
         """The newest step there is a checkpoint of."""
         return self._manager.latest_step()
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Those there is a checkpoint of."""
+        return tuple(self._manager.all_steps())
+
+    @property
+    def best(self) -> int | None:
+        """The step with the least `metric` that is kept; None where the best are not, or none was measured."""
+        return self._manager.best_step() if self._keeps_best else None
 
     def save(
         self,
@@ -106,13 +118,17 @@ class Checkpoints:
         except (OSError, ValueError) as error:  # Orbax's for a full disk is either
             raise TrainingError(f"step {step} was not saved in {self.folder}: {error}") from error
 
-    def restore(self, like: Any, identity: Identity) -> tuple[Any, Mapping[str, Any]]:
-        """The newest state, in the structure and on the devices of `like`, and where its data stream stood.
+    def restore(self, like: Any, identity: Identity, step: int | None = None) -> tuple[Any, Mapping[str, Any]]:
+        """A state, by default the newest, in the structure and on the devices of `like`, and where its data stood.
 
         Raises `TrainingError` when it belongs to another run, has other arrays, or cannot be read.
         """
-        args, step = self._ocp.args, self.latest
-        about = self._manager.restore(step, args=args.Composite(about=args.JsonRestore()))["about"]
+        args, step = self._ocp.args, self.latest if step is None else step
+        damaged = f"step {step} in {self.folder} is damaged; remove it to go on before it"
+        try:
+            about = self._manager.restore(step, args=args.Composite(about=args.JsonRestore()))["about"]
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(damaged) from error
         identity.check(about["identity"], self.folder)
         targets = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _named(like)
@@ -121,7 +137,7 @@ class Checkpoints:
             self._check_arrays(targets, self._manager.item_metadata(step)["arrays"])
             arrays = self._manager.restore(step, args=args.Composite(arrays=args.StandardRestore(targets)))["arrays"]
         except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(f"step {step} in {self.folder} is damaged; remove it to go on before it") from error
+            raise TrainingError(damaged) from error
         leaves = [arrays[name] for name in _named(like)]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about["position"]
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Int32
 from tqdm.auto import tqdm
 
 from glmkit.checks import parse_json
-from glmkit.errors import DataError
+from glmkit.errors import DataError, GLMKitError
 from glmkit.text import Tokenizer
 from glmkit.train.examples import Example, encode_record
 
@@ -62,6 +62,10 @@ def _few(places: tuple[str, ...]) -> str:
     return ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
 
 
+class NothingToLearn(DataError):
+    """A data set without an example."""
+
+
 class Source(Protocol):
     """What `fit` learns from: a `grain` source of `{"tokens", "learned"}`, and what a run has to know of it."""
 
@@ -79,13 +83,13 @@ class TokenDataset:
     """Encoded examples, held flat in memory: a `grain` source of `{"tokens", "learned"}`.
 
     `length` is the longest example. `report` tells what was dropped and why; `digest` is the SHA-256 of all
-    tokens.
+    tokens, `vocabulary` that of the vocabulary they are of.
     """
 
-    def __init__(self, examples: Iterable[Example], report: DataReport, length: int):
-        examples = list(examples)
+    def __init__(self, examples: Iterable[Example], report: DataReport, length: int, vocabulary: str):
+        self.vocabulary, examples = vocabulary, list(examples)
         if not examples:
-            raise DataError(f"there is nothing to learn from:\n{report}")
+            raise NothingToLearn(f"there is nothing to learn from:\n{report}")
         self.report, self.length = report, length
         self._ends = np.cumsum([len(example.tokens) for example in examples])
         self._tokens = np.concatenate([example.tokens for example in examples])
@@ -98,9 +102,13 @@ class TokenDataset:
     def read(cls, path: str | os.PathLike[str], tokenizer: Tokenizer, length: int, **options: Any) -> Self:
         """The records of a JSONL file; `options` as for `encode`.
 
-        Raises `DataError` naming the line that is not JSON or not a record, before anything is computed.
+        Raises `DataError` naming the line that is not JSON or not a record, or the file in which there is nothing to
+        learn, before anything is computed.
         """
-        return cls.encode(_json_lines(Path(path)), tokenizer, length, **options)
+        try:
+            return cls.encode(_json_lines(Path(path)), tokenizer, length, **options)
+        except NothingToLearn as error:
+            raise NothingToLearn(f"{path}: {error}") from error
 
     @classmethod
     def encode(
@@ -124,7 +132,7 @@ class TokenDataset:
             count["records"] += 1
             for example in _encoded(place, record, tokenizer):
                 excess = len(example.tokens) - length
-                rule = too_long or ("split" if "text" in record else "drop")
+                rule = too_long or ("drop" if "messages" in record else "split")
                 if excess > 0 and rule == "error":
                     raise DataError(f"{place}: {len(example.tokens)} tokens are {excess} more than a row holds")
                 if excess > 0 and rule == "drop":
@@ -145,7 +153,7 @@ class TokenDataset:
             dropped={reason: tuple(places) for reason, places in dropped.items()},
             split=tuple(split),
         )
-        return cls(examples, report, length)
+        return cls(examples, report, length, tokenizer.digest)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -201,7 +209,7 @@ def batches(
 def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:
     try:
         return encode_record(record, tokenizer)
-    except DataError as error:
+    except GLMKitError as error:
         raise DataError(f"{place}: {error}") from error
 
 
@@ -213,13 +221,13 @@ def _pieces(example: Example, length: int) -> Iterator[Example]:
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a file of JSON lines") from error
     with file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield f"{path.name}:{number}", parse_json(line)
-                except ValueError as error:
+                    yield f"{path.name}:{number}", parse_json(line.decode())
+                except ValueError as error:  # of JSON, or of UTF-8
                     raise DataError(f"{path}:{number}: not JSON: {error}") from error

@@ -12,6 +12,7 @@ from glmkit.text.template import thinking_mode
 
 __all__ = ["Example", "encode_record"]
 
+_SAID = ("content", "reasoning_content", "tool_calls")
 END_OF_TEXT, END_OF_TURN, END_OF_CALL = "<|endoftext|>", "<|user|>", "<|observation|>"
 
 
@@ -29,7 +30,8 @@ def encode_record(record: Mapping[str, Any], tokenizer: Tokenizer) -> list[Examp
     whose assistant turns are learned, each behind the prompt that `LM.chat` would give for it: without the thoughts of
     earlier rounds. "thinking" says in which mode; left out, it is "enabled" if any turn has a thought and "disabled"
     otherwise, where the empty thought is the template's and not learned. Turns whose prompts continue one another
-    share an example. Raises `DataError` saying what of the record is wrong.
+    share an example. A thought may also stand in the content, in `<think>` tags. Raises `DataError` saying what of the
+    record is wrong.
     """
     if not isinstance(record, Mapping):
         raise DataError(f"expected an object with 'text' or 'messages', got {type(record).__name__}")
@@ -45,7 +47,10 @@ def _encode_conversation(record: Mapping[str, Any], tokenizer: Tokenizer) -> lis
         messages = normalize_messages(record["messages"])
         tools = normalize_tools(record.get("tools"))
         _check_order(messages)
-        has_thoughts = any(message.get("reasoning_content") for message in messages)
+        if not isinstance(record["messages"], str):
+            _check_said(record["messages"])
+        said = [message for message in messages if message["role"] == "assistant"]
+        has_thoughts = any(message.get("reasoning_content") or "</think>" in message["content"] for message in said)
         mode = thinking_mode(record.get("thinking", "enabled" if has_thoughts else "disabled"))
         turns = [
             _turn(messages[: at + 1], tools, mode, tokenizer.chat_template)
@@ -60,14 +65,24 @@ def _encode_conversation(record: Mapping[str, Any], tokenizer: Tokenizer) -> lis
 
 
 def _check_order(messages: Sequence[Mapping[str, Any]]) -> None:
-    """A tool message answers a call: one is open before it."""
+    """Each result of a tool answers a call: one is open before it."""
     open_calls = 0
     for index, message in enumerate(messages):
         if message["role"] == "tool":
-            if not open_calls:
-                raise DataError(f"messages[{index}]: a tool result, but no assistant message before it calls a tool")
+            open_calls -= len(message["content"]) if isinstance(message["content"], list) else 1
+            if open_calls < 0:
+                raise DataError(
+                    f"messages[{index}]: a tool result, but no assistant message before it calls a tool for it"
+                )
         else:
             open_calls = len(message.get("tool_calls", ()))
+
+
+def _check_said(messages: Sequence[Mapping[str, Any]]) -> None:
+    """An assistant's message says something, under a key that is known."""
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant" and all(message.get(key) is None for key in _SAID):
+            raise DataError(f"messages[{index}]: none of {', '.join(_SAID)}, only {', '.join(sorted(message))}")
 
 
 def _turn(

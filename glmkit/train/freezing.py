@@ -33,13 +33,16 @@ def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
 def trained_objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
     """An objective with the filter of `trainable`; without the second token's loss where no layer that learns has one.
 
-    Raises as `trainable`.
+    Adapters alone learn with the correction biases as they are: a file of adapters has no place for others. Raises as
+    `trainable`.
     """
-    without_mtp = adapted_places(model) or model.mtp is None
+    adapted = adapted_places(model)
+    without_mtp = model.mtp is None or (adapted and not any(place.in_mtp for place in adapted))
     return dataclasses.replace(
         objective,
         trainable=trainable(model, freeze),
         mtp_weight=0.0 if without_mtp else objective.mtp_weight,
+        bias_rate=0.0 if adapted else objective.bias_rate,
     )
 
 

@@ -28,23 +28,27 @@ class Log(Protocol):
 @contextlib.contextmanager
 def ending(logs: Sequence[Log], finished: Callable[[], bool]) -> Iterator[None]:
     """Tell the logs how the block ended; `finished` is asked when nothing was raised and nobody left early."""
-    outcome = "stopped"
+    outcome, raised = "stopped", False
     try:
         yield
         if finished():
             outcome = "finished"
-    except Exception as error:
-        outcome = f"failed: {error}"
+    except BaseException as error:
+        raised = True
+        if isinstance(error, Exception):
+            outcome = f"failed: {error}"
         raise
     finally:
         for log in logs:
-            log.end(outcome)
+            with contextlib.suppress(Exception) if raised else contextlib.nullcontext():  # what was raised is told
+                log.end(outcome)
 
 
 class JsonLog:
     """One JSON object per line, each in the file before the next step: `{"step": 3, "loss": 2.1, ...}`.
 
-    A line `{"begin": ...}` goes before the first, `{"end": outcome}` behind the last.
+    A line `{"begin": ...}` goes before the first, `{"end": outcome}` behind the last. A line that a full disk broke off
+    is taken away when the run goes on. Raises `TrainingError` naming the file where a line cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -52,6 +56,8 @@ class JsonLog:
         self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def begin(self, about: Mapping[str, Any]) -> None:
+        if self._path.exists():
+            os.truncate(self._path, self._path.read_bytes().rfind(b"\n") + 1)
         self._line({"begin": dict(about)})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -61,8 +67,11 @@ class JsonLog:
         self._line({"end": outcome})
 
     def _line(self, content: Mapping[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(content) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(content) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self._path}: the log was not written: {error.strerror}") from error
 
 
 class TensorBoardLog:

@@ -23,10 +23,9 @@ from glmkit.lm import LM
 from glmkit.model import GLM, Buffer, Interventions
 from glmkit.model.adapter import adapted_places
 from glmkit.model.intervene import leading_axes
-from glmkit.parallel.planner import is_out_of_memory
 from glmkit.runs import Layers
 from glmkit.runs.plans import Plan
-from glmkit.sharding import partition_spec, platform_of
+from glmkit.sharding import partition_spec
 from glmkit.train.changes import Changes
 from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
 from glmkit.train.data import Batch, Source, batches
@@ -34,9 +33,10 @@ from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
+from glmkit.train.memory import TO_START, to_step, told_of_memory
 from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
-from glmkit.train.step import Metrics, Objective, TrainState, compiled_step
+from glmkit.train.step import Objective, TrainState, compiled_step
 
 __all__ = ["Fit", "Step", "fit"]
 
@@ -92,9 +92,10 @@ def fit(
     `Settings`. With `out`, the run is checkpointed there every `save_every` steps and when its iteration ends, by
     whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments, to the
     same bits. Ctrl-C waits for the step that is being taken; a second does not wait for its evaluation. `eval_data` is
-    measured every `eval_every` steps as `eval_loss`, and the `keep_best` checkpoints by it are kept. The model given
-    stays what it was unless `donate`. Raises `ConfigError`, `DataError`, `RequestError` or `TrainingError` before
-    anything is computed. Warns, at the end, of interventions that held for no token.
+    measured every `eval_every` steps as `eval_loss`; of the checkpoints, with each of which it is then measured too,
+    the `keep_best` by it are kept, see `Fit.saved`. The model given stays what it was unless `donate`. Raises
+    `ConfigError`, `DataError`, `RequestError` or `TrainingError` before anything is computed. Warns, at the end, of
+    interventions that held for no token.
     """
     return Fit(
         lm_or_model, data, Settings(**settings), objective=objective, interventions=interventions, out=out,
@@ -132,14 +133,16 @@ class Fit:
             model, tokenizer = lm_or_model.model, lm_or_model._tokenizer
             interventions = lm_or_model._planned(interventions)
         self._changes = None if interventions is None else Changes(interventions, model, tokenizer)
-        check_data(data, model, settings)
-        if eval_data is not None:
-            check_data(eval_data, model, settings)
+        if jax.process_count() > 1:
+            raise TrainingError(f"fit runs in one process, of however many devices; here are {jax.process_count()}")
+        for each in (data,) if eval_data is None else (data, eval_data):
+            check_data(each, model, tokenizer, settings)
         self.settings, self._data, self._eval_data = settings, data, eval_data
         self._eval_every = check_integer("eval_every", eval_every, 1)
         self._save_every = check_integer("save_every", save_every, 1)
         if check_integer("keep_best", keep_best, 0) and eval_data is None:
             raise ConfigError("keep_best keeps the checkpoints with the least eval_loss; give eval_data= to measure it")
+        self._keeps_best = keep_best > 0
         self._progress = progress
         self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
@@ -147,8 +150,9 @@ class Fit:
         self._batches = self._stream()
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
-        model = model if donate else copied(model, self._moving)
-        self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
+        with told_of_memory(lambda: f"with {TO_START}"):
+            model = model if donate else copied(model, self._moving)
+            self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
         self._number, self._lock = 0, threading.RLock()  # held while the state is consumed or copied
         self._last_metrics: dict[str, float] = {}
         self._logs = list(logs)
@@ -213,6 +217,19 @@ class Fit:
         if self._changes is not None:
             self._changes.warn_of_idle()
 
+    def saved(self, step: int | None = None) -> GLM:
+        """The model of a checkpoint: after `step`, by default of that with the least `eval_loss` of those kept.
+
+        Raises `TrainingError` where there is none.
+        """
+        step = self._checkpoints and self._checkpoints.best if step is None else step
+        if self._checkpoints is None or step not in self._checkpoints.steps:
+            what = "the best" if step is None else f"step {step}"
+            raise TrainingError(f"there is no checkpoint of {what}; fit keeps some with out= and keep_best=")
+        with self._lock:
+            (moved, *_), _ = self._checkpoints.restore(self._saved(), self._identity, step)
+            return self._with_moved(moved)
+
     def run(self) -> "Fit":
         """Take all the steps that are left."""
         for _ in self:
@@ -228,8 +245,12 @@ class Fit:
     def _advance(self) -> Step:
         with unbroken(but_twice=True):
             began = time.monotonic()
-            batch, changes = self._next_batch()
-            values, load = self._update(batch, changes)
+            try:
+                batch, changes = self._next_batch()
+                values, load = self._update(batch, changes)
+            except BaseException:
+                self._batches.set_state(self._position)  # or the next step would go on behind the batch
+                raise
             seconds = time.monotonic() - began
             values |= {"tokens_per_s": values["tokens"] / seconds, "seconds": seconds}
             try:
@@ -245,9 +266,10 @@ class Fit:
     def _update(self, batch: Batch, changes: Interventions | None) -> tuple[dict[str, float], np.ndarray]:
         """Its metrics, and the experts' loads. Raises `TrainingError`, and counts no step, where it was not applied."""
         with unbroken(), self._lock:
-            self._state, metrics = self._call(batch, changes)
-            named = metrics._asdict().items()
-            values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
+            with told_of_memory(lambda: to_step(self.settings, self._state.model)):
+                self._state, metrics = self._step(self._state, batch, changes)
+                named = metrics._asdict().items()
+                values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
             if not metrics.finite:
                 self._refuse(batch, values)
             self._number += 1
@@ -256,28 +278,12 @@ class Fit:
 
     def _evaluated(self) -> dict[str, float]:
         """The loss on what is held out, after steps that measure it."""
-        if self._eval_data is None or (self._number < self.steps and self._number % self._eval_every):
+        every = (self._eval_every, self._save_every) if self._keeps_best else (self._eval_every,)
+        if self._eval_data is None or (self._number < self.steps and all(self._number % each for each in every)):
             return {}
         s = self.settings
-        return {"eval_loss": evaluate(self._state.model, self._eval_data, s.batch_size, s.length, self._changes)}
-
-    def _call(self, batch: Batch, changes: Interventions | None) -> tuple[TrainState, Metrics]:
-        try:
-            return self._step(self._state, batch, changes)
-        except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            s = self.settings
-            raise TrainingError(
-                f"the devices ran out of memory at batch_size={s.batch_size}, length={s.length}, remat={s.remat!r}: "
-                f"lower batch_size and raise accumulate by as much, {self._remat_advice()}or lower length"
-            ) from error
-
-    def _remat_advice(self) -> str:
-        if self.settings.remat == "block":
-            return ""
-        in_vain = platform_of(self._state.step) == "cpu" and not any(self._state.model.layer_counts)
-        return f'set remat="block"{" on model.stacked()" if in_vain else ""}, '
+        with told_of_memory(lambda: to_step(s, self._state.model)):
+            return {"eval_loss": evaluate(self._state.model, self._eval_data, s.batch_size, s.length, self._changes)}
 
     def _next_batch(self) -> tuple[Batch, Interventions | None]:
         """The micro-batches of the next step and what changes in them, on their devices; what there is not, at an
@@ -312,7 +318,7 @@ class Fit:
             config=model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings=dataclasses.asdict(self.settings)
+            settings={name: value for name, value in dataclasses.asdict(self.settings).items() if name != "remat"}
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
             | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them
@@ -326,11 +332,15 @@ class Fit:
         """What training moves: frozen weights are not written again with each checkpoint."""
         return nnx.state(self._state.model, self._moving), self._state.opt_state, self._state.step
 
+    def _with_moved(self, moved: nnx.State) -> GLM:
+        """The model with these values of what training moves."""
+        graph, _, shared = nnx.split(self._state.model, self._moving, ...)
+        return nnx.merge(graph, moved, shared)
+
     def _go_on(self) -> None:
         if self._checkpoints.latest is not None:
             (moved, opt_state, step), position = self._checkpoints.restore(self._saved(), self._identity)
-            graph, _, shared = nnx.split(self._state.model, self._moving, ...)
-            self._state = TrainState(nnx.merge(graph, moved, shared), opt_state, step)
+            self._state = TrainState(self._with_moved(moved), opt_state, step)
             self._number = int(self._state.step)
             self._batches.set_state(dict(position))
             self._position = self._batches.get_state()

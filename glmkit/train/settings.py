@@ -7,6 +7,7 @@ from glmkit.checks import check_integer
 from glmkit.errors import ConfigError, DataError
 from glmkit.model import GLM
 from glmkit.model.transformer import Remat
+from glmkit.text import Tokenizer
 from glmkit.train.data import Source
 from glmkit.train.optimizer import batch_warmup
 
@@ -49,16 +50,22 @@ class Settings:
         check_integer("batch_warmup", self.batch_warmup, 0)
         if self.steps is not None:
             check_integer("steps", self.steps, 1)
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"warmup is {self.warmup!r}; expected the share of all steps, from 0 to 1")
 
     def micro_batches(self, step: int) -> int:
         """How many micro-batches the step after `step` steps takes."""
         return batch_warmup(max(1, self.accumulate // 4), self.accumulate, self.batch_warmup)(step)
 
 
-def check_data(data: Source, model: GLM, settings: Settings) -> None:
+def check_data(data: Source, model: GLM, tokenizer: Tokenizer | None, settings: Settings) -> None:
     """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, or another
     tokenizer's data.
     """
+    if tokenizer is not None and getattr(data, "vocabulary", tokenizer.digest) != tokenizer.digest:
+        raise DataError(
+            "the data were encoded with another tokenizer than the model's; encode them again with lm.tokenizer"
+        )
     if data.length > settings.length:
         raise DataError(
             f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"

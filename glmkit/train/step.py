@@ -112,7 +112,7 @@ def train_step(
         return value + objective.balance_weight * sums.balance / counts.sequences, sums
 
     gradients, sums = _accumulated(jax.grad(minimised, has_aux=True), params, batch, interventions)
-    norm = optax.tree.norm(gradients)
+    norm = optax.tree.norm(jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), gradients))
     finite = jnp.isfinite(norm) & jnp.isfinite(sums.next_token) & jnp.isfinite(sums.second_token)
 
     update = functools.partial(apply_optimizer, optimizer, gradient_norm=norm)

@@ -22,12 +22,22 @@ def derived_card(
     return ("\n".join(lines) + "\n").encode()
 
 
+def facts_of(folder: Path) -> dict[str, str]:
+    """What `derived_card` told in a folder's card, beside base model and licence; nothing of another card."""
+    table = (_card(folder) or "").partition("\n| | |\n|---|---|\n")[2]
+    told = dict(re.findall(r"^\| (.+?) \| (.*) \|$", table, re.MULTILINE))
+    return {name: value for name, value in told.items() if name not in ("base model", "licence")}
+
+
 def licence_of(folder: Path) -> str | None:
     """The licence that the card in a checkpoint folder states, if there is one and it does."""
-    try:
-        card = (folder / "README.md").read_text(encoding="utf-8")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    head = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+    head = re.match(r"---\n(.*?)\n---\n", _card(folder) or "", re.DOTALL)
     stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", head[1], re.MULTILINE) if head else None
     return stated[1] if stated else None
+
+
+def _card(folder: Path) -> str | None:
+    try:
+        return (folder / "README.md").read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None

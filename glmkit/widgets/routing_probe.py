@@ -15,6 +15,7 @@ from glmkit.probe import Knockout, Plan
 from glmkit.resources import data_path
 from glmkit.runs import Layers, Run, Watch
 from glmkit.runs.tokens import texts
+from glmkit.weights.atomic import atomic_file
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.code import python_code, run_settings
 from glmkit.widgets.effects import Change, Effect, joined, measure
@@ -192,10 +193,11 @@ class RoutingProbe(Widget):
         self._watch.stop()
 
     def export(self, path: str | os.PathLike[str]) -> Path:
-        """Write one HTML file, of at most 1 MB, that shows all this without a kernel or a network."""
-        path = Path(path)
-        path.write_text(self._page(), encoding="utf-8")
-        return path
+        """Write one HTML file, of at most 1 MB, that shows all this without a kernel or a network: all or nothing."""
+        page = self._page()
+        with atomic_file(path) as partial:
+            partial.write_text(page, encoding="utf-8")
+        return Path(path)
 
     def _page(self) -> str:
         """For a run that is too long, with what was left out named in it."""

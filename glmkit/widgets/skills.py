@@ -11,7 +11,7 @@ from glmkit.nano.conversations import conversations
 from glmkit.nano.skills import FAMILIES
 from glmkit.probe import Knockout, collect
 from glmkit.probe.answers import Answers
-from glmkit.probe.knockouts import knock_out
+from glmkit.probe.knockouts import knockout_of
 from glmkit.widgets.packing import Message
 
 __all__ = ["Skills", "knockout_message", "knockout_words"]
@@ -90,7 +90,7 @@ class Skills:
 
         phases = _SAID if all("messages" in record for record in chosen_by) else None  # else nobody says something
         stats = collect(self._lm, counted(), by="skill", phases=phases, batch_size=_BATCH, progress=False)
-        return knock_out(answers, stats, [skill], count=count, controls=controls, advance=lambda _: go_on())
+        return knockout_of(answers, stats, [skill], count=count, controls=controls, advance=lambda _: go_on())
 
 
 def knockout_message(found: Knockout) -> Message:

@@ -6,7 +6,7 @@ import pytest
 import glmkit as gk
 from glmkit.errors import DataError, RequestError
 from glmkit.model import Keep
-from glmkit.probe import RoutingStats, answers, without
+from glmkit.probe import AnswerScores, ExpertEffects, RoutingStats, answers, without
 from glmkit.runs import Layers
 from glmkit.runs.scoring import Rows, score
 from glmkit.train.examples import encode_record
@@ -169,7 +169,7 @@ def test_a_knockout_is_scores_without_the_experts_and_without_controls(lm, stats
     assert "tales" in repr(again)
     few = gk.knockout(lm, RECORDS[:4], stats, **settings, groups=["tales"]).excess("tales")
     assert np.isnan([few.low, few.high]).all()
-    with pytest.raises(RequestError, match="'songs' in both stats and data; expected some of sums, tales"):
+    with pytest.raises(RequestError, match="'songs' with both experts and data; expected some of sums, tales"):
         gk.knockout(lm, RECORDS, stats, **settings, groups=["songs"])
     with pytest.raises(RequestError, match="the data have all"):
         gk.knockout(lm, RECORDS, stats, **{**settings, "by": None})
@@ -193,8 +193,42 @@ def test_what_cannot_be_knocked_out_is_told_before_anything_is_scored(lm, stats,
         )
 
 
+def test_effects_are_scores_without_each_expert_and_choose_what_a_knockout_takes(lm, stats):
+    found = gk.expert_effects(lm, RECORDS, by="kind", batch_size=2, progress=False)
+    whole, (layer, *_) = scores(lm), found.layers.moe
+    np.testing.assert_array_equal(found.whole.loss, whole.loss)
+    taken = scores(lm, interventions=gk.ablate(layer=layer, expert=3))
+    expected = [taken.of(name).mean_loss - whole.of(name).mean_loss for name in found.groups]
+    np.testing.assert_allclose(found.added_loss[:, 0, 3], expected, rtol=1e-12)  # the same programs and sums
+    experts = {name: found.specialists(name, 2) for name in found.groups}
+    out = gk.knockout(lm, RECORDS, stats, by="kind", experts=experts, controls=2, batch_size=2, progress=False)
+    assert out.experts == experts
+    taken = scores(lm, interventions=without(experts["tales"]))
+    np.testing.assert_array_equal(out.without["tales"].loss, taken.loss)
+    with pytest.raises(RequestError, match="experts of 'sums' are none"):
+        gk.knockout(lm, RECORDS, stats, by="kind", experts={"sums": ()}, progress=False)
+
+
+def test_specialists_by_effect_cost_their_group_most_beyond_the_others():
+    added = np.array([[[0.0, 0.5, 0.1, np.nan]], [[0.0, 0.6, 0.0, 0.0]], [[0.3, 0.4, 0.0, 0.0]]])
+    whole = AnswerScores(("a", "b", "c"), np.ones(3), np.ones(3, np.bool_))
+    effects = ExpertEffects(Layers((0, 1), (1,), 4, 1), whole, added)
+    assert effects.specialists("a", 3) == ((1, 2), (1, 1), (1, 0))  # 0.1, 0, -0.15; the fourth was out already
+    assert effects.specialists("c", 1) == ((1, 0),)
+    assert effects.to_pandas().query("group == 'b' and expert == 1").added_loss.item() == 0.6
+    with pytest.raises(RequestError, match="no group 'd'; expected one of a, b, c"):
+        effects.specialists("d")
+    alone = ExpertEffects(effects.layers, whole.of("a"), added[:1])
+    with pytest.raises(RequestError, match="'a' has no other groups"):
+        alone.specialists("a")
+
+
 def test_what_is_in_use_is_neither_taken_nor_a_control(lm, stats):
     used = stats.specialists("sums", 1)
     with lm.using(without(used)):
         found = gk.knockout(lm, RECORDS, stats, by="kind", count=1, controls=2, groups=["sums"], progress=False)
+        effects = gk.expert_effects(lm, RECORDS[:2], by="kind", progress=False)
     assert set(found.experts["sums"]).isdisjoint(used)
+    ((layer, expert),) = used
+    assert np.isnan(effects.added_loss[:, effects.layers.row(layer), expert]).all()
+    assert np.isnan(effects.added_loss).sum() == 2

@@ -1,5 +1,6 @@
 """Checkpoints of a run, however it ends."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,51 @@ def test_the_best_are_kept_among_saves_whose_steps_were_not_evaluated(tmp_path):
     for step, metrics in enumerate(({}, {"eval_loss": 1.0}, {"loss": 0.0}, {"eval_loss": 2.0}, {"loss": 0.0}), 1):
         checkpoints.save(step, {"x": jax.numpy.zeros(3)}, IDENTITY, {"at": step}, metrics)
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith("step")} == {"step_2", "step_5"}
+
+
+def test_a_run_that_goes_on_knows_its_best(tmp_path):
+    def save(step, loss):
+        checkpoints = Checkpoints(tmp_path, keep=1, keep_best=1)
+        checkpoints.save(step, {"x": jax.numpy.full(3, step)}, IDENTITY, {"at": step}, {"eval_loss": loss})
+        return checkpoints
+
+    save(1, 1.0), save(2, 2.0)
+    checkpoints = save(3, 1.5)
+    assert (checkpoints.steps, checkpoints.best, checkpoints.latest) == ((1, 3), 1, 3)
+    state, _ = checkpoints.restore({"x": jax.numpy.zeros(3, int)}, IDENTITY, checkpoints.best)
+    np.testing.assert_array_equal(state["x"], 1)
+    assert Checkpoints(tmp_path).best is None
+
+
+FULL_DISK = """
+    import sys
+    import jax.numpy as jnp
+    from glmkit.errors import TrainingError
+    from glmkit.train.checkpoint import Checkpoints, RunIdentity
+    from glmkit.train.log import JsonLog, ending
+
+    identity = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
+    checkpoints, log = Checkpoints(sys.argv[1] + "/checkpoints"), JsonLog(sys.argv[1] + "/log.jsonl")
+    with ending([log], lambda: True):
+        for step in range(1, 1000):
+            log.write(step, {"loss": 1.0})
+            if step == 3:
+                checkpoints.save(step, {"x": jnp.zeros(8)}, identity, {"at": step})
+            if step == int(sys.argv[2]):
+                checkpoints.save(step, {"x": jnp.arange(2.0**16)}, identity, {"at": step})
+"""
+
+
+@pytest.mark.parametrize(
+    ("big_at", "message"), [(4, r"step 4 was not saved in .*checkpoints"), (0, r".*log\.jsonl: the log was not written")]
+)
+def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, big_at, message):
+    """Stood in for by a limit on the size of files, of 8 KiB, which raises the same errors as a full disk."""
+    (tmp_path / "full.py").write_text(textwrap.dedent(FULL_DISK))
+    script = f"ulimit -f 8; {sys.executable} {tmp_path / 'full.py'} {tmp_path} {big_at}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert re.search(f"TrainingError: {message}", done.stderr.splitlines()[-1]), done.stderr
+    assert Checkpoints(tmp_path / "checkpoints").latest == 3
 
 
 def test_what_has_other_arrays_is_told_what_differs_and_what_is_damaged_to_be_removed(tmp_path):

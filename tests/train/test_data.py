@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from glmkit.errors import DataError
 from glmkit.train.data import TokenDataset, batches
+from glmkit.train.examples import Example
 from tiny import tokenizer
 
 TEXTS = [{"text": "abcdefgh"[: 1 + n % 8] * (1 + n % 5)} for n in range(60)]
@@ -17,14 +19,28 @@ def data() -> TokenDataset:
     return TokenDataset.encode(TEXTS, tokenizer(), 48)
 
 
-def test_every_example_is_in_the_batches_once_and_whole(data):
-    seen = []
-    for batch in batches(data, length=48, batch_size=4, seed=1):
-        assert batch.tokens.shape == batch.learned.shape == batch.segment_ids.shape == (4, 48)
-        for tokens, segments in zip(batch.tokens, batch.segment_ids, strict=True):
-            seen += [tuple(tokens[segments == segment]) for segment in range(segments.max() + 1)]
-            assert not batch.learned[batch.segment_ids < 0].any()
-    assert sorted(seen) == sorted(tuple(data[i]["tokens"]) for i in range(len(data)))
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 24), min_size=1, max_size=40),
+    row=st.integers(24, 60),
+    rows=st.integers(1, 5),
+    seed=st.integers(0, 3),
+    shuffle=st.booleans(),
+)
+def test_every_example_is_in_the_batches_once_and_whole(lengths, row, rows, seed, shuffle):
+    examples = [
+        Example(np.arange(100 * at, 100 * at + n, dtype=np.int32), (np.arange(n) + at) % 3 > 0)
+        for at, n in enumerate(lengths)
+    ]
+    source, seen = TokenDataset(examples, None, max(lengths), ""), []
+    for batch in batches(source, length=row, batch_size=rows, seed=seed, shuffle=shuffle):
+        assert batch.tokens.shape == batch.learned.shape == batch.segment_ids.shape == (rows, row)
+        assert not batch.learned[batch.segment_ids < 0].any()
+        for tokens, learned, segments in zip(*batch, strict=True):
+            own = [segments == segment for segment in range(segments.max() + 1)]
+            assert all(np.diff(np.flatnonzero(places)).max(initial=1) == 1 for places in own)  # side by side
+            seen += [(*tokens[places].tolist(), *learned[places].tolist()) for places in own]
+    assert sorted(seen) == sorted((*each.tokens.tolist(), *each.learned.tolist()) for each in examples)
 
 
 def test_the_order_is_the_seeds(data):
@@ -56,7 +72,7 @@ def test_a_stream_goes_on_at_the_exact_example(data, after):
 
 
 def test_what_is_too_long_is_split_or_dropped_and_said():
-    chat = {"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": "y"}]}
+    chat = {"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": "y"}], "text": "z"}
     data = TokenDataset.encode([{"text": "a" * 100}, chat, {"text": "bc"}], tokenizer(), 40)
     assert (data.report.records, data.report.examples) == (3, 4)
     assert data.report.split == ("record 1",)
@@ -78,13 +94,15 @@ def test_a_piece_with_nothing_to_learn_is_dropped_and_said():
     [
         ('{"text": "a"}\n{"text": ', r"data\.jsonl:2: not JSON"),
         ('{"text": "a"}\n\n{"txt": "a"}', r"data\.jsonl:3: expected 'text'"),
-        ("", "nothing to learn from"),
+        ("", r"data\.jsonl: there is nothing to learn from"),
+        (b'{"text": "a"}\n{"text": "\xff"}', r"data\.jsonl:2: not JSON: 'utf-8' codec can't decode"),
+        (r'{"text": "half \ud83d"}', r"data\.jsonl:1: the text is not valid Unicode at character 5"),
         ("[1]", r"data\.jsonl:1: expected an object"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, lines, message):
     path = tmp_path / "data.jsonl"
-    path.write_text(lines)
+    path.write_bytes(lines if isinstance(lines, bytes) else lines.encode())
     with pytest.raises(DataError, match=message):
         TokenDataset.read(path, tokenizer(), 40)
 

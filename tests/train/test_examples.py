@@ -64,6 +64,12 @@ def test_the_mode_can_be_said():
     assert marked(record | {"thinking": "forced"})[0].endswith("<|assistant|>\n<think>{</think>\na<|user|>}")
 
 
+def test_a_thought_may_stand_in_the_content():
+    messages = [THOUGHT[0], {"role": "assistant", "content": "<think>R</think>A"}]
+    apart = [THOUGHT[0], {"role": "assistant", "content": "A", "reasoning_content": "R"}]
+    assert marked({"messages": messages}) == marked({"messages": apart})
+
+
 def test_tools_are_shown_to_the_model():
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     (text,) = marked({"messages": THOUGHT[:2], "tools": [tool]})
@@ -85,6 +91,8 @@ def test_a_text_is_learned_whole_and_ends():
         ({"messages": [{"content": "x"}]}, r"messages\[0\].role"),
         ({"messages": [{"role": "user", "content": "x"}]}, "at least one assistant message"),
         ({"messages": [*THOUGHT[:1], {"role": "tool", "content": "R"}]}, r"messages\[1\]: a tool result"),
+        ({"messages": [*THOUGHT[:5], {"role": "tool", "content": "S"}]}, r"messages\[5\]: a tool result"),
+        ({"messages": [THOUGHT[0], {"role": "assistant", "value": "Hi"}]}, r"messages\[1\]: .* only role, value"),
         ({"messages": THOUGHT, "thinking": "perhaps"}, "thinking"),
         ({"messages": THOUGHT, "tools": [{}]}, "tools"),
     ],

@@ -12,10 +12,12 @@ from flax import nnx
 import glmkit as gk
 from glmkit import LM
 from glmkit.errors import ConfigError, DataError, RequestError, TrainingError
+from glmkit.model import Buffer
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.data import TokenDataset
 from glmkit.train.loop import _programs, fit
 from glmkit.train.lora import LoRAParam, add_lora
+from glmkit.train.step import Objective
 from interrupting import interrupt_in, press
 from tiny import small_model as model, tokenizer
 
@@ -129,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
     assert [line["step"] for line in lines if "step" in line] == [1, 2, 3, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("where", ["Fit._call", "Checkpoints.save", "evaluate", "JsonLog.write", "body"])
+@pytest.mark.parametrize("where", ["Fit._update", "Checkpoints.save", "evaluate", "JsonLog.write", "body"])
 def test_ctrl_c_waits_for_the_step_which_is_logged_and_saved(data, tmp_path, monkeypatch, where):
     if where != "body":
         interrupt_in(monkeypatch, f"glmkit.train.loop.{where}")
@@ -221,6 +223,45 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(data, tmp_p
     assert Checkpoints(tmp_path / "checkpoints").latest is None  # no step was taken
 
 
+def test_after_a_step_that_failed_its_batch_comes_again(data, monkeypatch):
+    seen, run = [], fit(model(), data, steps=3, **SETTINGS)
+    step = run._step
+
+    def failing(state, batch, changes):
+        seen.append(np.asarray(batch.tokens))
+        if len(seen) == 2:
+            raise RuntimeError("once")
+        return step(state, batch, changes)
+
+    monkeypatch.setattr(run, "_step", failing)
+    with pytest.raises(RuntimeError, match="once"):
+        run.run()
+    run.run()
+    np.testing.assert_array_equal(seen[1], seen[2])
+    assert (run.number, len(seen)) == (3, 4)
+
+
+def test_a_line_of_the_log_that_broke_off_is_taken_away(data, tmp_path):
+    fit(model(), data, steps=1, out=tmp_path, **SETTINGS).run()
+    path = tmp_path / "log.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"step": 2, "lo')
+    fit(model(), data, steps=1, out=tmp_path, **SETTINGS)
+    assert path.read_text().startswith(whole + '{"begin": ')
+
+
+def test_the_best_checkpoint_can_be_had(data, tmp_path):
+    run = fit(model(), data, steps=4, out=tmp_path, eval_data=data, eval_every=4, save_every=1, keep_best=1, **SETTINGS)
+    seen = {step.number: (step.metrics["eval_loss"], step.model) for step in run}  # with every checkpoint
+    best = min(seen, key=lambda number: seen[number][0])
+    assert same(run.saved(), seen[best][1])
+    assert same(run.saved(4), run.model)
+    with pytest.raises(TrainingError, match="no checkpoint of step 9"):
+        run.saved(9)
+    with pytest.raises(TrainingError, match="no checkpoint of the best"):
+        fit(model(), data, steps=1, **SETTINGS).saved()
+
+
 def test_the_log_says_how_a_run_ended(data, tmp_path):
     network = jax.tree.map(lambda leaf: leaf, model())
     network.norm.scale[...] = network.norm.scale[...] * np.nan
@@ -266,6 +307,16 @@ def test_only_adapters_are_trained_where_there_are_any(data):
     assert not same(nnx.state(adapted, LoRAParam), nnx.state(after, LoRAParam))
 
 
+def test_adapters_learn_with_the_biases_as_they_are_and_those_of_the_prediction_layer_too(data):
+    adapted = add_lora(model(True), 2, mtp=True, rngs=nnx.Rngs(0))
+    run = fit(adapted, data, objective=Objective(bias_rate=0.1), steps=2, **SETTINGS).run()
+    assert same(nnx.state(adapted, Buffer), nnx.state(run.model, Buffer))
+    for before, now in zip(*(jax.tree.leaves(nnx.state(m.mtp, LoRAParam)) for m in (adapted, run.model)), strict=True):
+        assert (np.asarray(before) != np.asarray(now)).any()
+    assert run.objective.mtp_weight == Objective().mtp_weight
+    assert not fit(add_lora(model(True), 2, rngs=nnx.Rngs(0)), data, steps=2, **SETTINGS).objective.mtp_weight
+
+
 def test_frozen_parameters_stay(data):
     after = fit(model(), data, steps=2, freeze=("embed", "blocks.0.*"), **SETTINGS).run().model
     assert same(after.embed, model().embed)
@@ -278,6 +329,12 @@ def test_frozen_parameters_stay(data):
 def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
     with pytest.raises(DataError, match="examples of 32 tokens"):
         fit(model(), data, **(SETTINGS | {"length": 16}))
+    with pytest.raises(ConfigError, match="warmup is 100; expected the share"):
+        fit(model(), data, warmup=100, **SETTINGS)
+    data.vocabulary, known = "another", data.vocabulary
+    with pytest.raises(DataError, match="encoded with another tokenizer than the model's"):
+        fit(LM(model(), tokenizer(), max_len=64), data, **SETTINGS)
+    data.vocabulary = known
     with pytest.raises(ConfigError, match="context is 600"):
         fit(model(), data, **(SETTINGS | {"length": 1000}))
     with pytest.raises(ValueError, match="batch_size is 0"):
