@@ -58,6 +58,9 @@ def run_agent(
     length broke off, or after `max_turns`. Raises `RequestError` before the first turn for a tool that nothing can run.
     """
     check_integer("max_turns", max_turns, 1)
+    if settings.get("n", 1) != 1 or settings.get("stream"):
+        raise RequestError("every turn of an agent is one whole answer: leave out n and stream")
+    tools = () if tools is None else tools
     declared = normalize_tools(tools)
     functions = {
         schema["function"]["name"]: tool

@@ -6,13 +6,13 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
 from glmkit.agent import AgentStep, run_agent
@@ -31,7 +31,7 @@ from glmkit.runs.scoring import token_logprobs
 from glmkit.runs.watch import Watch
 from glmkit.text import Delta, Tokenizer, normalize_tools, template_variant
 from glmkit.text.template import thinking_mode
-from glmkit.turns import SAMPLING, TURN, Turns, checked_record, refuse_unknown, stop_strings
+from glmkit.turns import SAMPLING, TURN, Turns, checked_record, checked_rows, refuse_unknown, stop_strings
 from glmkit.weights import save_hf
 
 __all__ = ["LM"]
@@ -177,7 +177,7 @@ class LM(Runs):
             try:
                 turn = checked_record(messages) if isinstance(messages, Mapping) else {"messages": messages}
                 request, answer = self._turns.chat(call_ids=f"call_{index}_", **{**settings, **turn})
-                self.engine.check_fits(request)
+                self.engine.check_fits(self._probed(request))
                 running.append((index, request, answer))
             except GLMKitError as error:
                 results[index] = Completion(finish_reason="error", error=error)
@@ -229,7 +229,7 @@ class LM(Runs):
 
         `tokens` are rows of one length, an array `[B, T]` or lists. Raises `RequestError` for anything else.
         """
-        tokens = self._token_rows(tokens)
+        tokens = jnp.asarray(checked_rows(tokens, self.config))
         hidden = self.model(tokens, interventions=self._changes(tokens)).hidden[:, :-1]
         targets = tokens[:, 1:]
         pieces = [
@@ -286,21 +286,6 @@ class LM(Runs):
             raise RequestError(f"this LM ({self.name}) was closed; load it again")
         return part
 
-    def _token_rows(self, tokens: Any) -> Int[Array, "B T"]:
-        try:
-            rows = np.asarray(tokens)
-        except ValueError as error:
-            raise RequestError("tokens: rows differ in length; expected [batch, length >= 2]") from error
-        if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
-            raise RequestError(f"tokens: {rows.dtype} {list(rows.shape)}; expected integers [batch, length >= 2]")
-        if rows.shape[1] > self.config.max_position_embeddings:
-            raise RequestError(
-                f"tokens: rows of {rows.shape[1]}, more than the context of {self.config.max_position_embeddings}"
-            )
-        if rows.size and (rows.min() < 0 or rows.max() >= self.config.vocab_size):
-            raise RequestError(f"tokens holds ids outside 0 to {self.config.vocab_size - 1}")
-        return jnp.asarray(rows, jnp.int32)
-
     def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
         self.engine.check_fits(request)
         if not stream and not show:
@@ -324,7 +309,8 @@ class LM(Runs):
     def _samples(self, messages: Any, n: int, seed: int | None = None, **settings: Any) -> list[Completion]:
         """Answers to one prompt, each of a seed of its own."""
         first = secrets.randbits(32) if seed is None else seed
-        asked = [self._turns.chat(messages, seed=(first + number) % 2**32, **settings) for number in range(n)]
+        ask = partial(self._turns.chat, messages, **settings)
+        asked = [ask(seed=first), *(ask(seed=(first + number) % 2**32) for number in range(1, n))]
         self.engine.check_fits(asked[0][0])
         answered = self._serve(asked)
         for completion in answered:
@@ -347,8 +333,10 @@ class LM(Runs):
                 for ticket in tickets:
                     ticket.wait()
                     bar.update(sum(ticket.is_over for ticket in tickets) - bar.n)
-            except KeyboardInterrupt:
+            except BaseException as error:
                 _interrupt([request for request, _ in asked], tickets)
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
         for _, answer in asked:
             answer.finish()
         return [answer.completion() for _, answer in asked]
@@ -368,14 +356,16 @@ class LM(Runs):
             tickets.append(ticket)
             watch.follow(ticket)
             while (deltas := arrived.get()) is not None:
-                reader.take()
                 yield from deltas
+                reader.take()
         except KeyboardInterrupt:
             pass
         finally:
             _interrupt([request], tickets)
         if request.error is not None:
             raise request.error
+        while not arrived.empty():  # what was on its way when it was interrupted
+            yield from arrived.get() or ()
         yield from answer.finish()
 
 

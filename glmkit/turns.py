@@ -5,7 +5,11 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int32
+
 from glmkit.checks import check_integer, is_integer
+from glmkit.config import GLMConfig
 from glmkit.engine import Request, Sampling, ThinkingBudget
 from glmkit.engine.answer import Answer
 from glmkit.errors import RequestError
@@ -14,7 +18,16 @@ from glmkit.text import StreamParser, Tokenizer, normalize_tools, render, render
 from glmkit.text.grammar import GrammarVocabulary, Thought, TurnMatcher, answer_grammar, chosen_tools
 from glmkit.text.template import thinking_mode
 
-__all__ = ["SAMPLING", "TURN", "Turns", "checked_ids", "checked_record", "refuse_unknown", "stop_strings"]
+__all__ = [
+    "SAMPLING",
+    "TURN",
+    "Turns",
+    "checked_ids",
+    "checked_record",
+    "checked_rows",
+    "refuse_unknown",
+    "stop_strings",
+]
 
 TURN = ("tools", "tool_choice", "response_format", "thinking", "budget", "stop")
 SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "top_logprobs",
@@ -160,6 +173,21 @@ def checked_ids(name: str, tokens: Any, vocab_size: int) -> tuple[int, ...]:
         if not is_integer(token) or not 0 <= token < vocab_size:
             raise RequestError(f"{name} holds {token!r}; expected token ids, 0 to {vocab_size - 1}")
     return tuple(map(int, ids))
+
+
+def checked_rows(tokens: Any, config: GLMConfig) -> Int32[np.ndarray, "B T"]:
+    """Rows of token ids, of one length. Raises RequestError for what is none, or longer than the context."""
+    try:
+        rows = np.asarray(tokens)
+    except ValueError as error:
+        raise RequestError("tokens: rows differ in length; expected [batch, length >= 2]") from error
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] < 2 or not np.issubdtype(rows.dtype, np.integer):
+        raise RequestError(f"tokens: {rows.dtype} {list(rows.shape)}; expected integers [batch, length >= 2]")
+    if rows.shape[1] > (most := config.max_position_embeddings):
+        raise RequestError(f"tokens: rows of {rows.shape[1]}, more than the context of {most}")
+    if rows.min() < 0 or rows.max() >= config.vocab_size:
+        raise RequestError(f"tokens holds ids outside 0 to {config.vocab_size - 1}")
+    return rows.astype(np.int32)
 
 
 def refuse_unknown(settings: Iterable[str], known: Sequence[str]) -> None:

@@ -97,6 +97,14 @@ def test_it_ends_after_the_last_turn_that_is_allowed():
         run_agent(Turns(), "again", [add], max_turns=0)
 
 
+def test_a_turn_is_one_whole_answer():
+    for settings in ({"n": 2}, {"stream": True}):
+        with pytest.raises(RequestError, match="leave out n and stream"):
+            run_agent(Turns(), "sums", [add], **settings)
+    (step,) = run_agent(Turns("5"), "sums", None)
+    assert step.done
+
+
 def test_the_caller_may_stop_between_steps():
     turns = Turns([("add", {"a": 1, "b": 1})], "2")
     assert isinstance(next(run_agent(turns, "1+1", [add])), AgentStep)

@@ -4,11 +4,13 @@ import dataclasses
 import gc
 import sys
 import threading
+from time import sleep
 
 import numpy as np
 import pytest
 
 import glmkit as gk
+from glmkit.engine.ticket import Reader
 from glmkit.errors import CheckpointError, ConfigError, RequestError, TokenizerError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -74,6 +76,22 @@ def test_a_stream_is_stopped_from_another_thread(lm):
     never_begun.stop()
     assert list(never_begun) == []
     assert never_begun.completion.finish_reason == "interrupted"
+
+
+def test_an_interrupted_stream_has_all_that_came(lm, monkeypatch):
+    taken, take = [], Reader.take
+
+    def interrupted(reader):
+        take(reader)
+        taken.append(None)
+        if len(taken) == 3:
+            sleep(0.5)  # while the engine goes on
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reader, "take", interrupted)
+    stream = lm.chat("hi", max_tokens=400, seed=4, temperature=0, thinking="disabled", stream=True)
+    assert "".join(delta.content or "" for delta in stream) == stream.completion.content
+    assert len(stream.completion.tokens) > 3
 
 
 def test_a_stream_that_was_left_goes_on_where_it_stopped(lm):
@@ -146,6 +164,15 @@ def test_a_batch_keeps_order_and_one_failure_does_not_lose_the_rest(lm):
     assert [r.finish_reason == "error" for r in results] == [False, True, False, True]
     assert "nobody" in str(results[1].error)
     assert results[2].tokens == lm.chat("three", max_tokens=4, temperature=0).tokens
+
+
+def test_a_conversation_that_what_is_in_use_does_not_fit_loses_no_other(lm):
+    run = lm.run("one", max_tokens=2, thinking="disabled")
+    with lm.using(gk.replay(run)):
+        asked = {"max_tokens": 2, "temperature": 0, "thinking": "disabled", "progress": False}
+        fits, other = lm.chat_batch(["one", "two"], **asked)
+    assert fits.finish_reason != "error"
+    assert isinstance(other.error, RequestError)
 
 
 @pytest.mark.parametrize("setting", [{"budget": -1}, {"seed": -1}, {"top_p": 2.0}, {"thinking": "loud"}])
@@ -236,6 +263,9 @@ def test_a_folder_without_a_tokenizer_still_scores(tmp_path):
         (lambda lm: lm.chat("hi", tools=[{"type": "function", "function": {}}]), "name"),
         (lambda lm: lm.chat("hi", tool_choice="required"), "tool_choice"),
         (lambda lm: lm.chat("hi", stop=[""]), "stop"),
+        (lambda lm: lm.chat("hi", stop=[str(n) for n in range(17)]), "stop"),
+        (lambda lm: lm.chat("hi", n=2, seed=-1), "seed is -1"),
+        (lambda lm: lm.chat("hi", n=2, seed="x"), "seed is 'x'"),
         (lambda lm: lm.complete([1, 10**6]), "holds 1000000; expected token ids"),
         (lambda lm: lm.logprobs([[1]]), "length >= 2"),
         (lambda lm: lm.logprobs(np.zeros((0, 5), int)), "batch, length >= 2"),

@@ -110,6 +110,9 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_computed(lm):
     bad = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "not": {}}}}
     with pytest.raises(RequestError, match=r"response_format: .*not"):
         lm.chat("hi", response_format=bad)
+    for schema in ({"type": object}, {"enum": {1, 2}}):
+        with pytest.raises(RequestError, match=r"response_format.json_schema.schema: not JSON"):
+            lm.chat("hi", response_format={"type": "json_schema", "json_schema": {"schema": schema}})
     with pytest.raises(RequestError, match="later"):
         lm.chat("hi", tools=[get_weather], tool_choice={"type": "function", "function": {"name": "later"}})
     with pytest.raises(RequestError, match="did you mean response_format"):

@@ -1,6 +1,8 @@
 """From tokens to an answer: text, reasoning, content and tool calls, as they come and when they are done."""
 
+import functools
 import html
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +75,17 @@ class Completion:
         return f"{thought}{answer}{calls}{failure}<div style='opacity:.65;font-size:85%'>{note}</div>"
 
 
+def _locked(method: Callable) -> Callable:
+    """One at a time, by whatever thread."""
+
+    @functools.wraps(method)
+    def held(self, *args: Any) -> Any:
+        with self._lock:
+            return method(self, *args)
+
+    return held
+
+
 class Answer:
     """Assembles one request's tokens into deltas: no half character, no half tag, no half stop string leaves it."""
 
@@ -90,7 +103,9 @@ class Answer:
         self._stop = _StopStrings(stop)
         self._deltas: list[Delta] = []
         self._reasoning_tokens = 0
+        self._lock = threading.RLock()  # the engine's thread feeds it while others ask how far it is
 
+    @_locked
     def feed(self, token: int) -> list[Delta]:
         """Take the next token; a complete stop string ends the request."""
         if self._parser is not None and self._parser.phase == "think":
@@ -102,6 +117,7 @@ class Answer:
             self._request.finish("stop")
         return deltas
 
+    @_locked
     def finish(self) -> list[Delta]:
         """What was held back, now that no more tokens come."""
         rest = self._parse(self._stop.feed([self._decoder.finish()]) + self._stop.finish())
@@ -109,6 +125,7 @@ class Answer:
             rest += self._keep(self._parser.finish())
         return rest
 
+    @_locked
     def completion(self) -> Completion:
         """The answer so far, a call under way with what it has; the whole of it after `finish`."""
         parsed = assemble([*self._deltas, *(self._parser.call_end() if self._parser is not None else ())])

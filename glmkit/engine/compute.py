@@ -150,6 +150,7 @@ def _draw(
     if each.drawn_logprobs is not None:
         drawn_from = sampling_logits(logits, each, seen, masks)
         told = jnp.where(each.drawn_logprobs[:, None], jax.nn.log_softmax(drawn_from), logprobs)
+        told = jnp.where(jnp.isnan(logprobs[:, :1]), jnp.nan, told)  # which filters would hide
         could = passed(drawn_from).reshape(rows, places, -1)
     chosen = jnp.take_along_axis(told, drawn[:, None], axis=1)
     top = None

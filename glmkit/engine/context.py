@@ -18,6 +18,7 @@ from glmkit.engine.scheduler import Scheduler
 from glmkit.engine.snapshot import CacheTree, snapshot
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model import GLM
+from glmkit.model.adapter import adapted_places
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.weights.atomic import atomic_file
 
@@ -99,7 +100,7 @@ class ContextCache:
         tokens, parents = arrays["tokens"].tolist(), arrays["parents"].tolist()
         if not tokens:
             return 0
-        self._pool.prepare(len(tokens))
+        self._pool.prepare(len(tokens) + max((tree.cached for tree in self._pool.trees), default=0))
         tree = max(self._pool.trees, key=lambda tree: tree.free)
         if len(tokens) > tree.free:
             raise RequestError(
@@ -114,6 +115,10 @@ class ContextCache:
             self._pool.write(self._pool.trees.index(tree), pages, contents)
             for piece, parent in zip(tokens, parents, strict=True):  # known once they are written
                 nodes.append(tree.adopt(lease, lease.root if parent < 0 else nodes[parent], piece))
+        except Exception as error:
+            if self._pool.lost:  # with what runs in it
+                self._scheduler.fail(error)
+            raise
         finally:
             tree.end(lease)
         return len(tokens) * PAGE
@@ -133,11 +138,12 @@ class ContextCache:
 
     def _identity(self) -> dict[str, str]:
         """What a file has to agree with to be of use to this model."""
+        scales = [str(place.parameter.scale) for place in adapted_places(self._model)]  # which no array holds
         return {
             "format": _FORMAT,
             "configuration": json.dumps(self._model.config.to_hf(), sort_keys=True),
             "pages": json.dumps(self._pool.page_shapes),
-            "weights": fingerprint(self._model),
+            "weights": " ".join([fingerprint(self._model), *scales]),
         }
 
     def _check_identity(self, path: str | os.PathLike[str], found: dict[str, str]) -> None:

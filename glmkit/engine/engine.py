@@ -229,8 +229,9 @@ class Engine:
     def _wake(self) -> None:
         with self._changed:
             if self._thread is None and self._has_work():
-                self._thread = threading.Thread(target=self._drive, name="glmkit engine", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._drive, name="glmkit engine", daemon=True)
+                thread.start()  # which may fail
+                self._thread = thread
             self._changed.notify()
 
     def _has_work(self) -> bool:
@@ -238,6 +239,9 @@ class Engine:
 
     def _drive(self) -> None:
         """Rounds for as long as there is work. Nobody but this thread touches the scheduler, the pool and the steps."""
+        with self._changed:
+            if self._thread is not threading.current_thread():  # who started it was interrupted
+                return
         while True:
             with self._changed:
                 if not self._changed.wait_for(lambda: self._ending or self._has_work(), _PATIENCE):
@@ -250,10 +254,10 @@ class Engine:
                     self._jobs.popleft()()
                 self._take_in()
                 self._scheduler.round()
-                if self._scheduler.is_idle:
-                    self._steps.rest()
-            except Exception as error:  # the device's, such as memory that is not there: the engine goes on
+            except BaseException as error:  # the device's, such as memory that is not there: the engine goes on
                 self._scheduler.fail(error)
+            if self._scheduler.is_idle:
+                self._steps.rest()
         self._end()
         with self._changed:
             self._thread = None
@@ -266,8 +270,7 @@ class Engine:
     def _on_current_weights(self, job: Callable[[], _Result]) -> _Result:
         """Do something that goes by the pages and by the weights: those that there are are of these."""
         if not self._scheduler.running:
-            if self._steps.renew():
-                self._pool.forget()
+            self._scheduler.renew()
         elif not self._steps.is_current():
             raise RequestError("the model was changed while requests run; ask again when they have ended")
         return job()

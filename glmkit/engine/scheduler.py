@@ -81,7 +81,17 @@ class Scheduler:
             self._run(alike, 1 + self._drafts)
         self._dismiss()
 
-    def fail(self, error: Exception) -> None:
+    def renew(self) -> None:
+        """Take the weights as they are now, while nothing runs. What is known is of others then, and so is an answer
+        that waits for memory to go on."""
+        if not self._steps.renew():
+            return
+        self._pool.forget()
+        for ticket in self.waiting:
+            if ticket.request.tokens:
+                ticket.request.fail(RequestError("the model was changed before this answer could go on; ask again"))
+
+    def fail(self, error: BaseException) -> None:
         """End all that run with an error; who waits goes on."""
         for ticket in self.running:
             ticket.request.fail(error)
@@ -141,7 +151,7 @@ class Scheduler:
         self._refused = set(chosen)
         try:
             if self._is_on_current_weights():
-                chosen = self._next(chosen)
+                chosen = self._next([ticket for ticket in chosen if not ticket.is_over])
                 self._pool.prepare(-(-sum(self._pages(ticket) for ticket in chosen) // self._pool.parts))
                 if begun := list(takewhile(self._begin, chosen)):
                     chosen = begun
@@ -159,8 +169,7 @@ class Scheduler:
         Where nobody reads the answers that run, those with new weights need not wait for them.
         """
         if not self.running:
-            if self._steps.renew():
-                self._pool.forget()
+            self.renew()
         elif not self._steps.is_current():
             if self._all_paused:
                 for ticket in self.running:
@@ -300,7 +309,8 @@ class Scheduler:
                 ticket.held, request.accepted = ticket.held + 1, request.accepted + 1
                 if ticket.seen is not None:
                     ticket.seen[draft] = True
-        if request.error is None and self._publish(ticket) and was_reading:
+        published = request.error is None and self._publish(ticket)
+        if was_reading and (published or ticket.held >= len(request.prompt)):
             self._refused = set()  # some may have waited to share it
 
     def _publish(self, ticket: Ticket) -> bool:
@@ -357,8 +367,8 @@ def _by_probing(tickets: Sequence[Ticket]) -> list[list[Ticket]]:
 
 
 def _common_pages(one: Sequence[int], other: Sequence[int]) -> int:
-    """Full pages with which both prompts begin."""
-    pages = 0
-    while (end := (pages + 1) * PAGE) <= min(len(one), len(other)) and one[end - PAGE : end] == other[end - PAGE : end]:
+    """Full pages with which both prompts begin, and which the other could share: not that of its last token."""
+    pages, most = 0, min(len(one), len(other) - 1) // PAGE
+    while pages < most and one[pages * PAGE : (pages + 1) * PAGE] == other[pages * PAGE : (pages + 1) * PAGE]:
         pages += 1
     return pages

@@ -110,7 +110,7 @@ class Ticket:
         request = self.request
         certain = request.piece(self.held, self.held + size)
         left = request.max_tokens - len(request.tokens) - 1
-        return *certain, *self.drafts[: min(size - len(certain), left)]
+        return *certain, *self.drafts[: max(0, min(size - len(certain), left))]
 
     def deliver(self, drawn: Drawn) -> None:
         """Take what was drawn, and pass it on. An error of whoever hears it ends the request."""
@@ -125,7 +125,7 @@ class Ticket:
             try:
                 if self._feed is not None:
                     self._feed(token)
-            except Exception as error:
+            except BaseException as error:  # or the engine's thread would end
                 self.request.finish_reason = None  # whatever the token ended
                 self.request.fail(error)
 

@@ -6,6 +6,7 @@ is the form of thoughts and calls.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -113,6 +114,10 @@ def _answer_schema(response_format: Mapping[str, Any] | None) -> Any:
     schema = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
     if not isinstance(schema, Mapping):
         raise RequestError(f"response_format.json_schema.schema is {schema!r}; expected a JSON schema")
+    try:
+        json.dumps(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"response_format.json_schema.schema: not JSON: {error}") from error
     return schema
 
 

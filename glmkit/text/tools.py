@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from glmkit.errors import RequestError
@@ -98,9 +98,9 @@ def function_schema(function: Callable) -> dict[str, Any]:
     check_name(name, f"tool {name!r}")
     try:
         hints = get_type_hints(function, include_extras=True)
-    except (NameError, TypeError) as error:
+        signature = inspect.signature(function).parameters
+    except (NameError, TypeError, AttributeError, SyntaxError, ValueError) as error:
         raise RequestError(f"tool {name!r}: its annotations cannot be resolved: {error}") from error
-    signature = inspect.signature(function).parameters
     description, about = _read_docstring(inspect.getdoc(function) or "", signature)
     properties, required = {}, []
     for parameter in signature.values():
@@ -131,9 +131,9 @@ def _read_docstring(doc: str, names: Iterable[str]) -> tuple[str, dict[str, str]
 
 def _schema_of(hint: Any, where: str) -> dict[str, Any]:
     """The JSON schema of one annotation."""
-    if hint in SCALARS:
-        return dict(SCALARS[hint])
     origin, arguments = get_origin(hint) or hint, get_args(hint)
+    if isinstance(origin, Hashable) and origin in SCALARS:
+        return dict(SCALARS[origin])
     if origin is Annotated:
         text = next((extra for extra in arguments[1:] if isinstance(extra, str)), None)
         return _schema_of(arguments[0], where) | ({"description": text} if text else {})

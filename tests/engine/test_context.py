@@ -6,6 +6,7 @@ from time import sleep
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -14,6 +15,7 @@ from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
+from glmkit.train.lora import add_lora
 from tiny import one_layer as model, small_model
 
 LONG = [int(token) for token in np.random.default_rng(2).integers(0, 256, 540)]
@@ -70,6 +72,44 @@ def test_a_context_of_another_model_is_refused(saved):
 def test_a_reproducible_engine_takes_only_what_such_a_one_wrote(saved):
     with pytest.raises(CheckpointError, match="not written by a reproducible engine"):
         Engine(model(), max_len=600, reproducible=True).cache.load(saved)
+
+
+def test_another_scale_of_an_adapter_is_another_model(tmp_path):
+    def engine(alpha: float) -> Engine:
+        return Engine(add_lora(model(), 2, alpha, rngs=nnx.Rngs(0)), max_len=600)
+
+    engine(4.0).cache.save(tmp_path / "known")
+    assert engine(4.0).cache.load(tmp_path / "known") == 0
+    with pytest.raises(CheckpointError, match="other weights"):
+        engine(8.0).cache.load(tmp_path / "known")
+
+
+def test_memory_grows_for_what_is_loaded_beside_what_is_known(saved, monkeypatch):
+    monkeypatch.setattr("glmkit.engine.pool._FEWEST", 1)
+    monkeypatch.setattr("glmkit.engine.pool._SPARE", 1)
+    engine = Engine(model(), max_len=600)
+    other = ask(engine, [1, *LONG])
+    assert engine.cache.load(saved) == 3 * PAGE
+    assert ask(engine, other.prompt).cached_tokens == 2 * PAGE
+
+
+def test_pages_that_are_lost_in_loading_end_what_runs(saved, monkeypatch):
+    engine, heard = Engine(model(), max_len=600), Event()
+    running = Request(tuple(LONG), Sampling(temperature=0.0), 4, frozenset())
+    ticket = engine.submit(running, lambda token: heard.set(), reader=engine.reader(0))
+    assert heard.wait(60)
+
+    def lost(*_):
+        jax.tree.map(lambda leaf: leaf.delete(), engine._pool.layers)
+        raise MemoryError("none left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._pool, "write", lost)
+        with pytest.raises(MemoryError, match="none left"):
+            engine.cache.load(saved)
+    assert ticket.wait(20)
+    assert isinstance(running.error, MemoryError)
+    assert len(ask(engine).tokens) == 4
 
 
 def test_what_does_not_fit_says_how_many_tokens_do(saved):

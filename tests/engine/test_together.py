@@ -166,14 +166,18 @@ def test_a_request_runs_no_further_ahead_than_its_reader_allows(engine):
     assert len(request.tokens) == 12
 
 
-def test_nan_fails_the_request_it_comes_of_and_is_not_known_to_others():
+FILTERED = {"temperature": 1.0, "top_p": 0.9, "drawn_logprobs": True}
+
+
+@pytest.mark.parametrize("settings", [{}, FILTERED], ids=["greedy", "filtered"])
+def test_nan_fails_the_request_it_comes_of_and_is_not_known_to_others(settings):
     network = jax.tree.map(lambda leaf: leaf, model())
     table = np.array(network.embed[...])
     table[200] = np.nan
     network.embed[...] = jax.device_put(table, network.embed[...].sharding)
     engine = Engine(network, max_len=600)
     expected = run(engine, ask(SHORT, tokens=20))[0]
-    sick, sound = ask([200] * 300), ask(SHORT, tokens=20)
+    sick, sound = ask([200] * 300, **settings), ask(SHORT, tokens=20)
     run(engine, sick, sound)
     assert sick.finish_reason == "error"
     with pytest.raises(RequestError, match="NaN"):
@@ -183,15 +187,16 @@ def test_nan_fails_the_request_it_comes_of_and_is_not_known_to_others():
     assert engine._pool.trees[0].known([200] * 300) == 0
 
 
-def test_an_error_of_who_hears_a_token_ends_that_request_alone(engine):
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_an_error_of_who_hears_a_token_ends_that_request_alone(engine, error):
     def broken(token):
-        raise ZeroDivisionError
+        raise error
 
     failing, sound = ask(SHORT), ask([3, *SHORT])
     tickets = [engine.submit(failing, broken), engine.submit(sound)]
     for ticket in tickets:
         ticket.wait()
-    assert isinstance(failing.error, ZeroDivisionError)
+    assert isinstance(failing.error, error)
     assert (sound.error, len(sound.tokens)) == (None, 6)
 
 
@@ -256,6 +261,50 @@ def test_new_weights_wait_for_an_answer_only_until_nobody_reads_it(empty_steps):
     assert len(unread.tokens) == 4
     with pytest.raises(RequestError, match="changed while nobody read"):
         raise unread.error
+
+
+def test_an_answer_that_was_set_aside_does_not_go_on_with_new_weights(empty_steps):
+    network = jax.tree.map(lambda leaf: leaf, model())
+    engine = Engine(network, max_len=600, kv_memory=THREE_PAGES)
+    first, second, heard, reader = (
+        ask(LONG, tokens=4),
+        ask([1, *LONG[1:]], tokens=4),
+        threading.Event(),
+        engine.reader(0),
+    )
+    ticket = engine.submit(first, lambda token: heard.set(), reader=reader)
+    assert heard.wait(20)
+
+    def change(token):
+        if len(second.tokens) == 1:
+            network.norm.scale[...] = network.norm.scale[...] * 2
+
+    assert engine.submit(second, change).wait(20)
+    reader.take()
+    assert ticket.wait(20)
+    assert (second.error, len(second.tokens)) == (None, 4)
+    with pytest.raises(RequestError, match="changed before this answer could go on"):
+        raise first.error
+
+
+def test_a_prompt_that_another_begins_with_waits_only_until_that_one_is_read(empty_steps):
+    engine, heard = Engine(model(), max_len=700), []
+    first, second = ask(LONG, tokens=60), ask(LONG[: 2 * PAGE])
+    tickets = engine.submit_all([(first, lambda token: None), (second, lambda token: heard.append(len(first.tokens)))])
+    assert all(ticket.wait(20) for ticket in tickets)
+    assert heard[0] < 60
+
+
+def test_a_thread_that_cannot_start_is_tried_again(empty_steps, monkeypatch):
+    def fails(thread):
+        raise RuntimeError("can't start new thread")
+
+    engine = Engine(model(), max_len=600)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError, match="can't start"):
+            engine.submit(ask(SHORT))
+    assert run(engine, ask(SHORT)) == [[5] * 6]
 
 
 def test_answers_take_turns_over_pages_as_they_are_read(empty_steps):

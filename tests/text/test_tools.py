@@ -102,6 +102,14 @@ def test_methods_do_not_show_self():
     assert list(tool["function"]["parameters"]["properties"]) == ["item"]
 
 
+def test_an_annotation_may_hold_anything_beside_the_type():
+    def function(x: Annotated[str, {"min": 3}, "A word"]):
+        pass
+
+    (tool,) = normalize_tools([function])
+    assert tool["function"]["parameters"]["properties"]["x"] == {"type": "string", "description": "A word"}
+
+
 def untyped(x):
     pass
 
@@ -119,6 +127,10 @@ def keyed(x: dict[int, str]):
 
 
 def unknown(x: "Nowhere"):  # noqa: F821 - what this is about
+    pass
+
+
+def listed(x: [int]):
     pass
 
 
@@ -142,6 +154,8 @@ BAD = [
     ([odd], "tool 'odd', parameter 'x': <class 'complex'> has no JSON schema"),
     ([keyed], "tool 'keyed', parameter 'x'"),
     ([unknown], "tool 'unknown': its annotations cannot be resolved"),
+    ([listed], "tool 'listed', parameter 'x': [<class 'int'>] has no JSON schema"),
+    ([max], "tool 'max': its annotations cannot be resolved: no signature found"),
     ([lambda x: x], "tool '<lambda>'"),
 ]
 

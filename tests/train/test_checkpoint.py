@@ -109,7 +109,8 @@ FULL_DISK = """
 
 
 @pytest.mark.parametrize(
-    ("big_at", "message"), [(4, r"step 4 was not saved in .*checkpoints"), (0, r".*log\.jsonl: the log was not written")]
+    ("big_at", "message"),
+    [(4, r"step 4 was not saved in .*checkpoints"), (0, r".*log\.jsonl: the log was not written")],
 )
 def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path, big_at, message):
     """Stood in for by a limit on the size of files, of 8 KiB, which raises the same errors as a full disk."""
