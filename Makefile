@@ -46,7 +46,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --max-worker-restart=0 --dist=loadfile --durations=40 --nbmake tests notebooks/01_first_token.ipynb
 
 test-notebooks: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --nbmake notebooks
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=900 notebooks
 
 test-browser: $(VENV)/.installed-browser chromium
 	$(BIN)/python -m pytest tests/browser

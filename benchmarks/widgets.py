@@ -1,0 +1,138 @@
+"""How quick the routing probe is in a real JupyterLab in Chromium: `python benchmarks/widgets.py`.
+
+A run of 4,096 tokens, 92 layers of 160 experts, 8 of them chosen, with random routes, which nothing compresses. "load"
+is from the widget's place in the page to a map with all of it, "redraw" what drawing takes after a key that changes
+what is brushed (the script's time within the frame, and from the key until the frame is over), "stop" from the button
+to the end of what glm-nano thinks. Milliseconds; the last line is a JSON object. Needs what `make test-browser` does.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from browser.lab_page import LabPage
+from browser.lab_server import blank_page, serving
+from browser.test_notebooks import write_notebook
+
+BIG_RUN = """
+import numpy as np
+from glmkit.runs import Layers, Run
+from glmkit.runs.tokens import Tokens
+import glmkit as gk
+
+def big_run(tokens, layers, experts, k):
+    rng = np.random.default_rng(0)
+    ids = rng.random((tokens, layers, experts), np.float32).argpartition(k, -1)[..., :k].astype(np.uint8)
+    zeros = np.zeros(tokens, np.float32)
+    words = Tokens(np.zeros(tokens, np.int32), ("word ",) * tokens, ("think",) * tokens, zeros, zeros)
+    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
+    arrays["router_margins"] = rng.random((tokens, layers), np.float32)
+    numbers = tuple(range(layers))
+    return Run(words, Layers(numbers, numbers, experts, k), arrays, {}, "big")
+
+big = big_run(4096, 92, 160, 8)
+"""
+SHOW = "probe = gk.widgets.RoutingProbe(run=big)\nprobe"
+THINK = """
+lm = gk.load("nano", max_len=8192)
+lm.chat("What is 345 + 678?", thinking="forced")  # compiles
+explorer = gk.widgets.ThinkingExplorer(lm, "Work out (84 - 37) * 6 + 158 - 49.", modes=["forced"], seeds=[0])
+explorer.wait()
+explorer
+"""
+WATCH = """() => {
+  window.loaded = new Promise(resolve => {
+    let began = null;
+    const look = () => {
+      const canvas = document.querySelector('.gp canvas.gp-map');
+      if (document.querySelector('.gp')) began ??= performance.now();
+      if (canvas?.width > 320 && document.querySelectorAll('.gp-token').length === 4096) {
+        const pixels = canvas.getContext('2d').getImageData(100, 20, 200, 200).data;
+        if (pixels.some(value => value)) return setTimeout(() => resolve(performance.now() - began));
+      }
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+}"""
+REDRAW = """async count => {
+  const strip = document.querySelector('.gp-tokens'), script = [], whole = [];
+  strip.focus();
+  for (let at = 0; at < count; at++) {
+    await new Promise(requestAnimationFrame);
+    await new Promise(resolve => setTimeout(resolve));
+    let began;
+    requestAnimationFrame(() => (began = performance.now()));
+    const pressed = performance.now();
+    strip.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown', shiftKey: at % 40 > 0, bubbles: true }));
+    await new Promise(requestAnimationFrame);
+    script.push(performance.now() - began);
+    await new Promise(resolve => setTimeout(resolve));
+    whole.push(performance.now() - pressed);
+  }
+  return { script, whole };
+}"""
+STOP = """() => new Promise(resolve => {
+  const status = document.querySelector('.gp-thinking .gp-status'), began = performance.now();
+  const seen = new MutationObserver(() => { if (status.hidden) resolve(performance.now() - began); });
+  seen.observe(status, { attributes: true });
+  [...status.querySelectorAll('button')].find(button => button.textContent === 'Stop').click();
+})"""
+RUN_SECONDS = 300
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": round(median(values), 1), "p95": round(float(np.quantile(values, 0.95)), 1)}
+
+
+def redrawing(lab: LabPage, folder: Path) -> dict[str, object]:
+    """Of the big run."""
+    write_notebook(folder / "big.ipynb", BIG_RUN, SHOW)
+    lab.open("big.ipynb")
+    lab.run_cell(0, RUN_SECONDS)
+    loads = []
+    for _ in range(5):
+        lab.page.evaluate("document.querySelectorAll('.gp').forEach(node => node.remove())")
+        lab.page.evaluate(WATCH)
+        lab.run_cell(1, RUN_SECONDS)
+        loads.append(lab.page.evaluate("window.loaded"))
+    times = lab.page.evaluate(REDRAW, 400)
+    assert lab.console_errors == []
+    return {"load": spread(loads), "redraw_script": spread(times["script"]), "redraw": spread(times["whole"])}
+
+
+def stopping(lab: LabPage, folder: Path) -> dict[str, object]:
+    """Of an answer that is on its way."""
+    write_notebook(folder / "stop.ipynb", "import glmkit as gk" + THINK)
+    lab.open("stop.ipynb")
+    lab.run_cell(0, RUN_SECONDS)
+    explorer, times = lab.page.locator(".gp-thinking"), []
+    for seed in range(10):
+        explorer.get_by_role("textbox", name="Seeds").fill(f"{seed + 1}, {seed + 21}, {seed + 41}")
+        explorer.get_by_role("button", name="Run", exact=True).click()
+        explorer.locator(".gp-timer.gp-ticking").first.wait_for(timeout=60_000)
+        times.append(lab.page.evaluate(STOP))
+    assert lab.console_errors == []
+    return {"stop": spread(times)}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        notebooks, home = (Path(folder) / name for name in ("notebooks", "home"))
+        notebooks.mkdir(), home.mkdir()
+        with serving(notebooks, home) as address, blank_page() as page:
+            lab, found = LabPage(page, *address), {}
+            for measure in (redrawing, stopping):
+                found |= (own := measure(lab, notebooks))
+                print(own, flush=True)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
