@@ -4,24 +4,31 @@ hero: sums and differences answered without a thought, three arms for each seed,
 verifier; rewards drawn at random; and supervised learning on `DEMONSTRATIONS` solved problems, for as many seconds as
 the steps of the first arm took. thinking: the same problems with a thought, right answers worth more the shorter they
 are; accuracy and tokens before and after. tools: two turns, a call and what to say to its result. collapse: hero's
-first arm at ten times the learning rate, step by step.
+first arm at its learning rate and at ten times that, step by step; `log` is a folder for
+`gk.widgets.TrainingDashboard`.
 
 Accuracy is of `HELD_OUT` held-out problems, greedy and drawn at temperature 1. Settings are the constants below, the
-same for all seeds. Compiling is not counted in seconds. The last line is a JSON object.
+same for all seeds. Every step counts as many seconds as the median one, so that compiling does not count. `stopped` is
+what the guard said, if it ended a run. The last line is a JSON object.
 """
 
 import argparse
 import json
+import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import glmkit as gk
+from glmkit.errors import TrainingError
 
 HELD_OUT, DEMONSTRATIONS = 512, 64
-SETTINGS = {"prompts": 32, "n": 8, "learning_rate": 2e-4}
+SETTINGS = {"prompts": 32, "n": 8, "learning_rate": 2e-4, "eval_count": 0, "measure_kl": False}
 SUPERVISED = {"batch_size": 8, "length": 64, "steps": 10**6, "learning_rate": 2e-4, "warmup": 0.0, "weight_decay": 0.0}
+NEXT_TOKEN = gk.train.Objective(mtp_weight=0.0, bias_rate=0.0, balance_weight=0.0)  # moves what RL does, and no more
 STEPS = {"hero": 60, "thinking": 40, "tools": 40, "collapse": 20}
 MOST_TOKENS = {"hero": 16, "thinking": 128, "tools": 96, "collapse": 16}
 
@@ -47,10 +54,16 @@ def figures(lm: gk.LM, task: gk.rl.Task, most: int) -> dict[str, float]:
 
 
 def reinforced(
-    lm: gk.LM, task: gk.rl.Task, kind: str, seed: int, reward: Reward | None = None, rate: float = 1.0
+    lm: gk.LM,
+    task: gk.rl.Task,
+    kind: str,
+    seed: int,
+    reward: Reward | None = None,
+    rate: float = 1.0,
+    logs: Sequence[gk.train.Log] = (),
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Accuracy after learning from a reward, by default the task's, with the seconds of all steps but the first, which
-    compiles; and the metrics of each step."""
+    """Accuracy after learning from a reward, by default the task's, with the seconds of its steps and what stopped it,
+    if anything did; and the metrics of each step."""
     learned = gk.rl.Task(
         task.name,
         task.problems,
@@ -60,12 +73,16 @@ def reinforced(
     )
     settings = {**SETTINGS, "learning_rate": rate * SETTINGS["learning_rate"], "max_tokens": MOST_TOKENS[kind]}
     metrics: list[dict[str, float]] = []
+    stopped = {}
     with gk.rl.Policy(lm) as policy:
-        run = gk.rl.train(policy, learned, steps=STEPS[kind], seed=seed, eval_count=0, progress=False, **settings)
-        for step in run:
-            metrics.append(dict(step.metrics))
-        seconds = sum(each["seconds"] for each in metrics[1:])
-        return {**figures(policy.lm, task, MOST_TOKENS[kind]), "seconds": round(seconds)}, metrics
+        run = gk.rl.train(policy, learned, steps=STEPS[kind], seed=seed, logs=logs, progress=False, **settings)
+        try:
+            for step in run:
+                metrics.append(dict(step.metrics))
+        except TrainingError as error:
+            stopped = {"stopped": str(error)}
+        seconds = len(metrics) * statistics.median([each["seconds"] for each in metrics] or [0.0])
+        return {**figures(policy.lm, task, MOST_TOKENS[kind]), "seconds": round(seconds), **stopped}, metrics
 
 
 def supervised(lm: gk.LM, task: gk.rl.Task, seed: int, seconds: float) -> dict[str, Any]:
@@ -78,7 +95,7 @@ def supervised(lm: gk.LM, task: gk.rl.Task, seed: int, seconds: float) -> dict[s
         for problem in task.batch(DEMONSTRATIONS, f"demonstrations {seed}")
     ]
     data = gk.train.TokenDataset.encode(records, lm.tokenizer, SUPERVISED["length"])
-    run, began = gk.train.fit(lm, data, seed=seed, progress=False, **SUPERVISED), None
+    run, began = gk.train.fit(lm, data, objective=NEXT_TOKEN, seed=seed, progress=False, **SUPERVISED), None
     for step in run:
         if step.number == 1:
             began = time.perf_counter()
@@ -104,9 +121,14 @@ def tools(lm: gk.LM, seed: int) -> dict[str, Any]:
 
 
 def collapse(lm: gk.LM, seed: int) -> dict[str, Any]:
-    after, metrics = reinforced(lm, gk.rl.tasks.arithmetic(), "collapse", seed, rate=10.0)
-    names = ("reward", "entropy", "gradient_norm")
-    return {"collapsed": after, **{name: [round(each[name], 4) for each in metrics] for name in names}}
+    task, names, found = gk.rl.tasks.arithmetic(), ("reward", "entropy", "gradient_norm"), {}
+    for arm, rate in (("normal", 1.0), ("collapsed", 10.0)):
+        folder = Path(tempfile.mkdtemp(prefix=f"glmkit-{arm}-"))
+        log = gk.train.JsonLog(folder / "log.jsonl")
+        after, metrics = reinforced(lm, task, "collapse", seed, rate=rate, logs=[log])
+        found[arm] = {**after, **{name: [round(each[name], 4) for each in metrics] for name in names}}
+        found[arm]["log"] = str(folder)
+    return found
 
 
 RUNS = {"hero": hero, "thinking": thinking, "tools": tools, "collapse": collapse}

@@ -9,7 +9,7 @@ from typing import Any
 from glmkit.training import add_master_weights
 
 _SETTINGS = (
-    *("steps", "prompts", "n", "thinking", "budget", "max_tokens", "replay"),
+    *("steps", "prompts", "n", "thinking", "budget", "max_tokens", "replay", "measure_kl"),
     *("learning_rate", "master_weights", "eval_every", "eval_count", "seed"),
 )
 _TASKS = ("arithmetic", "lookup")  # as glmkit.rl.tasks names them, which imports JAX
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--router", choices=("train", "freeze", "bias"), default="train", help="(default: %(default)s)")
     parser.add_argument("--reproducible", action="store_true", help="go on to the same bits after a stop; slower")
     parser.add_argument("--no-replay", dest="replay", action="store_false", help="let routes be chosen anew")
+    parser.add_argument(
+        "--no-kl", dest="measure_kl", action="store_false", help="do not measure KL from the model given"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="(default: %(default)s)")
     add_master_weights(parser)
     parser.add_argument("--eval-every", type=int, default=25, help="steps (default: %(default)s)")
@@ -69,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(number: int, metrics: Any) -> str:
     """A step in a line; held-out accuracy where it was measured."""
-    shown = ("reward", "entropy", "length_mean", "mismatch_max", "held_out/greedy", "held_out/sampled")
+    measured = ("reward", "entropy", "kl", "length_mean", "mismatch_max", "route_flips", "routes_held")
+    shown = (*measured, "held_out/greedy", "held_out/sampled")
     return f"step {number}: " + ", ".join(f"{name} {metrics[name]:.3g}" for name in shown if name in metrics)
 
 
@@ -83,7 +87,7 @@ def _figures(log: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"steps": len(learned), "seconds": sum(line["seconds"] for line in learned)}
     for name in ("reward", "entropy"):
         figures |= {f"{name}_first": learned[0][name], f"{name}_last": learned[-1][name]}
-    for name in ("mismatch_max", "route_flips"):
+    for name in ("mismatch_max", "route_flips", "routes_held"):
         figures |= {name: max(line[name] for line in learned)} if name in learned[0] else {}
     for kind in ("greedy", "sampled") if evaluated else ():
         figures[f"{kind}_before"] = evaluated[0][f"held_out/{kind}"]

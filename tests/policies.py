@@ -1,4 +1,5 @@
-"""For tests of RL: batches of one field each, and a policy that is a table, with all that it can say enumerated."""
+"""For tests of RL: batches of one field each, a task for short runs, and a policy that is a table, with all that it can
+say enumerated."""
 
 import itertools
 
@@ -6,7 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from glmkit.rl import Problem, Task
 from glmkit.rl.batch import Batch, Scored
+
+SETTINGS = {"prompts": 2, "n": 3, "max_tokens": 4, "thinking": "disabled", "learning_rate": 1e-2, "eval_count": 0}
+SETTINGS |= {"progress": False, "save_every": 2}
 
 
 def batch_of(advantages, mask=None, weight=None, behaviour=None, old=None, reference=None) -> Batch:
@@ -29,6 +34,20 @@ def batch_of(advantages, mask=None, weight=None, behaviour=None, old=None, refer
 
 def scored_of(logprobs, entropy=None) -> Scored:
     return Scored(logprobs, jnp.zeros_like(logprobs) if entropy is None else jnp.asarray(entropy))
+
+
+def high(sample) -> float:
+    """Bytes of capital letters earn something, so that groups differ."""
+    return sum(letter.isupper() for letter in sample.content) + 0.01 * sample.index
+
+
+def task(**changes) -> Task:
+    problems = [Problem(text) for text in ("a", "bc", "def")]
+    return Task(**{"name": "letters", "problems": problems, "reward": high, "held_out": problems[:1], **changes})
+
+
+def weights(policy) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(policy.model)]
 
 
 class Table:

@@ -35,7 +35,7 @@ def test_a_finished_run_is_not_written_over(tmp_path, capsys):
 
 
 def test_figures_are_of_all_steps_whichever_start_took_them(tmp_path):
-    measured = {"entropy": 0.5, "mismatch_max": 1e-6, "route_flips": 0.0, "seconds": 2.0}
+    measured = {"entropy": 0.5, "mismatch_max": 1e-6, "route_flips": 0.0, "routes_held": 0.25, "seconds": 2.0}
     lines = [
         {"begin": {}},
         {"step": 0, "held_out/greedy": 0.2, "held_out/sampled": 0.1},
@@ -47,11 +47,12 @@ def test_figures_are_of_all_steps_whichever_start_took_them(tmp_path):
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert _figures(tmp_path / "log.jsonl") == {
         **{"steps": 2, "seconds": 4.0, "reward_first": 0.1, "reward_last": 0.3, "mismatch_max": 1e-6},
-        **{"entropy_first": 0.5, "entropy_last": 0.5, "route_flips": 0.0},
+        **{"entropy_first": 0.5, "entropy_last": 0.5, "route_flips": 0.0, "routes_held": 0.25},
         **{"greedy_before": 0.2, "greedy_after": 0.4, "sampled_before": 0.1, "sampled_after": 0.3},
     }
     assert _line(2, lines[-1]) == (
-        "step 2: reward 0.3, entropy 0.5, mismatch_max 1e-06, held_out/greedy 0.4, held_out/sampled 0.3"
+        "step 2: reward 0.3, entropy 0.5, mismatch_max 1e-06, route_flips 0, routes_held 0.25, held_out/greedy 0.4, "
+        "held_out/sampled 0.3"
     )
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write("\n" + json.dumps({"step": 3, "reward": 0.3, **measured}))  # whose measuring was broken off

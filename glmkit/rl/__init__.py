@@ -7,7 +7,7 @@ normalisations are plain functions that anything with their signature may replac
 from glmkit.rl import advantage, hooks, loss, normalise, rewards, tasks
 from glmkit.rl.batch import Batch, Scored
 from glmkit.rl.correction import Corrected
-from glmkit.rl.critic import Critic, gae
+from glmkit.rl.critic import Critic, WithCritic, gae
 from glmkit.rl.distil import distilled
 from glmkit.rl.dpo import DPO, preferred
 from glmkit.rl.episodes import ask_once, with_tools
@@ -51,6 +51,7 @@ __all__ = [
     "Task",
     "Turn",
     "Update",
+    "WithCritic",
     "accuracy",
     "advantage",
     "ask_once",

@@ -2,22 +2,24 @@
 
 import dataclasses
 import functools
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.errors import DataError
 from glmkit.rl.batch import Batch
 from glmkit.rl.batches import by_row, micro_batches
+from glmkit.rl.description import described
 from glmkit.rl.policy import Policy
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.scoring import score
 
-__all__ = ["Critic", "gae", "token_rewards"]
+__all__ = ["Critic", "WithCritic", "gae", "token_rewards"]
 
 
 def token_rewards(rollout: Rollout) -> Float[np.ndarray, "N T"]:
@@ -38,20 +40,25 @@ def gae(
     mask: Bool[np.ndarray, "N T"],
     discount: float = 1.0,
     decay: float = 0.95,
+    *,
+    sample: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N T"]]:
     """Generalised advantage estimates and returns of the learned tokens (arXiv 1506.02438), 0 elsewhere.
 
     `values[t]` is what is expected before token t is drawn. Time counts drawn tokens alone: what stands between two
-    turns is passed over. Rows are episodes of their own.
+    turns is passed over. `sample` says which rows are one episode, in their order (`rollout.sample`); by default each
+    is one of its own.
     """
-    advantages = np.zeros(mask.shape)
-    running, ahead = np.zeros(len(mask)), np.zeros(len(mask))
-    for t in range(mask.shape[1] - 1, -1, -1):
-        here = mask[:, t]
-        error = rewards[:, t] + discount * ahead - values[:, t]
-        running = np.where(here, error + discount * decay * running, running)
-        ahead = np.where(here, values[:, t], ahead)
-        advantages[:, t] = np.where(here, running, 0)
+    owners = range(len(mask)) if sample is None else sample.tolist()
+    advantages, values = np.zeros(mask.shape), values.astype(np.float64)
+    later: dict[int, tuple[float, float]] = {}  # by episode: the advantage and the value of what was drawn next
+    for row, owner in reversed(list(enumerate(owners))):
+        running, ahead = later.get(owner, (0.0, 0.0))
+        for t in np.flatnonzero(mask[row])[::-1]:
+            error = rewards[row, t] + discount * ahead - values[row, t]
+            running, ahead = error + discount * decay * running, values[row, t]
+            advantages[row, t] = running
+        later[owner] = running, ahead
     return advantages, np.where(mask, advantages + values, 0)
 
 
@@ -93,8 +100,34 @@ class Critic:
     ) -> tuple[Rollout, Float[np.ndarray, "N T"]]:
         """The rollout with `gae` of its rewards as the advantages of its tokens, and the returns to fit to."""
         values = self.values(policy, rollout)
-        advantages, returns = gae(token_rewards(rollout), values, rollout.mask, discount, decay)
+        advantages, returns = gae(token_rewards(rollout), values, rollout.mask, discount, decay, sample=rollout.sample)
         return dataclasses.replace(rollout, token_advantages=advantages), returns
+
+
+class WithCritic:
+    """A critic in the loop, `shape=[WithCritic(policy)]`: advantages are `gae` by what it expects, and it then learns
+    the rollout's returns, as `Critic.fitted` does. A run that goes on has it as it was."""
+
+    def __init__(
+        self, policy: Policy, discount: float = 1.0, decay: float = 0.95, *, rate: float = 1e-2, steps: int = 50
+    ):
+        self.critic, self._policy = Critic.of(policy), policy
+        self._discount, self._decay, self._rate, self._steps = discount, decay, rate, steps
+
+    def __call__(self, rollout: Rollout) -> Rollout:
+        taught, returns = self.critic.advantages(self._policy, rollout, self._discount, self._decay)
+        self.critic = self.critic.fitted(self._policy, rollout, returns, rate=self._rate, steps=self._steps)
+        return taught
+
+    @property
+    def digest(self) -> str:
+        return described((self._discount, self._decay, self._rate, self._steps))
+
+    def state(self) -> dict[str, Any]:
+        return {"weight": self.critic.weight.tolist(), "bias": self.critic.bias.tolist()}
+
+    def restore(self, state: Mapping[str, Any], run: Any) -> None:
+        self.critic = Critic(jnp.asarray(state["weight"]), jnp.asarray(state["bias"]))
 
 
 def hidden_before(policy: Policy, rollout: Rollout) -> Float[np.ndarray, "N T D"]:

@@ -11,13 +11,17 @@ from glmkit.rl.batch import Batch, Scored
 from glmkit.rl.loss import Loss, PerToken
 from glmkit.rl.rollout import Rollout
 
-__all__ = ["DPO", "preferred"]
+__all__ = ["DPO", "NothingToPrefer", "preferred"]
+
+
+class NothingToPrefer(DataError):
+    """Rewards are equal within each group. `gk.rl.train` warns of it, and makes no update in that step."""
 
 
 def preferred(rollout: Rollout) -> Rollout:
     """The best and the worst sample of each group by reward, side by side; groups without a difference are left out.
 
-    What `DPO` takes. Raises `DataError` if none is left, or if a sample has more than one row.
+    What `DPO` takes. Raises `NothingToPrefer` if none is left, and `DataError` if a sample has more than one row.
     """
     if rollout.rewards is None:
         raise DataError("this rollout has no rewards to prefer by: rollout.rewarded(task.reward)")
@@ -28,7 +32,7 @@ def preferred(rollout: Rollout) -> Rollout:
         if rollout.rewards[best] > rollout.rewards[worst]:
             pairs += [best, worst]
     if not pairs:
-        raise DataError("no group has samples of different rewards: there is nothing to prefer")
+        raise NothingToPrefer("no group has samples of different rewards: there is nothing to prefer")
     chosen = rollout[np.array(pairs)]
     if len(chosen.tokens) != len(chosen):
         raise DataError("a preferred sample has several rows; DPO compares samples of one row")

@@ -1,6 +1,7 @@
 """Held-out accuracy of a policy: greedy, and as it is sampled."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from glmkit.rl.policy import Policy
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.task import Task
 
-__all__ = ["Accuracy", "accuracy"]
+__all__ = ["Accuracy", "accuracy", "held_out"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,3 +49,16 @@ def accuracy(policy: Policy, task: Task, count: int = 512, *, seed: int = 0, **s
         lengths.append(float(rollout.lengths().mean()))
         rollouts.append(rollout)
     return Accuracy(*shares, len(problems), *lengths, (rollouts[0], rollouts[1]))
+
+
+def held_out(
+    policy: Policy, task: Task, count: int, thinking: str | Sequence[str], **sampling: Any
+) -> dict[str, float]:
+    """`accuracy` in each mode of thinking, by the names it is logged under: `held_out/<mode>/greedy` of several."""
+    modes = [thinking] if isinstance(thinking, str) else list(dict.fromkeys(thinking))
+    found = {}
+    for mode in modes:
+        metrics = accuracy(policy, task, count, thinking=mode, **sampling).metrics
+        prefix = "held_out/" if len(modes) == 1 else f"held_out/{mode}/"
+        found |= {prefix + name.removeprefix("held_out/"): value for name, value in metrics.items()}
+    return found

@@ -1,7 +1,8 @@
 """What may stand in a run beside its stages: functions that shape or filter a rollout, and hooks that hear a step.
 
-Each is a plain callable. A hook whose decisions depend on earlier steps has `state()` and `restore(state, run)`, by
-which a run saves it and has it go on where it was, and tells by its `digest` what it was made with.
+Each is a plain callable. One that remembers something of earlier steps has `state()`, which JSON can hold, and
+`restore(state, run)`, by which a run saves it and has it go on where it was, and tells by its `digest` what it was made
+with.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from glmkit.rl.rollout import Rollout
 from glmkit.rl.task import Task
 
 if TYPE_CHECKING:
-    from glmkit.rl.steps import Step
+    from glmkit.rl.step import Step
 
 __all__ = ["Curriculum", "DynamicTemperature", "Shortened", "StopAt", "Within", "drop_equal_groups"]
 
@@ -126,7 +127,8 @@ class DynamicTemperature:
         better = step.reward > self._best
         self._best, self._waited = max(self._best, step.reward), 0 if better else self._waited + 1
         if self._waited >= self._patience and (self._allows is None or self._allows(step)):
-            step.run.temperature, self._waited = min(self._most, step.run.temperature + self._by), 0
+            now = step.run.temperature
+            step.run.temperature, self._waited = max(now, min(self._most, now + self._by)), 0
 
     @property
     def digest(self) -> str:

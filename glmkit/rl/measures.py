@@ -1,6 +1,6 @@
 """What is measured of a rollout and an update, as numbers by name. Log-probabilities and entropies are in nats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,7 +9,33 @@ from glmkit.rl.rollout import Rollout
 from glmkit.runs import PHASES
 from glmkit.runs.routing import expert_sums
 
-__all__ = ["advantage_mass", "divergence", "mismatch", "of_groups", "of_load", "of_samples", "of_tokens"]
+__all__ = [
+    "advantage_mass", "divergence", "mismatch", "of_groups", "of_load", "of_rollout", "of_samples", "of_step",
+    "of_tokens",
+]  # fmt: skip
+
+_OF_SAMPLER = ("mismatch_max", "mismatch_mean", "route_flips", "routes_held", "kl", "entropy")
+
+
+def of_step(sampled: Rollout, shaped: Rollout | None, updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What was sampled, as `shaped/...` what was made of it to learn from, and what updates on that told.
+
+    Of several updates it is the last, but of the sampler what the first told, which began from the sampler's weights;
+    `last/...` is what the last one did.
+    """
+    found = dict(updates[-1]) if updates else {}
+    if len(updates) > 1:
+        names = [name for name in found if name.partition("/")[0] in _OF_SAMPLER]
+        found |= {f"last/{name}": found[name] for name in names} | {name: updates[0][name] for name in names}
+    found |= of_rollout(sampled)
+    if shaped is not None:
+        found |= {f"shaped/{name}": value for name, value in of_rollout(shaped).items()}
+    return found
+
+
+def of_rollout(rollout: Rollout) -> dict[str, float]:
+    """Of its samples and its groups."""
+    return of_samples(rollout) | of_groups(rollout)
 
 
 def of_samples(rollout: Rollout) -> dict[str, float]:
@@ -70,11 +96,12 @@ def mismatch(
 
 
 def divergence(rollout: Rollout, logprobs: Float[np.ndarray, "N T"]) -> dict[str, float]:
-    """`kl`, the mean of the estimate k3 of the divergence from the reference, where what that gives is known."""
+    """`kl`, the mean of the estimate k3 of the divergence from the reference over tokens that the policy drew, where
+    what the reference gives them is known."""
     if rollout.reference is None:
         return {}
     difference = logprobs.astype(np.float64) - rollout.reference
-    return {"kl": _mean(np.expm1(-difference) + difference, rollout.mask)}
+    return {"kl": _mean(np.expm1(-difference) + difference, rollout.mask & rollout.drawn_rows[:, None])}
 
 
 def of_tokens(

@@ -275,7 +275,7 @@ class Policy:
         metrics = {"loss": float(found.loss), "gradient_norm": float(found.gradient_norm)}
         if self.plan.mtp_weight:
             metrics["mtp_loss"] = float(found.mtp_loss)
-        metrics |= measures.of_samples(rollout) | measures.of_groups(rollout) | measures.divergence(rollout, logprobs)
+        metrics |= measures.of_rollout(rollout) | measures.divergence(rollout, logprobs)
         metrics |= measures.mismatch(rollout, logprobs, flips) | measures.of_tokens(rollout, entropy, measured)
         metrics |= measures.of_load(load) | self._drift.measured(self.model)
         mass = None

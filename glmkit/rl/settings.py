@@ -17,8 +17,10 @@ class Settings:
     A step asks `prompts` problems `n` times each and makes `updates` updates on what was said; from the second on, the
     ratio to the policy that sampled moves away from 1. `thinking` is by default the task's mode, and may be several
     that the samples of a group take in turn. `replay` has every token go where it went when it was sampled.
-    `learning_rate` is constant after `warmup` steps; `master_weights` are as for `glmkit.train.fit`. `eval_count`
-    held-out problems are asked before the first step, every `eval_every` steps and after the last; 0 asks none.
+    `measure_kl` has the LM that the policy began as, which stays open, score what was said too: one more forward pass,
+    where an update takes about three, and none where the loss needs it anyway. `learning_rate` is constant after
+    `warmup` steps; `master_weights` are as for `glmkit.train.fit`. `eval_count` held-out problems are asked before the
+    first step, every `eval_every` steps and after the last, in each mode of thinking; 0 asks none.
     """
 
     steps: int = 100
@@ -31,6 +33,7 @@ class Settings:
     temperature: float = 1.0
     top_p: float = 1.0
     replay: bool = True
+    measure_kl: bool = True
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
     warmup: int = 0

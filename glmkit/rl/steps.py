@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ from tqdm.auto import tqdm
 from glmkit.checks import check_integer
 from glmkit.errors import GLMKitError, RewardError, TrainingError
 from glmkit.lm import LM
+from glmkit.rl import measures
 from glmkit.rl.advantage import dr_grpo
-from glmkit.rl.evaluation import accuracy
+from glmkit.rl.dpo import NothingToPrefer
+from glmkit.rl.evaluation import held_out
 from glmkit.rl.identity import RLIdentity
 from glmkit.rl.loss import PPO, LossFunction
 from glmkit.rl.normalise import per_token
 from glmkit.rl.policy import Policy, Update
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.settings import Settings
+from glmkit.rl.states import restore, states
+from glmkit.rl.step import Step
 from glmkit.rl.task import Task
 from glmkit.runs import Layers
 from glmkit.train.checkpoint import Checkpoints, leaving
@@ -37,41 +42,7 @@ __all__ = ["Run", "Step", "train"]
 
 Advantage = Callable[[np.ndarray], np.ndarray]
 Shape = Callable[[Rollout], Rollout]
-Hook = Callable[["Step"], Any]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Step:
-    """What came of one step. Step 0 is the policy as it was given: it has held-out accuracy and no rollout."""
-
-    number: int
-    metrics: Mapping[str, float]
-    rollout: Rollout | None
-    updates: tuple[Update, ...]
-    run: "Run" = dataclasses.field(repr=False)
-
-    @property
-    def reward(self) -> float:
-        """The mean of the rollout's rewards, before hooks filtered it."""
-        return self.metrics["reward"]
-
-    @property
-    def policy(self) -> Policy:
-        return self.run.policy
-
-    @property
-    def load(self) -> np.ndarray | None:
-        """How many tokens chose each expert in the last update, `[moe_layer, E]`; None of step 0."""
-        return self.updates[-1].load if self.updates else None
-
-    @property
-    def lm(self) -> LM:
-        """An LM of a copy of the weights as they are now."""
-        return self.run.lm
-
-    def stop(self) -> None:
-        """Let this be the last step."""
-        self.run.stop()
+Hook = Callable[[Step], Any]
 
 
 def train(
@@ -94,10 +65,11 @@ def train(
     `loss` is by default `PPO()`, `advantage` a function of rewards `[G, n]`, `norm` a normalisation. Each of `shape` is
     given the rollout with its rewards and returns the one that is learned from: shaped, filtered by whole groups, or
     with advantages, in the place of those by `advantage`: a critic's, a teacher's, or with demonstrations mixed in;
-    each of `hooks` hears the finished step, and may stop the run or change `step.run`'s sampling. `settings` are those
-    of `Settings`. With `out` the run is checkpointed there every `save_every` steps and when its iteration ends, by
-    whatever, logs to `out/log.jsonl`, and goes on from there when it is started again with the same arguments and the
-    LM it began from, to the same bits if the policy is `reproducible`. Ctrl-C breaks sampling off, and waits for a
+    each of `hooks` hears the finished step, and may stop the run or change `step.run`'s sampling. What either remembers
+    is saved where it says so, see `glmkit.rl.hooks`. `settings` are those of `Settings`. With `out` the run is
+    checkpointed there every `save_every` steps and when its iteration ends, by whatever, logs to `out/log.jsonl`, and
+    goes on from there when it is started again with the LM it began from and the same arguments, or for other `steps`
+    or evaluation, to the same bits if the policy is `reproducible`. Ctrl-C breaks sampling off, and waits for a
     step's update, evaluation and hooks; a second waits for the update alone. What a step failed on is kept in
     `out/failed_rollout.safetensors`. Raises `ConfigError`, `DataError`, `RewardError` or `TrainingError`.
     """
@@ -135,6 +107,7 @@ class Run:
         s = settings
         self._optimizer = _optimizer(s.optimizer, s.learning_rate, s.warmup, s.weight_decay, s.clip, s.master_weights)
         self._number, self._started, self._stopped, self._torn = 0, False, False, False
+        self._within, self._asked = False, False  # a step; to save when it ends
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
         task.batch(1, "check")  # what is wrong with the task is told before anything is computed
@@ -209,15 +182,18 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint now, if the run has a folder for them, took a step, and there is none of the last.
 
-        None either when a step broke off between its updates: the weights are then of no step.
+        Within a step, such as from a hook, it is written when all hooks have heard the step. None either when a step
+        broke off between its updates: the weights are then of no step.
         """
+        if self._within:
+            self._asked = True
+            return
         with unbroken():
+            self._asked = False
             if self._checkpoints is None or not self._number or self._torn or self._checkpoints.latest == self._number:
                 return
             position = {"step": self._number, "version": self.policy.version, "temperature": self.temperature}
-            hooks = {str(at): hook.state() for at, hook in enumerate(self._hooks) if hasattr(hook, "state")}
-            position["hooks"] = hooks
-            self._checkpoints.save(self._number, self._state(), self._identity, position)
+            self._checkpoints.save(self._number, self._state(), self._identity, position | self._remembered())
 
     def sample(self) -> Rollout:
         """The rollout of the next step, with its rewards. The same each time it is asked for."""
@@ -240,7 +216,8 @@ class Run:
         """Give a rollout with rewards its advantages, unless it has some, and update the policy with it."""
         if not rollout.has_advantages:
             rollout = rollout.with_advantage(self.advantage)
-        if getattr(self.loss, "needs_reference", False):
+        wanted = self.settings.measure_kl or getattr(self.loss, "needs_reference", False)
+        if wanted and rollout.reference is None:  # a shape may have set another
             rollout = self.policy.with_reference(rollout, replay=self.settings.replay)
         if self.settings.updates > 1:
             rollout = self.policy.with_old(rollout, replay=self.settings.replay)
@@ -256,27 +233,31 @@ class Run:
 
     def _begin(self) -> Step:
         """Step 0. Measuring changes nothing: interrupted, it is taken again."""
-        measured = self._held_out()
-        with unbroken(but_twice=True):
-            self._started = True
-            step = Step(0, measured, None, (), self)
-            self._log(step.number, step.metrics)
-            self._tell(step)
+        try:
+            measured = self._held_out()
+            with unbroken(but_twice=True):
+                self._started = True
+                step = Step(0, measured, None, (), self)
+                self._log(step.number, step.metrics)
+                self._tell(step)
+        except Exception as error:
+            self._keep(0, None, error)
+            raise
         return step
 
     def _advance(self) -> Step:
         """The next step. Ctrl-C breaks sampling off, which changes nothing; what comes after is finished first."""
-        number, began, rollout = self._number + 1, time.monotonic(), None
+        number, began, rollout, before = self._number + 1, time.monotonic(), None, states("shape", self._shape)
         try:
-            rollout = shaped = self.sample()
-            reward, sampled = float(rollout.rewards.mean()), time.monotonic() - began
-            for function in self._shape:
-                shaped = function(shaped)
+            self._within = True
+            rollout = self.sample()
+            sampled = time.monotonic() - began
+            shaped, teaches = self._shaped(rollout)
             with unbroken(but_twice=True):
-                learned, updates = self._learned(shaped)
-                metrics = {**updates[-1].metrics, "reward": reward, "sample_seconds": sampled}
-                metrics |= {f"first/{name}": updates[0].metrics[name] for name in _OF_FIRST if len(updates) > 1}
-                metrics["temperature"] = learned.sampling.temperature
+                learned, updates = self._learned(shaped, teaches)
+                told = [update.metrics for update in updates]
+                metrics = measures.of_step(rollout, learned if self._shape else None, told)
+                metrics |= {"temperature": rollout.sampling.temperature, "sample_seconds": sampled}
                 try:
                     metrics |= self._evaluated()
                 finally:  # the updates were made
@@ -284,19 +265,34 @@ class Run:
                     self._log(number, metrics)
                 step = Step(number, metrics, learned, updates, self)
                 self._tell(step)
-        except Exception as error:
-            self._keep(number, rollout, error)
+        except BaseException as error:
+            if self._number < number:  # the step is taken again, and shapes hear of it anew
+                restore(self._shape, before, self)
+            if isinstance(error, Exception):
+                self._keep(number, rollout, error)
             raise
-        if number % self._save_every == 0:
+        finally:
+            self._within = False
+        if self._asked or number % self._save_every == 0:
             self.save()
         return step
 
-    def _learned(self, rollout: Rollout) -> tuple[Rollout, tuple[Update, ...]]:
+    def _shaped(self, rollout: Rollout) -> tuple[Rollout, bool]:
+        """What is to be learned from, and whether there is anything to learn from it."""
+        try:
+            for function in self._shape:
+                rollout = function(rollout)
+        except NothingToPrefer as error:
+            warnings.warn(f"step {self._number + 1} makes no update: {error}", stacklevel=2)
+            return rollout, False
+        return rollout, True
+
+    def _learned(self, rollout: Rollout, teaches: bool) -> tuple[Rollout, tuple[Update, ...]]:
         """`learn`, which is a step done or not done; or torn, if a later one of several updates fails."""
         version = self.policy.version
         with unbroken():
             try:
-                learned = self.learn(rollout)
+                learned = self.learn(rollout) if teaches else (rollout, ())
             except BaseException:
                 self._torn = self.policy.version != version
                 raise
@@ -321,9 +317,8 @@ class Run:
     def _held_out(self) -> dict[str, float]:
         s = self.settings
         modes = self._measured.thinking if s.thinking is None else s.thinking
-        mode = modes if isinstance(modes, str) else modes[0]
-        options = {"thinking": mode, "budget": s.budget, "max_tokens": s.max_tokens}
-        return accuracy(self.policy, self._measured, s.eval_count, seed=s.seed, **options).metrics
+        options = {"seed": s.seed, "budget": s.budget, "max_tokens": s.max_tokens}
+        return held_out(self.policy, self._measured, s.eval_count, modes, **options)
 
     def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
         """Write what a step failed on, if it was sampled, and have the error say where."""
@@ -350,19 +345,20 @@ class Run:
         mesh = self.policy.model.embed[...].sharding.mesh
         return *self.policy.state(self._optimizer), jax.device_put(step, NamedSharding(mesh, PartitionSpec()))
 
+    def _remembered(self) -> dict[str, Any]:
+        """What shapes and hooks with a state have of the steps so far."""
+        return {"shape": states("shape", self._shape), "hooks": states("hooks", self._hooks)}
+
     def _go_on(self) -> None:
         known = self._identity
+        self._remembered()  # what cannot be saved is told now
         if self._checkpoints.latest is None:
             return
         (*state, _), position = self._checkpoints.restore(self._state(), known)
         self.policy.restore(tuple(state), self._optimizer, int(position["version"]))
         self._number, self.temperature = int(position["step"]), float(position["temperature"])
-        for at, hook in enumerate(self._hooks):
-            if str(at) in position["hooks"]:
-                hook.restore(position["hooks"][str(at)], self)
-
-
-_OF_FIRST = ("mismatch_max", "mismatch_mean", "route_flips", "entropy")
+        restore(self._shape, position["shape"], self)
+        restore(self._hooks, position["hooks"], self)
 
 
 @functools.lru_cache(maxsize=8)
@@ -375,4 +371,4 @@ def _optimizer(
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, str]:
-    return {"reward": f"{metrics['reward']:.3f}", "entropy": f"{metrics['entropy']:.3f}"}
+    return {name: f"{metrics[name]:.3f}" for name in ("reward", "entropy") if name in metrics}

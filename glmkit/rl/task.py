@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from glmkit.engine.answer import Completion
 from glmkit.errors import DataError
@@ -16,6 +16,7 @@ from glmkit.text import normalize_messages, normalize_tools
 __all__ = ["Episode", "Problem", "Reward", "Split", "Task"]
 
 Split = Literal["train", "held_out"]
+_DRAWN = 16  # problems of each split that a task is known by
 Message = Mapping[str, Any]
 Reward = Callable[[Sample], float | Mapping[str, float]]
 
@@ -105,8 +106,13 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """By which a run that goes on knows its task: SHA-256 of its problems and functions."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """By which a run that goes on knows its task: SHA-256 of its problems and functions.
+
+        Of a function that draws problems, what it draws from counts too, as far as the first few of both splits tell.
+        """
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if callable(self.problems):
+            parts["drawn"] = [self.batch(_DRAWN, "digest", split) for split in get_args(Split)]
         return hashlib.sha256(described(parts).encode()).hexdigest()
 
     def is_solved(self, sample: Sample, reward: float) -> bool:

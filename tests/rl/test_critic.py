@@ -34,6 +34,19 @@ def test_what_stands_between_two_turns_is_passed_over():
     assert not advantages[~apart].any()
 
 
+def test_what_a_later_row_of_a_sample_earns_reaches_the_rows_before():
+    """Its first two tokens in one row, its third in another, and a sample of one row between the two."""
+    rewards, values, mask = np.zeros((3, 3)), np.full((3, 3), 99.0), np.zeros((3, 3), bool)
+    mask[0, :2], mask[1], mask[2, 1] = True, True, True
+    values[0, :2], values[1], values[2, 1] = VALUES[0, :2], VALUES[0], VALUES[0, 2]
+    rewards[1, 2], rewards[2, 1] = 1.0, 1.0
+    advantages, returns = gae(rewards, values, mask, 0.9, 0.5, sample=np.array([0, 1, 0]))
+    for found, wanted in zip((advantages, returns), gae(REWARDS, VALUES, np.ones((1, 3), bool), 0.9, 0.5), strict=True):
+        np.testing.assert_allclose([*found[0, :2], found[2, 1]], wanted[0])
+        np.testing.assert_allclose(found[1], wanted[0])
+        assert not found[~mask].any()
+
+
 def test_a_reward_stands_at_the_last_token_that_was_drawn_of_its_sample():
     whole = rollout().with_rewards([1, 2, 3, 4])
     rewards = token_rewards(whole)
@@ -54,4 +67,5 @@ def test_a_critic_learns_what_is_earned(monkeypatch):
     found = fitted.values(None, whole)
     np.testing.assert_allclose(found[whole.mask], returns[whole.mask], atol=0.05)  # Adam is not yet quite there
     taught, _ = fitted.advantages(None, whole)
-    np.testing.assert_array_equal(taught.per_token(), gae(token_rewards(whole), found, whole.mask)[0])
+    expected = gae(token_rewards(whole), found, whole.mask, sample=whole.sample)[0]
+    np.testing.assert_array_equal(taught.per_token(), expected)

@@ -1,4 +1,4 @@
-"""The loop: runs that go on to the same bits, what they refuse, hooks, and what is kept when something fails."""
+"""The loop: what a step tells, hooks, and what is kept when something fails."""
 
 import dataclasses
 import json
@@ -11,39 +11,29 @@ import pytest
 from glmkit.errors import ConfigError, DataError, RewardError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import (
+    DPO,
+    KL,
     PPO,
     Critic,
     Policy,
     Problem,
-    Reinforce,
     Rollout,
-    Task,
     advantage,
     demonstrations,
     distilled,
     hooks,
     mixed,
+    per_sequence,
     per_token,
+    preferred,
     rewards,
     train,
 )
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.optimizer import MasterState
 from interrupting import interrupt_in, press
-from tiny import one_layer, small_model, tokenizer
-
-SETTINGS = {"prompts": 2, "n": 3, "max_tokens": 4, "thinking": "disabled", "learning_rate": 1e-2, "eval_count": 0}
-SETTINGS |= {"progress": False, "save_every": 2}
-
-
-def high(sample) -> float:
-    """Bytes of capital letters earn something, so that groups differ."""
-    return sum(letter.isupper() for letter in sample.content) + 0.01 * sample.index
-
-
-def task(**changes) -> Task:
-    problems = [Problem(text) for text in ("a", "bc", "def")]
-    return Task(**{"name": "letters", "problems": problems, "reward": high, "held_out": problems[:1], **changes})
+from policies import SETTINGS, high, task, weights
+from tiny import one_layer, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -51,74 +41,15 @@ def lm() -> LM:
     return LM(one_layer(), tokenizer(), max_len=600)
 
 
-def weights(policy) -> list[np.ndarray]:
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(policy.model)]
+@pytest.mark.parametrize(("at", "step"), [(3, 1), (0, 0)], ids=["sampling", "evaluating step 0"])
+def test_a_reward_that_fails_keeps_the_rollout_and_leaves_the_policy_alone(lm, tmp_path, at, step):
+    def nan(sample):
+        return np.nan if sample.index == at else 0.0
 
-
-@pytest.fixture(scope="module")
-def whole(lm, tmp_path_factory):
-    """Four steps without a stop."""
-    with Policy(lm, reproducible=True) as policy:
-        folder = tmp_path_factory.mktemp("whole")
-        steps = list(train(policy, task(), steps=4, out=folder, **SETTINGS))
-        yield weights(policy), [step.metrics for step in steps], folder
-
-
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(lm, whole, tmp_path):
-    shared = {"steps": 4, "out": tmp_path, **SETTINGS}
-    with Policy(lm, reproducible=True) as policy:
-        for step in train(policy, task(), **shared):
-            if step.number == 2:
-                break
-    with Policy(lm, reproducible=True) as policy:
-        run = train(policy, task(), **shared)
-        assert run.number == policy.version == 2
-        rest = list(run)
-        for ours, theirs in zip(weights(policy), whole[0], strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    for step, theirs in zip(rest, whole[1][2:], strict=True):
-        timed = {name for name in theirs if name.endswith("seconds")}
-        assert {n: v for n, v in step.metrics.items() if n not in timed} == {
-            n: v for n, v in theirs.items() if n not in timed
-        }
-
-
-def test_weights_move_and_the_log_tells_of_every_step(lm, whole):
-    assert any(
-        (ours != np.asarray(theirs)).any() for ours, theirs in zip(whole[0], jax.tree.leaves(lm.model), strict=True)
-    )
-    lines = [json.loads(line) for line in (whole[2] / "log.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "step" in line]
-    assert [line["step"] for line in steps] == [1, 2, 3, 4]
-    assert lines[-1] == {"end": "finished"}
-    assert {"reward", "entropy", "mismatch_max", "route_flips", "router_drift"} <= steps[0].keys()
-    assert max(line["mismatch_max"] for line in steps) <= 1e-5  # two programs in float32
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"task": task(reward=lambda sample: 1.0)}, "another task"),
-        ({"loss": Reinforce()}, "another loss: loss 'PPO.* there, 'Reinforce"),
-        ({"hooks": [hooks.DynamicTemperature(by=0.2)]}, "another loss"),
-        ({"learning_rate": 3e-4}, "another settings: learning_rate 0.01 there, 0.0003 here"),
-        ({"lm": LM(small_model(), tokenizer(), max_len=600)}, "another model"),
-    ],
-)
-def test_a_run_with_another_task_loss_or_model_is_refused(lm, whole, other, message):
-    given = {"lm": lm, "task": task(), "steps": 4, "out": whole[2], **SETTINGS, **other}
-    with Policy(given.pop("lm")) as policy, pytest.raises(TrainingError, match=message):
-        train(policy, given.pop("task"), **given)
-
-
-def nan(sample):
-    return np.nan if sample.index == 3 else 0.0
-
-
-def test_a_reward_that_fails_keeps_the_rollout_and_leaves_the_policy_alone(lm, tmp_path):
+    settings = SETTINGS | {"eval_count": 1 - step}
     with Policy(lm) as policy:
-        with pytest.raises(RewardError, match=r"step 1: the reward of sample 3 .* is nan") as caught:
-            train(policy, task(reward=nan), steps=1, out=tmp_path, **SETTINGS).run()
+        with pytest.raises(RewardError, match=rf"step {step}: the reward of sample {at} .* is nan") as caught:
+            train(policy, task(reward=nan), steps=1, out=tmp_path, **settings).run()
         assert policy.version == 0
     kept = Rollout.load(tmp_path / "failed_rollout.safetensors")
     np.testing.assert_array_equal(kept.tokens, caught.value.rollout.tokens)
@@ -156,7 +87,7 @@ def test_whatever_a_step_fails_on_is_kept_and_the_steps_before_are_saved(lm, tmp
 EVALUATED = SETTINGS | {"eval_count": 1, "eval_every": 1}
 
 
-@pytest.mark.parametrize("where", ["policy.Policy.update", "steps.accuracy"])
+@pytest.mark.parametrize("where", ["policy.Policy.update", "evaluation.accuracy"])
 def test_ctrl_c_waits_for_a_step_that_learns_which_is_measured_heard_and_saved(lm, tmp_path, monkeypatch, where):
     heard = []
     with Policy(lm) as policy:
@@ -230,10 +161,70 @@ def test_advantages_that_a_shape_gives_are_learned_from(lm):
             (step,) = train(policy, task(), steps=1, shape=shapes, **SETTINGS)
             assert step.rollout.token_advantages is seen[-1].token_advantages
     rewards = seen[-1].rewards[:6]
-    assert (len(step.rollout), step.metrics["samples"], step.metrics["groups"]) == (7, 7, 2)
-    assert step.metrics["reward_std"] == pytest.approx(rewards.std())
+    assert (len(step.rollout), step.metrics["samples"], step.metrics["groups"]) == (7, 6, 2)
+    assert (step.metrics["shaped/samples"], step.metrics["shaped/groups"]) == (7, 2)
+    assert step.metrics["reward_std"] == step.metrics["shaped/reward_std"] == pytest.approx(rewards.std())
     assert step.updates[0].metrics["reward"] == pytest.approx(rewards.mean())
     assert step.metrics["mismatch_max"] <= 1e-5
+
+
+def test_groups_are_counted_before_some_are_dropped(lm):
+    def first_alone(rollout):
+        return rollout.where(rollout.group == 0)
+
+    with Policy(lm) as policy:
+        (step,) = train(policy, task(), steps=1, shape=[first_alone], **SETTINGS)
+    assert len(step.rollout) == 3
+    assert (step.metrics["groups"], step.metrics["samples"]) == (2, 6)
+    assert (step.metrics["shaped/groups"], step.metrics["shaped/samples"]) == (1, 3)
+    assert step.metrics["shaped/reward"] == pytest.approx(step.rollout.rewards.mean())
+
+
+def test_kl_is_measured_from_the_lm_given_or_from_the_reference_that_a_shape_sets(lm):
+    def halved(rollout):
+        return rollout.with_reference(rollout.logprobs - np.log(2) * rollout.mask)
+
+    def divergence(**options):
+        with Policy(lm) as policy:
+            (step,) = train(policy, task(), steps=1, **options, **SETTINGS)
+            return step.metrics.get("kl")
+
+    # Float32 roundings; k3 of a difference of log 2 is log 2 - 1/2.
+    assert divergence() == pytest.approx(0, abs=1e-5)
+    assert divergence(shape=[halved], loss=KL()) == pytest.approx(np.log(2) - 0.5, abs=1e-5)
+    assert divergence(measure_kl=False) is None
+
+
+def test_of_several_updates_the_first_tells_how_the_sampler_and_the_scorer_agree(lm):
+    with Policy(lm) as policy:
+        (step,) = train(policy, task(), steps=1, updates=2, **SETTINGS)
+    first, last = (update.metrics for update in step.updates)
+    assert step.metrics["mismatch_max"] <= 1e-5 < step.metrics["last/mismatch_max"]  # two programs in float32
+    for name in ("mismatch_max", "mismatch_mean", "route_flips", "entropy", "entropy/answer"):
+        assert (step.metrics[name], step.metrics[f"last/{name}"]) == (first[name], last[name])
+    assert step.metrics["loss"] == last["loss"]
+
+
+def test_a_step_with_nothing_to_prefer_makes_no_update_and_says_so(lm):
+    with Policy(lm) as policy:
+        before = weights(policy)
+        shared = {"steps": 1, "loss": DPO(), "norm": per_sequence, "shape": [preferred], **SETTINGS}
+        with pytest.warns(UserWarning, match="step 1 makes no update: no group has samples of different rewards"):
+            (step,) = train(policy, task(reward=lambda sample: 1.0), **shared)
+        assert (step.run.number, step.updates, step.load) == (1, (), None)
+        assert (step.metrics["reward"], step.metrics["groups_equal"]) == (1, 1)
+        for ours, theirs in zip(weights(policy), before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        (step,) = train(policy, task(), **shared)
+        assert step.metrics["gradient_norm"] > 0
+
+
+def test_each_mode_of_thinking_is_evaluated(lm):
+    with Policy(lm) as policy:
+        modes = SETTINGS | {"thinking": ("disabled", "forced"), "eval_count": 1}
+        found = train(policy, task(), steps=1, **modes)._held_out()
+    assert {"held_out/disabled/greedy", "held_out/disabled/sampled", "held_out/forced/greedy"} <= found.keys()
+    assert "held_out/greedy" not in found
 
 
 def _heard(hook, rewards):
@@ -282,6 +273,8 @@ def test_the_temperature_rises_where_rewards_do_not():
     hook = hooks.DynamicTemperature(by=0.1, most=1.15, patience=2)
     _, seen = _heard(hook, [0.1, 0.2, 0.2, 0.1, 0.3, 0.3, 0.3, 0.3, 0.3])
     np.testing.assert_allclose([t for _, t in seen], [1, 1, 1, 1.1, 1.1, 1.1, 1.15, 1.15, 1.15])
+    _, seen = _heard(hooks.DynamicTemperature(most=0.9, patience=1), [0.1, 0.1, 0.1])
+    assert {t for _, t in seen} == {1}  # which is above the most already
 
 
 def test_narrow_weights_are_optimised_in_float32():

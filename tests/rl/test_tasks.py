@@ -58,6 +58,15 @@ def test_a_task_is_known_by_its_problems_and_its_reward():
     assert one.digest not in {other.digest for other in others}
 
 
+def test_a_task_that_draws_is_known_by_what_it_draws_from():
+    def over(**data: str) -> Task:
+        return Task("t", lambda rng, split: Problem(rng.choice(data[split])), Length(10))
+
+    known = {over(train=train, held_out=held_out).digest for train in ("ab", "ac") for held_out in ("y", "z")}
+    assert len(known) == 4
+    assert over(train="ab", held_out="z").digest in known
+
+
 def test_arithmetic_asks_what_it_knows_the_answer_of_and_holds_some_back():
     task = tasks.arithmetic()
     problems = task.batch(200), task.batch(200, split="held_out")
