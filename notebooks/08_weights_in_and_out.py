@@ -27,6 +27,7 @@
 MODEL = "nano"
 
 # %%
+import hashlib
 import tempfile
 from pathlib import Path
 
@@ -36,9 +37,10 @@ import numpy as np
 
 import glmkit as gk
 from glmkit.errors import CheckpointError
+from glmkit.loading import resolve_source
 from glmkit.weights.safetensors import CheckpointFiles
 
-work = Path(tempfile.mkdtemp())
+work, original = Path(tempfile.mkdtemp()), resolve_source(MODEL)
 lm = gk.load(MODEL, max_len=1024)
 lm.save(work / "copy")
 
@@ -65,22 +67,21 @@ with CheckpointFiles.open(work / "copy") as files:
 #
 # A copy has the bytes of the checkpoint: what is stored in bfloat16 is computed with in float32 on CPUs, which holds
 # it exactly, and is stored in bfloat16 again. So it is after a way through Orbax, which keeps the arrays as they are
-# computed with, in any sharding.
+# computed with, in any sharding. `original` is the folder that was loaded, whoever wrote it.
 
 # %%
 gk.save(lm.model, work / "orbax")
 gk.save_hf(gk.restore(work / "orbax"), work / "back")
-change = gk.diff(work / "copy", work / "back")
-print(change)
+print(gk.diff(original, work / "back"))
 
 
 def tensors(folder):
-    """The bytes of every tensor by name."""
+    """A digest of the bytes of every tensor, by name."""
     with CheckpointFiles.open(folder) as files:
-        return {name: files.read(name).tobytes() for name in files.tensors}
+        return {name: hashlib.sha256(files.read(name).tobytes()).hexdigest() for name in files.tensors}
 
 
-assert tensors(work / "copy") == tensors(work / "back")
+assert tensors(original) == tensors(work / "copy") == tensors(work / "back")
 
 # %% [markdown]
 # And the whole folder opens to a model that says the same: tokenizer, template and settings went along.

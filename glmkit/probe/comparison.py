@@ -56,7 +56,13 @@ class Comparison:
     @property
     def diff(self) -> str:
         """The two texts token by token: those of one only after "- ", those of the other after "+ "."""
-        return "\n".join(difflib.ndiff(self.a.tokens.text, self.b.tokens.text))
+        a, b, lines = self.a.tokens.text, self.b.tokens.text, list[str]()
+        for kind, begin, end, start, stop in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            if kind == "equal":
+                lines += [f"  {text}" for text in a[begin:end]]
+            else:
+                lines += [f"- {text}" for text in a[begin:end]] + [f"+ {text}" for text in b[start:stop]]
+        return "\n".join(lines)
 
     def to_pandas(self):
         """A data frame with a row for each shared token: step, text, phase, kl, and how many layers changed."""

@@ -63,15 +63,19 @@ def bias(
 
 
 def force(*, layer: Layer, expert: int | Sequence[int], tokens: Any = None) -> Plan:
-    """Have experts chosen, up to k; where there are fewer the router chooses the rest. Weights are the router's own."""
+    """Have experts chosen, up to k; where there are fewer the router chooses the rest. Weights are the router's own.
+
+    Where plans together force more than k the later come first, and one that is ruled out is not chosen: a force that
+    was not obeyed is warned of after the run.
+    """
     return Plan((Forced(layer, _experts(expert), TokenSelector.of(tokens)),))
 
 
 def replay(routing: Routing | Run, *, layer: Layer = None, tokens: Any = None) -> Plan:
     """Have every token choose the experts that it chose in another run; weights are computed anew.
 
-    Raises RequestError, when the model and the tokens are known, for routes of another model; where tokens are scored,
-    of another number of them; where an answer is written, and in `using`, of another prompt.
+    Raises RequestError, when the model and the tokens are known, for routes of another model, and of other tokens;
+    where tokens are scored, also of another number of them.
     """
     routing = routing.routing if isinstance(routing, Run) else routing
     if not isinstance(routing, Routing):

@@ -62,6 +62,7 @@ class BoundPart:
         self.name, self.target = str(part), target
         self.tokens = part.tokens.checked(target.steps)
         self.seen = 0  # tokens that it held for
+        self.lost = 0  # of these, where an expert that it forces was not chosen
         self.count: int | None = None  # tokens that it has something for, from the first; None for all
 
     def limit(self, count: int) -> None:
@@ -103,7 +104,7 @@ class BoundPart:
         return b""
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
-        """Why nothing came of it, in words; None if something did."""
+        """Why nothing came of it, or not all, in words; None if all did."""
         had = "" if self.count is None else f" of the first {self.count}, which its source has"
         return None if self.seen else f"{self.name} never held for any token{had}"
 
@@ -138,6 +139,9 @@ class Plan:
     come first. `+` joins plans."""
 
     parts: tuple[Part, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.parts)
 
     def __add__(self, other: Self) -> Self:
         return Plan(self.parts + other.parts) if isinstance(other, Plan) else NotImplemented
@@ -201,7 +205,7 @@ class Bound:
             experts = ExpertTables(tokens, **self._stacked)
         return Interventions(
             experts,
-            self._forced(positions, masks),
+            self._forced(positions, masks, experts),
             self._substitutes(masks),
             self._steering(masks),
             self._patches(positions, masks),
@@ -213,14 +217,23 @@ class Bound:
             part.check_prompt(ids)
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> list[str]:
-        """What never did anything, in words."""
+        """What never did anything, or not what it says, in words."""
         return [why for part in self.parts if (why := part.idle(effects)) is not None]
 
-    def _forced(self, positions: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray | None:
-        ids = None
-        for part, mask in zip(self.parts, masks, strict=True):
-            if (own := part.forced(positions, mask)) is not None:
-                ids = own if ids is None else _first(own, ids)
+    def _forced(
+        self, positions: np.ndarray, masks: Sequence[np.ndarray], experts: ExpertTables | None
+    ) -> np.ndarray | None:
+        forced = [
+            (part, own)
+            for part, mask in zip(self.parts, masks, strict=True)
+            if (own := part.forced(positions, mask)) is not None
+        ]
+        if not forced:
+            return None
+        ids = functools.reduce(lambda before, own: _first(own, before), (own for _, own in forced))
+        if len(forced) > 1 or self.ruled_out.any():
+            for part, own in forced:
+                part.lost += int((_left_out(own, ids) | _ruled_out(own, experts)).any((2, 3)).sum())
         return ids
 
     def _substitutes(self, masks: Sequence[np.ndarray]) -> Substitutes | None:
@@ -256,6 +269,20 @@ def _slots(found: Sequence[tuple], free: tuple) -> tuple[np.ndarray, ...]:
     rows = [*found, *[free] * ((1 << (len(found) - 1).bit_length()) - len(found))]
     columns = (np.stack([np.asarray(value) for value in column]) for column in zip(*rows, strict=True))
     return tuple(column.astype(np.int32) if column.dtype == np.int64 else column for column in columns)
+
+
+def _left_out(own: Int[np.ndarray, "B T L k"], ids: Int[np.ndarray, "B T L k"]) -> Bool[np.ndarray, "B T L k"]:
+    """Which of the experts that one part forces are not among those that all parts together do."""
+    return (own >= 0) & (own[..., None] != ids[..., None, :]).all(-1)
+
+
+def _ruled_out(own: Int[np.ndarray, "B T L k"], experts: ExpertTables | None) -> Bool[np.ndarray, "B T L k"]:
+    """Which of the experts that one part forces another rules out for the same tokens."""
+    out, rows = np.zeros(own.shape, bool), np.arange(own.shape[2])[:, None]
+    if experts is not None:
+        for tokens, bias in zip(experts.tokens, experts.select_bias, strict=True):
+            out |= tokens[:, :, None, None] & np.isneginf(bias)[rows, own]
+    return out & (own >= 0)
 
 
 def _first(new: Int[np.ndarray, "B T L k"], old: Int[np.ndarray, "B T L k"]) -> Int[np.ndarray, "B T L k"]:

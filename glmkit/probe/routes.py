@@ -155,6 +155,14 @@ class _BoundForce(_OfExperts):
             ids[..., row, : len(self.experts)] = np.where(mask[..., None], self.experts, -1)
         return ids
 
+    def idle(self, effects):
+        if not self.lost:
+            return super().idle(effects)
+        return (
+            f"{self.name} was not obeyed by {self.lost} of {self.seen} tokens: there its experts are ruled out, or "
+            f"others that are forced leave no room among {self.target.layers.top_k}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Replayed:

@@ -147,9 +147,13 @@ class RoutingStats:
         return tuple(found.values())
 
     def specialisation(self) -> Float[np.ndarray, " moe_layer"]:
-        """Bits that the chosen expert tells of the group, with every group as frequent as any other."""
+        """Bits that the chosen expert tells of the group, with every group as frequent as any other.
+
+        Groups of which nothing was counted are left out.
+        """
         load = self._kept("load").astype(np.float64)
-        joint = load / np.maximum(load.sum(2, keepdims=True), 1) / len(self.groups)
+        load = load[load.any((1, 2))]
+        joint = load / np.maximum(load.sum(2, keepdims=True), 1) / max(1, len(load))
         apart = joint.sum(0, keepdims=True) * joint.sum(2, keepdims=True)
         ratio = np.divide(joint, apart, out=np.ones_like(joint), where=joint > 0)
         return (joint * np.log2(ratio)).sum((0, 2))

@@ -86,6 +86,7 @@ def sweep(
     if not 1 <= len(ids) <= lm.engine.max_len:
         raise RequestError(f"x has {len(ids)} tokens; expected 1 to {lm.engine.max_len}, the context")
     bound = (lm._planned(None) or Plan()).bind(model, len(ids))
+    bound.check_prompt(ids)
     rng, others = np.random.default_rng(seed), {}
     for number in numbers:
         for one in experts:

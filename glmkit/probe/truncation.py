@@ -64,8 +64,14 @@ def truncate(
     `run` is of `lm.run(x, thinking="forced", max_tokens=...)`, whose first thought has ended. `lengths` are by default
     up to 17, evenly spaced from none to the whole thought, and `max_tokens` twice what the run's answer has.
     `sampling` as for `lm.complete`, by default temperature 0: take the run greedily too, to compare its answer.
-    Raises RequestError for a run without a thought that ended, and for lengths that it has not.
+    Raises RequestError for a run without a thought that ended, for lengths that it has not, and for a run that was
+    made with other interventions than `lm.using` has in use.
     """
+    if run.interventions != (using := str(lm.interventions or "")):
+        raise RequestError(
+            f"this run was made with {run.interventions or 'no interventions'}, and in use is {using or 'nothing'}; "
+            "have what it was made with in use: with lm.using(...)"
+        )
     opening, closing = _thought(lm, run)
     ids, whole = run.tokens.id.tolist(), closing - opening - 1
     if lengths is None:

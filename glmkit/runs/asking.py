@@ -1,10 +1,13 @@
 """How an LM is asked for runs: the part of it that keeps and changes what goes on inside."""
 
 import dataclasses
+import functools
+import operator
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -16,7 +19,7 @@ from glmkit.engine.probing import Probe, Probing
 from glmkit.errors import RequestError
 from glmkit.model import Interventions, Keep
 from glmkit.runs.layers import Layers
-from glmkit.runs.plans import Plan
+from glmkit.runs.plans import BoundPlan, Plan
 from glmkit.runs.reading import read_run, warn_of_idle
 from glmkit.runs.run import Run
 from glmkit.runs.scoring import require_room
@@ -30,16 +33,31 @@ from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strin
 __all__ = ["Runs"]
 
 
+class _Block(NamedTuple):
+    """A `using` that is open: itself, and nothing that equals it."""
+
+    plan: Plan
+
+
+class _Used(NamedTuple):
+    """What all open blocks change together, and how requests are probed meanwhile."""
+
+    plan: Plan
+    bound: BoundPlan
+    probing: Probing
+
+
 class Runs:
     """What `LM` inherits; works on the model, the engine and the tokenizer that it has."""
 
-    _using: Plan | None = None
-    _probing: Probing | None = None  # of requests while it is in use
+    _blocks: tuple[_Block, ...] = ()  # that are open, in the order in which they were opened
+    _used: _Used | None = None
+    _opening = threading.RLock()  # of blocks, which threads open and close as they like
 
     @property
     def interventions(self) -> Plan | None:
         """What is in use: of the `using` blocks that are open."""
-        return self._using
+        return None if self._used is None else self._used.plan
 
     def run(
         self,
@@ -88,22 +106,38 @@ class Runs:
 
     @contextmanager
     def using(self, interventions: Plan) -> Iterator[Self]:
-        """Within the block, all that this LM computes is computed with `interventions`; nested blocks add up.
+        """Within the block, all that this LM computes is computed with `interventions`; blocks add up.
 
-        That holds for whoever asks it, on any thread. Raises `RequestError` at once, naming what does not exist in this
-        model. Warns, at the end, of interventions that held for no token.
+        Each ends what it began, whichever was opened first. That holds for whoever asks it, on any thread. Raises
+        `RequestError` at once, naming what does not exist in this model. Warns, at the end, of interventions that held
+        for no token.
         """
-        before = self._using, self._probing
-        plan = self._planned(interventions)
-        bound = plan.bind(self.model, None)
-        probing = Probing(Keep(effects=True) if bound.watches_effects else None, bound)
-        self._using, self._probing = plan, probing
+        if not interventions:
+            yield self
+            return
+        block = _Block(interventions)
+        with self._opening:
+            self._use((*self._blocks, block))
+            own = self._used
         try:
             yield self
         finally:
-            self._using, self._probing = before
-        if not probing.shared:
-            warn_of_idle(bound, probing.effects)
+            with self._opening:
+                alone = not own.probing.shared
+                self._use(() if self.closed else tuple(other for other in self._blocks if other is not block))
+        if alone:
+            warn_of_idle(own.bound, own.probing.effects)
+
+    def _use(self, blocks: tuple[_Block, ...]) -> None:
+        """Have these in use, as long as nothing is opened or closed; whoever calls holds the lock."""
+        used = None
+        if blocks:
+            plan = functools.reduce(operator.add, (block.plan for block in blocks))
+            bound = plan.bind(self.model, None)
+            used = _Used(plan, bound, Probing(Keep(effects=True) if bound.watches_effects else None, bound))
+        if self._used is not None:
+            self._used.probing.shared = True
+        self._blocks, self._used = blocks, used
 
     def _written(
         self,
@@ -146,34 +180,37 @@ class Runs:
 
     def _changes(self, tokens: Int[Array, "B T"]) -> Interventions | None:
         """What is in use, for rows of known tokens."""
-        if self._probing is None:
+        used = self._used
+        if used is None:
             return None
         rows = np.asarray(tokens).tolist()
         for row in rows:
-            self._probing.plan.check_prompt(row)
+            used.bound.check_prompt(row)
         known = [numbered(phases(row, self._tokenizer)) for row in rows]
-        return self._probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
+        return used.probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
 
     def _probed(self, request: Request) -> Request:
         """With the interventions in use, unless it has its own. Raises RequestError if these are of another prompt."""
-        if self._probing is not None and request.probe is None:
-            self._probing.plan.check_prompt(request.prompt)
-            request.probe = Probe(self._probing, PhaseFollower(self._tokenizer))
+        used = self._used
+        if used is not None and request.probe is None:
+            used.bound.check_prompt(request.prompt)
+            request.probe = Probe(used.probing, PhaseFollower(self._tokenizer))
         return request
 
     def _planned(self, interventions: Plan | None) -> Plan | None:
-        """With what is in use, for whoever binds it and tells what of it did nothing."""
-        if self._probing is not None:
-            self._probing.shared = True
-        if interventions is None or self._using is None:
-            return self._using if interventions is None else interventions
-        return self._using + interventions
+        """With what is in use, for whoever binds it and tells what of it did nothing; None for nothing at all."""
+        used = self._used
+        if used is None:
+            return interventions or None
+        used.probing.shared = True
+        return used.plan + interventions if interventions else used.plan
 
 
 def _settings_of(request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were given, as data, and what the request took where nothing was."""
+    """Those that were given, as data that a file takes, and what the request took where nothing was."""
     sampling = {name: value for name, value in dataclasses.asdict(request.sampling).items() if name in SAMPLING}
-    as_data = {"tools": normalize_tools, "stop": stop_strings, "stop_ids": list}
+    as_data = {"tools": normalize_tools, "stop": stop_strings, "stop_ids": lambda ids: [int(token) for token in ids]}
     settings = {name: value for name, value in given.items() if value is not None}
     settings |= {name: form(settings[name]) for name, form in as_data.items() if name in settings}
-    return {**settings, **sampling, "max_tokens": request.max_tokens}
+    settings |= {**sampling, "max_tokens": request.max_tokens}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}

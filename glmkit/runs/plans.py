@@ -11,6 +11,9 @@ __all__ = ["BoundPlan", "Plan"]
 class Plan(Protocol):
     """Interventions by name."""
 
+    def __bool__(self) -> bool:
+        """Whether it has any: one without is as none."""
+
     def __add__(self, other: Self) -> Self: ...
 
     def bind(self, model: GLM, steps: int | None) -> BoundPlan:

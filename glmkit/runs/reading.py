@@ -3,7 +3,7 @@
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from glmkit.errors import RequestError
 from glmkit.model import GLM, Interventions, Keep, Kept
-from glmkit.model.capture import LAYER_SITES
+from glmkit.model.capture import LAYER_SITES, ROUTE_SITES
 from glmkit.runs.layers import Layers
 from glmkit.runs.plans import BoundPlan, Plan
 from glmkit.runs.run import Run
@@ -35,44 +35,66 @@ def read_run(
 ) -> Run:
     """Score tokens of known phases.
 
-    Raises RequestError for what does not fit the model, MemoryPlanError for more than the memory holds, both before
-    anything is computed. Warns of interventions that did nothing.
+    Raises RequestError for what does not fit the model or the tokens, MemoryPlanError for more than the memory holds,
+    both before anything is computed. Warns of interventions that did nothing.
     """
     layers, bound = Layers.of(model), None if plan is None else plan.bind(model, len(ids))
+    if bound is not None:
+        bound.check_prompt(ids)
     keep, slots = selection.select(layers, effects=bound is not None and bound.watches_effects)
     require_room(model, keep, len(ids))
-    pieces, times, began = [], [], time.perf_counter()
-    for piece in _pieces(model, ids, phases, keep, bound):
-        pieces.append(piece)
-        times.append(np.full(piece.count, time.perf_counter() - began))
+    effects, logprobs, times, began = [], [], [], time.perf_counter()
+
+    def kept() -> Iterator[Kept]:
+        for piece in _pieces(model, ids, phases, keep, bound):
+            times.append(np.full(piece.count, time.perf_counter() - began))
+            logprobs.append(piece.logprobs[0])
+            effects.append(piece.kept.effects)
+            yield piece.kept
+
+    arrays = joined(kept(), len(ids))
     if bound is not None:
-        effects = [piece.kept.effects for piece in pieces if piece.kept.effects is not None]
-        warn_of_idle(bound, np.sum(effects, axis=0) if effects else None)
-    logprobs = np.concatenate([piece.logprobs[0] for piece in pieces])
+        warn_of_idle(bound, np.sum(effects, axis=0) if keep.effects else None)
     tokens = Tokens(
         np.asarray(ids, np.int32), texts(ids, tokenizer), tuple(phases),
-        np.concatenate([[np.nan], logprobs[:-1]]).astype(np.float32), np.concatenate(times),
+        np.concatenate([[np.nan], *logprobs])[:-1].astype(np.float32), np.concatenate(times),
     )  # fmt: skip
     again = read_again(model, ids, phases, plan, len(ids))
-    return Run(tokens, layers, joined([p.kept for p in pieces]), slots, name, str(plan or ""), again=again)
+    return Run(tokens, layers, arrays, slots, name, str(plan or ""), again=again)
 
 
-def joined(pieces: Sequence[Kept]) -> dict[str, np.ndarray]:
-    """What was kept of the first row, piece by piece, as one array for each site, with a step for each token."""
-    arrays = {}
-    for site in (*LAYER_SITES, "logits"):
-        parts = [part for piece in pieces if (part := getattr(piece, site)) is not None]
-        if parts:
-            rows = [part[0] if site == "logits" else part[:, 0] for part in parts]
-            steps = sum(row.shape[0 if site == "logits" else 1] for row in rows)
-            if site == "attention":  # over as many keys as there are tokens
-                rows = [_keys(row, steps) for row in rows]
-            arrays[site] = np.concatenate(rows, axis=0 if site == "logits" else 1)
-    for site in ("ids", "weights", "margins"):
-        parts = [part for piece in pieces if (part := getattr(piece, site)) is not None]
-        if parts:
-            arrays[f"router_{site}"] = np.moveaxis(np.concatenate([part[:, 0] for part in parts], axis=1), 0, 1).copy()
+def joined(pieces: Iterable[Kept], steps: int) -> dict[str, np.ndarray]:
+    """What was kept of the first row, piece by piece, as one array for each site, with a step for each token.
+
+    Each piece is put in its place as it comes, and need not be held any longer. Attention is over as many keys as there
+    are tokens.
+    """
+    arrays, start = dict[str, np.ndarray](), 0
+    for piece in pieces:
+        count = 0
+        for site, part in _parts(piece):
+            axis = 1 if site in LAYER_SITES else 0  # that of the steps
+            if site not in arrays:
+                shape = [*part.shape[:axis], steps, *part.shape[axis + 1 :]]
+                shape[-1] = steps if site == "attention" else shape[-1]
+                arrays[site] = np.zeros(shape, part.dtype)
+            whole, count = arrays[site], part.shape[axis]
+            width = min(part.shape[-1], whole.shape[-1])
+            whole.swapaxes(0, axis)[start : start + count, ..., :width] = part.swapaxes(0, axis)[..., :width]
+        start += count
     return arrays
+
+
+def _parts(piece: Kept) -> Iterator[tuple[str, np.ndarray]]:
+    """Of the first row, by site: `[slot, step, ...]` of those kept by layer, else `[step, ...]`."""
+    for site in LAYER_SITES:
+        if (part := getattr(piece, site)) is not None:
+            yield site, part[:, 0]
+    if piece.logits is not None:
+        yield "logits", piece.logits[0]
+    for site in ROUTE_SITES:
+        if (part := getattr(piece, site)) is not None:
+            yield f"router_{site}", part[:, 0].swapaxes(0, 1)
 
 
 def warn_of_idle(bound: BoundPlan, effects: Float[np.ndarray, "moe_layer E"] | None, stacklevel: int = 4) -> None:
@@ -120,8 +142,3 @@ def read_again(
             yield piece.kept
 
     return run
-
-
-def _keys(pattern: np.ndarray, keys: int) -> np.ndarray:
-    missing = keys - pattern.shape[-1]
-    return np.pad(pattern, ((0, 0),) * 3 + ((0, missing),)) if missing > 0 else pattern[..., :keys]

@@ -114,13 +114,14 @@ def _judged(
 def require_room(model: GLM, keep: Keep, tokens: int, keys: int | None = None) -> None:
     """Raise MemoryPlanError, saying how much and what to drop, for more than the memory holds.
 
-    On the host all of it has to fit, on the device that of one chunk, which attends over `keys` places.
+    On the device one chunk has to fit, which is padded and attends over `keys` places; on the host all of it, beside
+    the chunk that is put there.
     """
-    sizes = bytes_kept(model, keep, tokens, tokens)
-    total, free = sum(sizes.values()), int(_SHARE * free_bytes(jax.devices("cpu")[0]))
+    sizes, padded = bytes_kept(model, keep, tokens, tokens), capacity(tokens)
     device = model.embed[...].sharding.mesh.devices.flat[0]
-    chunk = bytes_kept(model, keep, min(tokens, CHUNK), capacity(tokens) if keys is None else keys)
-    chunk, room = sum(chunk.values()), int(_SHARE * free_bytes(device))
+    chunk = sum(bytes_kept(model, keep, min(padded, CHUNK), padded if keys is None else keys).values())
+    room = int(_SHARE * free_bytes(device))
+    total, free = sum(sizes.values()) + chunk, int(_SHARE * free_bytes(jax.devices("cpu")[0]))
     if total <= free and chunk <= room:
         return
     largest = sorted(sizes, key=sizes.get, reverse=True)

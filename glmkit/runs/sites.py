@@ -87,6 +87,7 @@ class Selection:
             elif site == "logits":
                 logits = True
             else:
+                layers.several(which, moe=True)  # of all layers, whichever is named, but none that is not there
                 routes |= {_ROUTES[site]} if site in _ROUTES else set(ROUTE_SITES)
         slots = {site: np.asarray([layers.block(n) for n in which], np.int32) for site, which in by_site.items()}
         kept = tuple(name for name in ROUTE_SITES if name in routes) if layers.moe else ()

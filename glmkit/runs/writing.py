@@ -1,10 +1,13 @@
 """A run over tokens that the model writes: what was kept of every step that read or wrote one."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from glmkit.engine import Request
 from glmkit.engine.answer import Completion
-from glmkit.model import GLM
+from glmkit.engine.probing import Probe
+from glmkit.model import GLM, Kept
 from glmkit.runs.layers import Layers
 from glmkit.runs.plans import Plan
 from glmkit.runs.reading import joined, read_again
@@ -30,10 +33,10 @@ def written_run(
     """Of a request that has ended and was captured.
 
     Its steps are the tokens that the model has read: all but the last of an answer that a stop string or an interrupt
-    ended. The prompt's tokens have no log-probability: they were not drawn. `began` is of `time.perf_counter`.
+    ended. The prompt's tokens have no log-probability: they were not drawn. `began` is of `time.perf_counter`. What the
+    request was captured in is no longer held after.
     """
     probe = request.probe
-    pieces = [on_host(kept, slice(row, row + 1), count) for _, count, kept, row, _ in probe.pieces]
     steps = sum(count for _, count, *_ in probe.pieces)
     ids = request.piece(0, steps)
     codes = probe.phases(request.prompt, request.tokens, request.forced)[:steps]
@@ -43,8 +46,15 @@ def written_run(
     tokens = Tokens(
         np.asarray(ids, np.int32), texts(ids, tokenizer), phases, np.asarray(logprobs, np.float32), np.concatenate(when)
     )
-    arrays = joined(pieces)
+    arrays = joined(_taken(probe), steps)
     again = read_again(model, ids, phases, plan, None)
     return Run(
         tokens, Layers.of(model), arrays, selected.layers, name, str(plan or ""), completion=completion, again=again
     )
+
+
+def _taken(probe: Probe) -> Iterator[Kept]:
+    """What was captured, piece by piece, each let go of once it was looked at: together they may fill the memory."""
+    for place, (start, count, kept, row, at) in enumerate(probe.pieces):
+        probe.pieces[place] = start, count, Kept(), row, at
+        yield on_host(kept, slice(row, row + 1), count)

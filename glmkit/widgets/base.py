@@ -4,7 +4,8 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from glmkit.errors import RequestError
 __all__ = ["Widget", "assets"]
 
 _ESM = Path(__file__).parent / "esm"
+_STILLS = 8  # that are drawn anew, those shown last: a cell that is run again leaves the one before behind
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Widget(anywidget.AnyWidget):
         self._number, self._sending = 0, threading.RLock()
         self._thread: threading.Thread | None = None
         self._doing, self._stopping = "", threading.Event()
-        self._still: DisplayHandle | None = None
+        self._stills: deque[DisplayHandle] = deque(maxlen=_STILLS)
         self._drawing, self._timing, self._drawn = threading.Lock(), threading.Lock(), 0.0
         self._redraws: threading.Timer | None = None
         self.error: Exception | None = None
@@ -62,6 +64,10 @@ class Widget(anywidget.AnyWidget):
         with self._sending:
             self._number += 1
             self.send({"kind": kind, "number": self._number, **(content or {})}, list(buffers))
+
+    def answer(self, asked: Mapping[str, Any], kind: str, content: dict[str, Any], buffers: Sequence[Any] = ()) -> None:
+        """Tell the view that asked for it, which put its name to what it asked; the others pass it over."""
+        self.post(kind, {**content, "view": asked.get("view")}, buffers)
 
     def post_state(self) -> None:
         """Whether something is being done, and what went wrong last."""
@@ -146,18 +152,19 @@ class Widget(anywidget.AnyWidget):
         return None
 
     def _ipython_display_(self, **_: Any) -> None:
-        """The live view and, in an output of its own, a picture, which the live view hides.
+        """The live view and, in an output of its own, a picture, which the live view hides; in as many cells as it is
+        shown in.
 
         JupyterLab shows an error for a widget without its kernel, whatever other forms the same output has.
         """
         data, metadata = self._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
-        self._still = display(self._still_data(), raw=True, display_id=True)
+        self._stills.append(display(self._still_data(), raw=True, display_id=True))
 
     def redraw(self) -> None:
-        """Have the picture that the notebook keeps drawn anew where the widget was shown, soon, as things are then."""
+        """Have the picture that the notebook keeps drawn anew in all cells that show it, soon, as things are then."""
         with self._timing:
-            if self._still is not None and self._redraws is None:
+            if self._stills and self._redraws is None:
                 wait = max(0.0, self._drawn + self.draw_seconds - time.monotonic())
                 self._redraws = threading.Timer(wait, self._draw)
                 self._redraws.daemon = True
@@ -169,10 +176,12 @@ class Widget(anywidget.AnyWidget):
                 if self._redraws is not None:
                     self._redraws.cancel()
                 self._redraws, self._drawn = None, time.monotonic()
-            if self._still is None:
+            if not self._stills:
                 return
             try:
-                self._still.update(self._still_data(), raw=True)
+                drawn = self._still_data()
+                for still in tuple(self._stills):
+                    still.update(drawn, raw=True)
             except Exception:  # nobody waits for it, and what it is a picture of goes on
                 _log.exception("the picture of %s was not told", type(self).__name__)
 

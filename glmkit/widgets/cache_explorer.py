@@ -23,6 +23,7 @@ from glmkit.widgets.branches import tree_message, words_of
 from glmkit.widgets.cache_picture import cache_picture
 from glmkit.widgets.cache_requests import CacheRequest, cache_code
 from glmkit.widgets.pace import Paced
+from glmkit.widgets.rereading import read_once_more
 
 __all__ = ["CacheExplorer", "CacheSelection"]
 
@@ -94,7 +95,7 @@ class CacheExplorer(Widget):
     def run(self) -> Run | None:
         """The request that is picked, or the last: its tokens, read once more for their routes, however many.
 
-        Raises RequestError for one that failed.
+        Raises RequestError for one that failed, and where other interventions are in use than it was asked with.
         """
         self._join()
         if not self._requests:
@@ -103,7 +104,8 @@ class CacheExplorer(Widget):
         if request.number not in self._runs:
             if request.completion is None:
                 raise RequestError(f"request {request.number} failed: {request.error}")
-            self._runs[request.number] = self._lm.run(request.ids)
+            what, prompt = f"request {request.number}", len(request.prompt)
+            self._runs[request.number] = read_once_more(self._lm, what, request.plan, request.ids, prompt)
         return self._runs[request.number]
 
     @property
@@ -211,7 +213,7 @@ class CacheExplorer(Widget):
         before, own = found
         known, tokenizer = phases(before + own, self._lm.tokenizer)[len(before) :], self._lm.tokenizer
         told = {"page": content["page"], "start": len(before), "text": list(texts(own, tokenizer))}
-        self.post("page", told | {"phase": numbered(known)})
+        self.answer(content, "page", told | {"phase": numbered(known)})
 
     def _post_requests(self) -> None:
         with self._telling:
@@ -247,6 +249,7 @@ class CacheExplorer(Widget):
 
     def _answer(self, request: CacheRequest) -> None:
         given = {name: value for name, value in request.settings.items() if name != "thinking"}
+        request.plan = self._lm.interventions
         stream = self._stream = self._lm.complete(request.prompt, stream=True, **given)
         with self._telling:
             self._requests.append(request)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glmkit.engine.answer import Completion
+from glmkit.probe import Plan
 
 __all__ = ["CacheRequest", "cache_code"]
 
@@ -13,8 +14,9 @@ __all__ = ["CacheRequest", "cache_code"]
 class CacheRequest:
     """One request: it was asked `x`, or goes on with `text` from the first `kept` tokens of a context.
 
-    That context is of the request `source`, or of none that is known here. `answer` is what came so far, `completion`
-    all of it once it is over; `ids` are all its tokens then, and the prompt's before.
+    That context is of the request `source`, or of none that is known here. `plan` is what `lm.using` had in use when it
+    was asked. `answer` is what came so far, `completion` all of it once it is over; `ids` are all its tokens then, and
+    the prompt's before.
     """
 
     number: int
@@ -24,6 +26,7 @@ class CacheRequest:
     text: str = ""
     kept: int = 0
     source: int | None = None
+    plan: Plan | None = None
     answer: str = ""
     count: int = 0
     completion: Completion | None = None

@@ -23,6 +23,7 @@ from glmkit.widgets.chat_picture import chat_picture
 from glmkit.widgets.chat_turns import ChatTurn, ToolCard, arguments_of, message_text, with_edits
 from glmkit.widgets.clients import client_code
 from glmkit.widgets.pace import Paced
+from glmkit.widgets.rereading import read_once_more
 from glmkit.widgets.routing_probe import RoutingProbe
 from glmkit.widgets.tool_desk import ToolDesk
 
@@ -245,6 +246,10 @@ class Chat(Widget):
         self.post("approves", {"on": self._desk.approves})
 
     def on_decide(self, content: Mapping[str, Any]) -> None:
+        """About one call; where it waits no more, another view or a cell has decided on it."""
+        card = self.pending
+        if card is None or card.id != content["call"]:
+            return
         value = content.get("value")
         if content["how"] == "approve" and value is not None:
             value = arguments_of(value)
@@ -253,10 +258,10 @@ class Chat(Widget):
     def on_prompt(self, content: Mapping[str, Any]) -> None:
         turn = self._turn(content["turn"])
         text = "" if turn.completion is None else turn.completion.prompt
-        self.post("prompt", {"turn": turn.number, "text": text})
+        self.answer(content, "prompt", {"turn": turn.number, "text": text})
 
     def on_client(self, content: Mapping[str, Any]) -> None:
-        self.post("client", {"client": content["client"], "code": self.code(content["client"])})
+        self.answer(content, "client", {"client": content["client"], "code": self.code(content["client"])})
 
     def on_probe(self, content: Mapping[str, Any]) -> None:
         turn = self._turn(content["turn"])
@@ -346,12 +351,8 @@ class Chat(Widget):
         if turn.completion is None:
             raise RequestError(f"turn {turn.number} {'failed: ' + turn.error if turn.error else 'goes on'}")
         if turn.number not in self._runs:
-            using = self._lm.interventions
-            if using is not None and using is not turn.plan:
-                raise RequestError(f"turn {turn.number} was made with other interventions than those in use")
-            prompt = self._lm.tokenizer.encode(turn.completion.prompt)
-            plan = turn.plan if using is None else None
-            run = self._lm.run((*prompt, *turn.completion.tokens), prompt=len(prompt), interventions=plan)
+            prompt, what = self._lm.tokenizer.encode(turn.completion.prompt), f"turn {turn.number}"
+            run = read_once_more(self._lm, what, turn.plan, (*prompt, *turn.completion.tokens), len(prompt))
             asked = {"max_tokens": self._lm.engine.max_len - len(prompt), **turn.settings, "tools": self._tools}
             asked |= {"x": list(turn.messages), "seed": turn.completion.seed}
             self._runs[turn.number] = dataclasses.replace(run, completion=turn.completion, asked=asked)

@@ -42,6 +42,7 @@ class ToolCard:
         arguments = self.arguments if self.given is None else self.given
         shown = json.dumps(arguments, ensure_ascii=False, indent=1) if self.arguments or self.given else self.written
         return {
+            "id": self.id,
             "name": self.name,
             "arguments": shown or "{}",
             "state": self.state,

@@ -14,7 +14,8 @@ from glmkit.lm import LM
 from glmkit.probe import Knockout, Plan
 from glmkit.resources import data_path
 from glmkit.runs import Layers, Run, Watch
-from glmkit.runs.tokens import texts
+from glmkit.text import IncrementalDecoder
+from glmkit.text.phases import Phase, checked_phases
 from glmkit.weights.atomic import atomic_file
 from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.code import python_code, run_settings
@@ -78,6 +79,7 @@ class RoutingProbe(Widget):
         self._alternative: Run | None = None
         self._effect: Effect | None = None
         self._watch = Watch()
+        self._said: list[str] = []  # the text of each token of what is being generated
         self._skills, self._knockout = None, None
         if skills is not None:
             self._skills = Skills.of(self._need_lm(), skills)
@@ -91,7 +93,7 @@ class RoutingProbe(Widget):
         super().__init__()
         self.observe(self._write_code, names=["_selection", "_changes"])
         if x is not None:
-            self._ask(x)
+            self._ask(x, self._settings)
         self._write_code()
 
     # What the next cell reads.
@@ -136,24 +138,27 @@ class RoutingProbe(Widget):
         self,
         *,
         tokens: slice | None = None,
-        phases: tuple[str, ...] = (),
+        phases: Phase | Sequence[Phase] = (),
         layer: int | None = None,
         expert: int | None = None,
         by: str = "share",
     ) -> None:
-        """Pick tokens, phases (none are all), an expert, and whether shares or masses of weight are shown."""
+        """Pick tokens, phases (none are all), an expert, and whether shares or masses of weight are shown.
+
+        Raises RequestError for what there is not.
+        """
         if (layer is None) != (expert is None):
             raise RequestError(f"layer {layer!r} and expert {expert!r}; expected both or neither")
         if by not in ("share", "mass"):
             raise RequestError(f"by is {by!r}; expected 'share' or 'mass'")
-        layers = self._layers()
+        run, layers = self._there(), self._layers()
         if layer is not None:
             layer, expert = layers.moe_number(layer), layers.expert(expert)
         brush = None
         if tokens is not None:
-            brush = list(tokens.indices(len(self._there())))[:2]
-        self._there().routing.where(phases or None)
-        self._selection = {"brush": brush, "phases": list(phases), "layer": layer, "expert": expert, "by": by}
+            brush = list(tokens.indices(len(run)))[:2]
+        phases = list(checked_phases(phases)) if phases else []
+        self._selection = {"brush": brush, "phases": phases, "layer": layer, "expert": expert, "by": by}
 
     # Doing.
 
@@ -168,10 +173,13 @@ class RoutingProbe(Widget):
         self._changes = []
 
     def ask(self, x: Any, **settings: Any) -> None:
-        """Run something else as the baseline, in the background; `wait` waits for it."""
+        """Run something else as the baseline, in the background; `wait` waits for it.
+
+        `settings` hold from then on, if it comes to a run.
+        """
         self._need_lm()
-        self._settings |= settings
-        self.begin("running", lambda: self._ask(x))
+        given = {**self._settings, **settings}
+        self.begin("running", lambda: self._ask(x, given))
 
     def regenerate(self) -> None:
         """Run the same with the interventions, and read the baseline's tokens with them, in the background."""
@@ -233,6 +241,9 @@ class RoutingProbe(Widget):
             self._post_message("effect", self._effect_message())
         if self._knockout is not None:
             self._post_message("knockout", knockout_message(self._knockout))
+        with self._sending:  # so that a view is told all of an answer once
+            if self._said:
+                self._post_stream(0)
 
     def on_ask(self, content: Mapping[str, Any]) -> None:
         self.ask(content["text"], thinking=content["thinking"], max_tokens=content["max_tokens"])
@@ -243,15 +254,19 @@ class RoutingProbe(Widget):
     def on_knock_out(self, content: Mapping[str, Any]) -> None:
         self.knock_out(content["skill"])
 
-    def on_film(self, _: Mapping[str, Any]) -> None:
+    def on_film(self, content: Mapping[str, Any]) -> None:
         if self._history is not None:
-            self._post_message("film", self._history)
+            self.answer(content, "film", *self._history)
 
-    def on_export(self, _: Mapping[str, Any]) -> None:
-        self.post("page", {"name": "routing_probe.html"}, [self._page().encode()])
+    def on_export(self, content: Mapping[str, Any]) -> None:
+        self.answer(content, "page", {"name": "routing_probe.html"}, [self._page().encode()])
 
     def _post_message(self, kind: str, message: Message) -> None:
         self.post(kind, message.content, message.buffers)
+
+    def _post_stream(self, start: int) -> None:
+        """What is generated, from a token on."""
+        self.post("stream", {"at": start, "text": "".join(self._said[start:]), "count": len(self._said)})
 
     def _post_run(self) -> None:
         if self._run is not None:
@@ -274,10 +289,10 @@ class RoutingProbe(Widget):
 
     # Work, in the background or not.
 
-    def _ask(self, x: Any) -> None:
-        self._run, self._x = self._generate(x, None), x
-        if self._run.asked is not None:
-            self._settings["seed"] = self._run.asked["seed"]
+    def _ask(self, x: Any, settings: Mapping[str, Any]) -> None:
+        run = self._generate(x, None, settings)
+        seed = {} if run.asked is None else {"seed": run.asked["seed"]}
+        self._run, self._x, self._settings = run, x, {**settings, **seed}
         self._alternative = self._effect = None
         self._selection = {**self._selection, "brush": None}
         self._post_run()
@@ -285,7 +300,7 @@ class RoutingProbe(Widget):
 
     def _regenerate(self) -> None:
         changes, baseline = self._changed, self._there()
-        alternative = self._generate(self._x, joined(changes))
+        alternative = self._generate(self._x, joined(changes), self._settings)
         effect = measure(self._need_lm(), baseline, changes, go_on=self._go_on)
         self._alternative, self._effect = alternative, effect
         self._post_message("effect", self._effect_message())
@@ -296,19 +311,24 @@ class RoutingProbe(Widget):
         self._changes = [Change("ablate", layer, expert).message() for layer, expert in found.experts[skill]]
         self._post_message("knockout", knockout_message(found))
 
-    def _generate(self, x: Any, plan: Plan | None) -> Run:
-        lm, heard = self._need_lm(), []
+    def _generate(self, x: Any, plan: Plan | None, settings: Mapping[str, Any]) -> Run:
+        lm, settings = self._need_lm(), run_settings(x, settings)
+        decoder = IncrementalDecoder(lm.tokenizer) if settings.get("max_tokens") else None  # what is read says nothing
 
         def say(tokens: list[int]) -> None:
-            heard.extend(tokens)
-            self.post("stream", {"text": "".join(texts(heard, lm.tokenizer)), "count": len(heard)})
+            with self._sending:
+                start = len(self._said)
+                self._said += map(decoder.feed, tokens)
+                self._post_stream(start)
 
-        settings = run_settings(x, self._settings)
-        with Paced(say) as paced:
-            self._watch = Watch(paced.add)
-            if self._stopping.is_set() and self.busy:
-                self._watch.stop()
-            return lm.run(x, interventions=plan, watch=self._watch, **settings)
+        try:
+            with Paced(say) as paced:
+                self._watch = Watch(paced.add)
+                if self._stopping.is_set() and self.busy:
+                    self._watch.stop()
+                return lm.run(x, interventions=plan, watch=self._watch, **settings)
+        finally:
+            self._said.clear()
 
     def _go_on(self) -> None:
         if self._stopping.is_set():

@@ -69,7 +69,7 @@ class ThinkingExplorer(Widget):
         self._lm, self._x = lm, None
         self._settings = _settings({"max_tokens": 256, **settings})
         self._modes, self._seeds, self._budget = _modes(modes), _seeds(seeds), _budget(budget)
-        self._plan = _plan(interventions)
+        self._plan = interventions or None
         self._attempts: list[Attempt] = []
         self._watches: list[Watch] = []
         self._telling = threading.RLock()  # so that what a new view is told and what comes meanwhile are in order
@@ -111,7 +111,7 @@ class ThinkingExplorer(Widget):
 
     @interventions.setter
     def interventions(self, plan: Plan | None) -> None:
-        self._plan = _plan(plan)
+        self._plan = plan or None
         self._write_code()
 
     def select(self, attempt: int, *, token: int | None = None) -> None:
@@ -361,11 +361,6 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _budget(budget: Any) -> int | None:
     return None if budget is None else check_integer("budget", budget, 0)
-
-
-def _plan(plan: Plan | None) -> Plan | None:
-    """None for one that changes nothing, with which all would be computed apart."""
-    return plan if plan is not None and str(plan) else None
 
 
 def _parts(x: Any) -> tuple[str, str]:

@@ -43,8 +43,8 @@ PANELS = (
 )
 QUIET = (
     "seconds", "*_seconds", "tokens", "learned_tokens", "samples", "groups", "groups_all_*", "length_max", "truncated",
-    "reward_std", "route_flips", "routes_held", "load_min", "load_entropy", "bias_drift", "last/*", "shaped/*", "temperature",
-    "held_out/count",
+    "reward_std", "route_flips", "routes_held", "load_min", "load_entropy", "bias_drift", "last/*", "shaped/*",
+    "temperature", "held_out/count",
 )  # fmt: skip
 
 

@@ -125,6 +125,9 @@ def test_keys_cut_and_edit_and_a_missed_message_is_made_up_for(lab, explorer):
     expect(forced.locator(".gp-cut")).to_contain_text("after token 3 of 42")
     lab.page.keyboard.press("Escape")
     expect(forced.locator(".gp-cut")).to_be_hidden()
+    card(explorer, "disabled").get_by_role("button", name="Pick").press("Enter")
+    expect(card(explorer, "disabled").get_by_role("button", name="Pick", pressed=True)).to_be_focused()
+    assert read(lab, 1)[:2] == [2, "disabled"]
     forced.get_by_role("button", name="Edit thought").press("Enter")
     lab.page.keyboard.press("Escape")
     expect(forced.get_by_role("button", name="Edit thought")).to_be_focused()

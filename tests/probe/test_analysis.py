@@ -5,9 +5,12 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import glmkit as gk
 from glmkit.errors import CheckpointError, DataError, RequestError
+from glmkit.runs import Layers, Run, Tokens
+from glmkit.train.lora import add_lora
 from tiny import model
 
 RECORDS = [
@@ -90,6 +93,19 @@ def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
         gk.collect(lm, RECORDS, interventions=idle, progress=False)
 
 
+def test_counts_of_adapters_at_another_scale_are_not_gone_on_with(lm, tmp_path):
+    path = tmp_path / "stats.safetensors"
+
+    def collect(alpha):
+        adapted = add_lora(lm.model, 1, alpha, ["o_proj"], rngs=nnx.Rngs(0))
+        with lm.with_model(adapted) as other:
+            return gk.collect(other, RECORDS[:1], resume=path, progress=False)
+
+    assert collect(1.0).records == collect(1.0).records == 1
+    with pytest.raises(CheckpointError, match="another weights"):
+        collect(2.0)
+
+
 def test_a_record_that_cannot_be_read_is_named(lm):
     with pytest.raises(DataError, match="record 1: expected 'text'"):
         gk.collect(lm, ["fine", {"texts": "x"}], progress=False)
@@ -115,6 +131,16 @@ def test_a_comparison_tells_how_far_two_runs_are_apart(lm):
     assert longer.shared == 5
     with pytest.raises(RequestError, match="not one token in common"):
         gk.compare(a, lm.run(ids[::-1]))
+
+
+def test_a_difference_is_told_token_by_token():
+    def run(*words):
+        nothing = np.zeros(len(words), np.float32)
+        tokens = Tokens(np.zeros(len(words), np.int32), words, ("answer",) * len(words), nothing, nothing)
+        return Run(tokens, Layers((), (), 0, 0), {}, {})
+
+    found = gk.compare(run("It is ", "forty-two", ", so."), run("It is ", "forty-three", ", so.", " Or is it?"))
+    assert found.diff.split("\n") == ["  It is ", "- forty-two", "+ forty-three", "  , so.", "+  Or is it?"]
 
 
 def test_the_lens_reads_the_last_layer_as_the_model_does(lm):
@@ -180,6 +206,25 @@ def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(l
     ):
         with pytest.raises(RequestError, match=words):
             call()
+
+
+def test_a_thought_is_cut_with_what_its_run_was_made_with(lm):
+    plan, settings = gk.scale_shared(0.5), {"max_tokens": 14, "temperature": 0}
+    with lm.using(plan):
+        run = lm.run("one two", thinking="forced", budget=5, **settings)
+        found = gk.truncate(lm, run, lengths=[2], max_tokens=14)
+        ids, opening, closing = run.tokens.id.tolist(), *map(lm.tokenizer.token_id, ("<think>", "</think>"))
+        prompt = (*ids[: ids.index(opening) + 3], closing)
+        assert found.answers == (lm.complete(prompt, **settings).content.strip(),)
+    with pytest.raises(RequestError, match=r"made with scale_shared\(0.5, layer=all\), and in use is nothing"):
+        gk.truncate(lm, run)
+    plain = lm.run("one two", thinking="forced", budget=5, **settings)
+    with (
+        pytest.warns(UserWarning, match="never held"),
+        lm.using(plan),
+        pytest.raises(RequestError, match="made with no interventions, and in use is scale_shared"),
+    ):
+        gk.truncate(lm, plain)
 
 
 def test_the_least_thought_that_settles_the_answer():

@@ -121,6 +121,9 @@ def test_groups_of_which_nothing_was_counted_have_none_and_tell_nothing_of_other
     load, nothing = [[10, 8, 2, 0], [5, 5, 9, 1]], [[0] * 4] * 2
     stats = counted(load, EVEN, nothing)
     assert stats.specialists("g0", 8) == counted(load, EVEN).specialists("g0", 8)
+    np.testing.assert_array_equal(stats.specialisation(), counted(load, EVEN).specialisation())
+    for alone in (counted(load, nothing), counted(nothing)):  # float64 sums of shares
+        np.testing.assert_allclose(alone.specialisation(), [0, 0], atol=1e-12)
     with pytest.raises(RequestError, match="nothing was counted of 'g2'"):
         stats.specialists("g2")
 

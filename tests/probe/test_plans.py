@@ -1,5 +1,7 @@
 """Plans by name: they do what they say, add up, are refused where they cannot be, and hold for all that an LM does."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,10 @@ def test_routes_are_not_replayed_on_another_prompt(lm, plain):
     other, message = list(b"one too"), "routes are of other tokens, token 5 is "
     with pytest.raises(RequestError, match=message):
         lm.run(other, max_tokens=2, interventions=gk.replay(plain))
+    with pytest.raises(RequestError, match="routes are of other tokens, token 0 is "):
+        lm.run(IDS[::-1], interventions=gk.replay(plain))
+    with lm.using(gk.replay(plain)), pytest.raises(RequestError, match="routes are of other tokens"):
+        gk.sweep(lm, IDS[::-1])
     with lm.using(gk.replay(plain)):
         for ask in (lambda: lm.complete(other, max_tokens=2), lambda: lm.logprobs([other])):
             with pytest.raises(RequestError, match=message):
@@ -138,6 +144,21 @@ def test_what_did_nothing_is_told(lm, plain):
         lm.complete(IDS, max_tokens=3)
 
 
+def test_a_force_that_is_not_obeyed_is_told(lm, plain):
+    plan = gk.force(layer=1, expert=[0, 5]) + gk.force(layer=1, expert=3, tokens=slice(4, 9))
+    with pytest.warns(UserWarning, match=r"force.layer=1, expert=.0, 5.. was not obeyed by 5 of 23 tokens"):
+        run = lm.run(IDS, interventions=plan)
+    chosen = np.sort(run.routing.at(layer=1).ids, -1)
+    assert (chosen[4:9] == 3).any(-1).all()  # the later comes first
+    assert (np.delete(chosen, slice(4, 9), axis=0) == [0, 5]).all()
+    out = gk.force(layer=2, expert=6) + gk.ablate(layer=2, expert=[6, busiest(plain, 2)], tokens=slice(20, None))
+    with pytest.warns(UserWarning, match="force.layer=2, expert=6. was not obeyed by 3 of 23 tokens"):
+        lm.run(IDS, interventions=out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm.run(IDS, interventions=gk.replay(plain) + gk.force(layer=1, expert=5) + gk.force(layer=1, expert=[2, 5]))
+
+
 def test_in_use_it_holds_for_all_that_is_asked_and_no_longer(lm):
     """The same answers as `run` writes with the plan; pages of the one model are never read by the other."""
     question = "x" * 300  # more than a page
@@ -161,6 +182,38 @@ def test_in_use_it_holds_for_all_that_is_asked_and_no_longer(lm):
     assert np.abs(lm.logprobs([IDS])[0] - scored[0]).max() > 0.01
     with pytest.raises(RequestError, match="no layer 9"), lm.using(gk.scale_shared(0.0, layer=9)):
         pass
+
+
+def test_blocks_that_overlap_each_end_their_own(lm):
+    """As two threads open and close them."""
+    one, two = gk.scale_shared(-1.0), gk.scale_shared(0.5, layer=1) + gk.ablate(layer=1, expert=[0, 1], how="drop")
+    first, second = lm.using(one), lm.using(two)
+    first.__enter__()
+    second.__enter__()
+    assert str(lm.interventions) == str(one + two)
+    first.__exit__(None, None, None)
+    assert str(lm.interventions) == str(two)
+    scored = lm.logprobs([IDS])
+    second.__exit__(None, None, None)
+    assert lm.interventions is None
+    assert_close(scored[0], lm.run(IDS, interventions=two).tokens.logprob[1:])
+    with pytest.warns(UserWarning, match="never held"), lm.using(one), lm.using(one):
+        assert str(lm.interventions) == str(one + one)
+    assert lm.interventions is None
+
+
+def test_a_plan_without_parts_is_none(lm):
+    question, nothing, settings = "y" * 300, gk.probe.Plan(), {"max_tokens": 3, "temperature": 0.0}
+    for _ in range(2):  # the second finds a page, and reads the rest
+        lm.chat(question, **settings)
+    run = lm.run("hi", **settings)
+    before = lm.engine.compiled_steps
+    with lm.using(nothing):
+        assert lm.interventions is None
+        assert lm.chat(question, **settings).usage.cached_tokens == 256
+        again = lm.run("hi", interventions=nothing, **settings)
+    assert lm.engine.compiled_steps == before
+    assert (again.interventions, again.tokens.id.tolist()) == ("", run.tokens.id.tolist())
 
 
 def test_a_plan_by_phase_holds_for_what_is_written(lm):

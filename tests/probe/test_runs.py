@@ -1,5 +1,6 @@
 """Runs: what is asked for is there under its name, is what the model computed, and survives a file."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import glmkit as gk
 from glmkit.engine.steps import Steps
 from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
-from glmkit.model import Keep
+from glmkit.model import Keep, Kept
+from glmkit.runs.reading import joined
 from glmkit.text.phases import phases
 
 CONVERSATION = [
@@ -69,6 +71,8 @@ def test_what_does_not_exist_is_refused_by_name(lm, run):
         (lambda: gk.keep("router:1"), "takes no layers"),
         (lambda: lm.run("x", keep=gk.keep("resid_post:3")), r"no layer 3; this model holds 0 to 2"),
         (lambda: lm.run("x", keep=gk.keep("router_scores:0")), "layer 0 is dense"),
+        (lambda: lm.run("x", keep=gk.keep("blocks.99.mlp.hook_expert_indices")), "no layer 99"),
+        (lambda: lm.run("x", keep=gk.keep("blocks.0.mlp.hook_expert_weights")), "layer 0 is dense"),
         (lambda: run.routing.at(layer=0), "layer 0 is dense"),
         (lambda: run["resid_post", 1], r"only of \[2\]"),
         (lambda: run["resid_mid", 1], "did not keep resid_mid"),
@@ -84,6 +88,33 @@ def test_more_than_the_memory_holds_is_refused_with_what_to_drop(lm, monkeypatch
     monkeypatch.setattr("glmkit.runs.scoring.free_bytes", lambda device: 100_000)
     with pytest.raises(MemoryPlanError, match=r"keeping 300 tokens takes .* logits 0.4 MiB.*drop logits"):
         lm.run([1] * 300, keep=gk.keep("router", "logits"))
+    # Room for all 400 tokens and for a piece, of 512 as it is computed, but not for one beside the other.
+    monkeypatch.setattr("glmkit.runs.scoring.free_bytes", lambda device: 1000 * lm.config.vocab_size * 4)
+    with pytest.raises(MemoryPlanError, match=r"keeping 400 tokens takes 1.1 MiB, and the host has room for 1.0"):
+        lm.run([1] * 400, keep=gk.keep("logits"))
+
+
+def test_pieces_are_put_in_their_places_as_they_come():
+    """The memory holds what comes of them, and beside it two of them at most."""
+    steps, size, keys = 1024, 64, 1500
+
+    def pieces():
+        for start in range(0, steps, size):
+            attention = np.full((1, 1, size, 2, keys), start, np.float32)
+            ids = np.full((3, 1, size, 2), start // size, np.uint8)
+            yield Kept(attention=attention, ids=ids, logits=np.full((1, size, 4), start, np.float32))
+
+    tracemalloc.start()
+    arrays = joined(pieces(), steps)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    begun = np.arange(steps) // size * size
+    assert arrays["attention"].shape == (1, steps, 2, steps)  # of as many keys as tokens
+    assert (arrays["attention"] == begun[None, :, None, None]).all()
+    assert (arrays["logits"] == begun[:, None]).all()
+    assert (arrays["router_ids"] == (begun // size)[:, None, None]).all()
+    assert arrays["router_ids"].shape == (steps, 3, 2)
+    assert peak < 1.3 * sum(array.nbytes for array in arrays.values())
 
 
 def test_it_is_the_same_after_a_file(run, tmp_path):
@@ -98,6 +129,16 @@ def test_it_is_the_same_after_a_file(run, tmp_path):
     (tmp_path / "other").write_bytes(b"no tensors at all")
     with pytest.raises(CheckpointError, match="other"):
         gk.Run.load(tmp_path / "other")
+
+
+def test_settings_that_numpy_computed_survive_a_file(lm, tmp_path):
+    settings = {"max_tokens": np.int32(3), "seed": np.int64(3), "temperature": np.float32(1), "top_k": np.int64(9)}
+    run = lm.run("hi", **settings, stop_ids=np.array([5]))
+    run.save(tmp_path / "run.safetensors")
+    loaded = gk.Run.load(tmp_path / "run.safetensors")
+    assert loaded.asked == run.asked
+    assert {name: loaded.asked[name] for name in settings} == settings
+    assert lm.run(**loaded.asked).tokens.id.tolist() == run.tokens.id.tolist()
 
 
 def test_routing_is_summed_up_by_phase_and_layer(run):

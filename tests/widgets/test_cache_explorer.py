@@ -80,6 +80,23 @@ def test_a_fork_shares_the_pages_before_it_and_goes_on_as_the_model_does(explore
     assert explorer.run.tokens.id.tolist() == list(first.ids)
 
 
+def test_a_request_is_read_with_what_was_in_use_when_it_was_asked(explorer, lm):
+    expert = int(explorer.run.routing.load()[0].argmax())
+    with lm.using(gk.ablate(layer=1, expert=expert)):
+        explorer.ask(lm.tokenizer.encode(LONG[:40]))
+        explorer.wait()
+    run = explorer.run
+    assert expert not in run.routing.at(layer=1).ids
+    assert run.tokens.phase.count("prompt") == 40
+    explorer._runs.clear()
+    with (
+        pytest.warns(UserWarning, match="never held"),
+        lm.using(gk.scale_shared(0.5)),
+        pytest.raises(RequestError, match="request 1 was made with other interventions"),
+    ):
+        explorer.run  # noqa: B018
+
+
 def test_the_code_it_copies_asks_the_same(explorer, lm, monkeypatch, capsys):
     explorer.fork("go", context=explorer.requests[0].ids[:300])
     explorer.wait()
@@ -107,9 +124,9 @@ def test_a_view_is_told_the_tree_and_the_tokens_of_a_page(explorer):
     (request,) = told(explorer, "requests")[0]["requests"]
     assert request["names"] == branch["names"]
     assert request["tail"] == 20 + 6
-    explorer._receive(None, {"kind": "page", "page": branch["names"][1]}, [])
+    explorer._receive(None, {"kind": "page", "page": branch["names"][1], "view": "one"}, [])
     page = told(explorer, "page")[0]
-    assert ("".join(page["text"]), page["start"]) == (LONG[PAGE : 2 * PAGE], PAGE)
+    assert ("".join(page["text"]), page["start"], page["view"]) == (LONG[PAGE : 2 * PAGE], PAGE, "one")
     explorer._receive(None, {"kind": "clear"}, [])
     assert told(explorer, "tree")[-1]["known"] == 0
     assert told(explorer, "requests")[-1]["requests"][0]["names"] == []

@@ -1,10 +1,8 @@
 """The chat without a browser: turns, tool calls that are decided on, the code it copies, and what its views hear."""
 
 import json
-import sys
 import threading
 import time
-import types
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
@@ -15,7 +13,6 @@ from glmkit.engine.answer import Completion, Usage
 from glmkit.errors import RequestError
 from glmkit.text import Delta, ToolCall, ToolCallDelta
 from glmkit.widgets.chat_turns import ChatTurn
-from glmkit.widgets.clients import client_code
 from widgets.views import heard, told
 
 SETTINGS = {"max_tokens": 12, "temperature": 1.0, "seed": 3}
@@ -110,7 +107,7 @@ def test_a_turn_is_what_lm_chat_says_and_its_run_has_its_routes(lm):
     probe.regenerate()
     probe.wait()
     assert probe.alternative.tokens.id[: len(prompt)].tolist() == prompt
-    assert probe._generate(probe._x, None).tokens.id.tolist() == run.tokens.id.tolist()
+    assert probe._generate(probe._x, None, probe._settings).tokens.id.tolist() == run.tokens.id.tolist()
     assert run.tokens.phase.count("prompt") == len(prompt)
     assert told(chat, "probe")[-1] == {**told(chat, "probe")[-1], "turn": 0, "model": probe.model_id}
     clicked = []
@@ -149,11 +146,14 @@ def test_turns_are_made_with_what_is_in_use(lm):
 
 def test_a_call_waits_and_is_made_with_the_arguments_that_were_approved(lm, scripted):
     asked = scripted([("add", {"a": 2, "b": 3})], "five")
-    chat = gk.widgets.Chat(lm, "2 + 3?", tools=[add])
+    chat = heard(gk.widgets.Chat(lm, "2 + 3?", tools=[add]))
     card = until_pending(chat)
     assert (card.name, card.arguments) == ("add", {"a": 2, "b": 3})
     with pytest.raises(RequestError, match="decide on its call"):
         chat.ask("hello?")
+    decide(chat, call=card.id, how="approve", value="[1")
+    assert "not JSON" in told(chat, "state")[-1]["error"]
+    assert chat.pending is card
     chat.approve({"a": 2, "b": 4})
     chat.wait()
     assert (card.state, card.result, card.edited) == ("done", "6", True)
@@ -164,6 +164,28 @@ def test_a_call_waits_and_is_made_with_the_arguments_that_were_approved(lm, scri
     assert chat.messages[-1]["content"] == "five"
     with pytest.raises(RequestError, match="no call waits"):
         chat.approve()
+
+
+def decide(chat, **content) -> None:
+    """As a button of a card does."""
+    chat._receive(None, {"kind": "decide", "view": "a view", **content}, [])
+
+
+def test_a_decision_is_about_one_call_and_no_other(lm, scripted):
+    """Two views show a card; both decide on it, and the second is heard when the next call waits."""
+    scripted([("add", {"a": 1, "b": 1}), ("add", {"a": 2, "b": 2})], "done")
+    chat = heard(gk.widgets.Chat(lm, "go", tools=[add]))
+    first = until_pending(chat).id
+    assert chat.turns[0].message()["cards"][0]["id"] == first
+    decide(chat, call=first, how="mock", value="7")
+    second = until_pending(chat)
+    decide(chat, call=first, how="decline", value="")
+    assert chat.pending is second
+    decide(chat, call=second.id, how="approve", value=None)
+    chat.wait()
+    decide(chat, call=second.id, how="decline", value="")
+    assert [(card.state, card.result) for card in chat.turns[0].cards] == [("mocked", "7"), ("done", "4")]
+    assert told(chat, "state")[-1]["error"] == ""
 
 
 def test_calls_are_mocked_declined_and_fail_one_after_the_other(lm, scripted):
@@ -275,10 +297,10 @@ def test_a_view_is_told_everything_anew(lm, scripted):
     conversation = told(chat, "conversation")[0]
     assert [item.get("role", item.get("turn")) for item in conversation["items"]] == ["system", "user", 0, "user", 1, 2]
     assert conversation["turns"][1]["cards"][0]["result"] == "3"
-    chat._receive(None, {"kind": "prompt", "turn": 0}, [])
-    assert told(chat, "prompt")[0]["text"] == "p"
-    chat._receive(None, {"kind": "decide", "how": "approve", "value": "[1"}, [])
-    assert "not JSON" in told(chat, "state")[-1]["error"]
+    chat._receive(None, {"kind": "prompt", "turn": 0, "view": "one"}, [])
+    assert (told(chat, "prompt")[0]["text"], told(chat, "prompt")[0]["view"]) == ("p", "one")
+    chat._receive(None, {"kind": "client", "client": "zai", "view": "two"}, [])
+    assert told(chat, "client")[0]["view"] == "two"
     svg, png = chat.picture()
     ElementTree.fromstring(svg)
     assert "add(a=1, b=2): done 3" in svg
@@ -291,61 +313,6 @@ def test_the_glmkit_code_gives_the_same_turn(lm, monkeypatch, capsys):
     names = {}
     exec(chat.code(), names)
     assert names["done"].tokens == chat.turns[0].completion.tokens
-
-
-MESSAGES = [
-    {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "2 + 3?"},
-    {"role": "assistant", "content": "", "reasoning_content": "add", "tool_calls": [
-        {"id": "c1", "type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 3}}}]},
-    {"role": "tool", "content": "5", "tool_call_id": "c1"},
-    {"role": "user", "content": "sure?"},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("client", ["zai", "openai", "anthropic"])
-def test_the_code_of_a_client_sends_the_conversation(client, monkeypatch):
-    sent = {}
-
-    class Client:
-        """Any of the three."""
-
-        def __init__(self, **settings):
-            sent["client"] = settings
-            self.chat = self.completions = self.messages = self
-
-        def create(self, **call):
-            sent["call"] = call
-            message = types.SimpleNamespace(message="")
-            return types.SimpleNamespace(choices=[message], content="")
-
-    module = types.ModuleType(client)
-    module.ZaiClient = module.OpenAI = module.Anthropic = Client
-    monkeypatch.setitem(sys.modules, client, module)
-    settings = {"max_tokens": 64, "temperature": 0.5, "top_k": 3, "seed": 4, "stop": None}
-    code = client_code(client, "nano", MESSAGES, [gk.text.function_schema(add)], "enabled", settings)
-    assert "glmkit" not in code
-    exec(code, {})
-    call = sent["call"]
-    assert sent["client"]["base_url"].startswith("http://127.0.0.1:8000")
-    assert (call["model"], call["max_tokens"], call["temperature"]) == ("nano", 64, 0.5)
-    if client == "anthropic":
-        assert call["system"] == "Be brief."
-        assert [message["role"] for message in call["messages"]] == ["user", "assistant", "user"]
-        thinking, use = call["messages"][1]["content"]
-        assert (thinking["thinking"], use["input"], use["id"]) == ("add", {"a": 2, "b": 3}, "c1")
-        result, words = call["messages"][2]["content"]
-        assert (result["tool_use_id"], result["content"], words["text"]) == ("c1", "5", "sure?")
-        assert call["tools"][0]["input_schema"]["required"] == ["a", "b"]
-        assert call["thinking"]["type"] == "enabled"
-        return
-    assert [message["role"] for message in call["messages"]] == [message["role"] for message in MESSAGES]
-    assert call["messages"][2]["tool_calls"][0]["function"]["arguments"] == '{"a": 2, "b": 3}'
-    assert call["tools"] == [gk.text.function_schema(add)]
-    assert call["seed"] == 4
-    more = call if client == "zai" else call["extra_body"]
-    assert more["thinking"] == {"type": "enabled"}
-    assert call["extra_body"]["top_k"] == 3
 
 
 def test_a_thought_is_timed_from_its_first_word_to_its_last():

@@ -21,11 +21,10 @@ from glmkit.runs.tokens import Tokens
 from glmkit.widgets.base import assets
 from glmkit.widgets.effects import Change, _controls
 from glmkit.widgets.export import LIMIT, routing_page
-from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
 from glmkit.widgets.routing_probe import ESM
-from widgets.views import heard, kept
+from widgets.views import heard, kept, told
 
 SETTINGS = {"max_tokens": 8, "thinking": "disabled", "seed": 3}
 
@@ -56,6 +55,9 @@ def test_its_state_is_for_the_next_cell(probe, lm):
     assert probe.selection.steps == tuple(range(len(probe.run)))
     probe.select(tokens=slice(2, 6), phases=("prompt",), layer=2, expert=5, by="mass")
     assert probe.selection == gk.widgets.routing_probe.RoutingSelection((2, 3, 4, 5), 2, 5, "mass")
+    probe.select(phases="answer")
+    assert probe.selection.steps == tuple(np.flatnonzero(np.asarray(probe.run.tokens.phase) == "answer"))
+    assert probe._selection["phases"] == ["answer"]  # as its views write it
     probe.change("ablate", 2, 5)
     probe.change("bias", 1, 0, by=0.5)
     probe.change("force", 2, 5)  # another change of the same expert takes the place of the first
@@ -104,9 +106,9 @@ def test_one_call_takes_a_skills_experts_away_and_tests_all_skills(lm):
     assert len(found.controls["sums"]) == 4
     plan = sum((gk.ablate(layer=layer, expert=expert) for layer, expert in found.experts["sums"]), gk.probe.Plan())
     assert str(probe.interventions) == str(plan)
-    told = next(content for content in probe.sent if content["kind"] == "knockout")
-    assert [row["name"] for row in told["rows"]] == ["sums", "tales"]
-    assert told["excess"]["own"] == pytest.approx(found.excess("sums").own)
+    content = told(probe, "knockout")[0]
+    assert [row["name"] for row in content["rows"]] == ["sums", "tales"]
+    assert content["excess"]["own"] == pytest.approx(found.excess("sums").own)
     assert "Without " in probe.picture()[0]
     assert '"kind": "knockout"' in probe._page()
     with pytest.raises(RequestError, match="no skill 'songs'"):
@@ -179,7 +181,7 @@ def test_bulk_data_is_no_part_of_the_state_that_a_notebook_saves(lm):
 
 def test_what_fails_in_the_background_is_said_and_the_run_stays(probe, lm):
     before = probe.run
-    probe.ask("x" * 700)
+    probe.ask("x" * 700, max_tokens=3, seed=9)
     with pytest.raises(RequestError, match="context"):
         probe.wait()
     assert probe.run is before
@@ -189,6 +191,7 @@ def test_what_fails_in_the_background_is_said_and_the_run_stays(probe, lm):
     probe.ask("hi")
     probe.wait()
     assert probe.sent[-1]["error"] == ""
+    assert probe.run.tokens.id.tolist() == before.tokens.id.tolist()  # what failed has left no settings behind
 
 
 def test_a_click_that_is_refused_is_answered_and_is_no_failure_of_the_work(probe):
@@ -255,7 +258,7 @@ def test_a_run_is_run_again_as_it_was_asked(lm, tmp_path, monkeypatch):
     for there in (run, gk.Run.load(tmp_path / "run.safetensors")):
         assert lm.run(**there.asked).tokens.id.tolist() == run.tokens.id.tolist()
         probe = gk.widgets.RoutingProbe(lm, run=there)
-        assert probe._generate(probe._x, None).tokens.id.tolist() == run.tokens.id.tolist()
+        assert probe._generate(probe._x, None, probe._settings).tokens.id.tolist() == run.tokens.id.tolist()
         names = {}
         exec(probe._code, names)
         assert names["run"].tokens.id.tolist() == run.tokens.id.tolist()
@@ -314,32 +317,6 @@ def test_the_film_of_training_is_that_of_the_history(tmp_path):
     assert (content["steps"], content["families"], content["layers"]) == ([0, 5, 9], ["a", "b"], [1, 2, 3, 4])
     shown = np.frombuffer(data, np.uint8).reshape(load.shape) * content["arrays"][0]["scale"]
     np.testing.assert_allclose(shown, load, atol=1 / 255)
-
-
-def test_many_tokens_are_few_messages_and_none_is_lost():
-    said = []
-    with Paced(said.append, 0.01) as paced:
-        for item in range(5000):
-            paced.add(item)
-    assert [item for batch in said for item in batch] == list(range(5000))
-    assert len(said) < 100
-
-
-def test_what_cannot_be_told_is_logged_and_the_rest_is_told(caplog):
-    said, first = [], threading.Event()
-
-    def say(batch):
-        said.extend(batch)
-        first.set()
-        if batch == [0]:
-            raise ValueError("no 0")
-
-    with Paced(say, 0.01) as paced:
-        paced.add(0)
-        assert first.wait(60)
-        paced.add(1)
-    assert said == [0, 1]
-    assert "no 0" in caplog.text
 
 
 def test_margins_that_are_infinite_are_wide():

@@ -10,7 +10,6 @@ import glmkit as gk
 from glmkit.errors import RequestError
 from glmkit.runs import PHASES
 from glmkit.widgets.attempts import Turn
-from glmkit.widgets.pace import Paced
 from tiny import tokenizer
 from widgets.views import heard
 
@@ -272,13 +271,3 @@ def test_a_turn_is_cut_into_thought_and_rest_wherever_its_tags_stand():
     called = turn("<think>a<tool_call>f")
     assert ("".join(called.thought), "".join(called.rest)) == ("a", "<tool_call>f")
     assert turn("plain").first is None
-
-
-def test_a_wait_between_messages_does_not_hold_tokens_back():
-    said = []
-    with Paced(said.append, 0.01) as paced:
-        paced.add(1)
-        deadline = time.monotonic() + 10
-        while not said and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert said == [[1]]

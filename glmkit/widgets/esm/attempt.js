@@ -16,6 +16,7 @@ class AttemptCard {
     this.from = h("span", { className: "gp-origin" });
     this.timer = h("span", { className: "gp-timer" });
     this.finish = h("span", { className: "gp-finish" });
+    this.pickButton = view.button("Pick", () => view.pick(this.number, null), { title: "Have the next cell's .run and .selection, and the code, be of this answer" });
     this.editButton = view.button("Edit thought", () => this.openEditor());
     this.promptButton = view.button("Prompt", () => this.togglePrompt(), { title: "What the model was shown, to the letter" });
     this.prompt = h("pre", { className: "gp-code gp-shown", hidden: true, tabIndex: 0 });
@@ -31,7 +32,7 @@ class AttemptCard {
     this.none = h("p", { className: "gp-faint gp-none" }, "no thought");
     this.answer = h("div", { className: "gp-answer-text", "aria-live": "off" });
     this.note = h("span", { className: "gp-faint" });
-    this.buttons = h("div", { className: "gp-row" }, this.editButton, this.promptButton, h("span", { className: "gp-space" }), this.note);
+    this.buttons = h("div", { className: "gp-row" }, this.pickButton, this.editButton, this.promptButton, h("span", { className: "gp-space" }), this.note);
     this.node = h("article", { className: "gp-card", onclick: event => { if (!event.target.closest("button,textarea,.gp-tokens,pre")) view.pick(this.told.number, null); } },
       h("div", { className: "gp-row" }, this.title, this.numberText, this.from, h("span", { className: "gp-space" }), this.finish),
       this.timer, this.none, this.strip.node, this.editor, this.cutRow, this.answer, this.buttons, this.prompt);
@@ -91,6 +92,7 @@ class AttemptCard {
   mark() {
     const { attempt, token } = this.view.picked, own = attempt === this.number, cut = own && token !== null && this.told.first !== null;
     this.node.classList.toggle("gp-picked", own);
+    this.pickButton.setAttribute("aria-pressed", String(own));
     const kept = cut ? token - this.told.first + 1 : null;
     this.strip.mark(cut ? [0, kept] : null, () => true, null);
     this.cutRow.hidden = !cut || !this.told.over || !this.editor.hidden;

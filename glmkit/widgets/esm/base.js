@@ -57,6 +57,9 @@ function prepared(canvas, width, height) {
 
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array };
 
+// The first characters of a text as Python counts them: JavaScript takes those beyond the first plane for two.
+const firstOf = (text, count) => (text.length === count ? text : [...text].slice(0, count).join(""));
+
 // The arrays of a message by name, each with its shape and what one of its integers stands for.
 function unpack(content, buffers) {
   const out = {};
@@ -71,11 +74,12 @@ function unpack(content, buffers) {
 const PATIENCE = 5000;  // milliseconds after which what was asked is taken for unheard; twice as many each time after
 
 // Messages come numbered. Whoever misses one asks for everything anew, and heeds nothing until that begins; and asks
-// again where nothing comes that can be heeded.
+// again where nothing comes that can be heeded. What is for another view by name is passed over.
 class Channel {
   constructor(model, heard) {
     this.model = model;
     this.heard = heard;
+    this.name = Math.random().toString(36).slice(2);
     this.patience = PATIENCE;
     this.receive = (content, buffers) => this.take(content, buffers ?? []);
     model.on("msg:custom", this.receive);
@@ -88,7 +92,7 @@ class Channel {
     this.next += 1;
     clearTimeout(this.silence);
     [this.silence, this.patience] = [null, PATIENCE];
-    this.heard(content, buffers);
+    if ((content.view ?? this.name) === this.name) this.heard(content, buffers);
   }
   hello() {
     this.next = null;
@@ -97,7 +101,7 @@ class Channel {
   // Every request is answered, if only by the state.
   ask(content) {
     this.silence ??= setTimeout(() => this.unheard(), this.patience);
-    this.tell(content);
+    this.tell({ ...content, view: this.name });
   }
   tell(content) {
     try { this.model.send(content); } catch { this.heard({ kind: "silence" }, []); }

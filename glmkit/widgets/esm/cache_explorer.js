@@ -74,7 +74,7 @@ class CacheExplorer extends View {
   heardStream({ request, at, text, count }) {
     const known = this.requests[request];
     if (!known) return;
-    known.answer = known.answer.slice(0, at) + text;
+    known.answer = firstOf(known.answer, at) + text;
     known.count = count;
     this.doing(`${this.state?.doing || "answering"}: ${count} tokens`);
     this.refresh();
@@ -95,7 +95,7 @@ class CacheExplorer extends View {
   pickPage(page) { this.pick({ page, token: null }); }
   pickToken(brush) { this.pick({ token: brush ? brush[1] - 1 : null }); }
   ask() {
-    if (this.question.value.trim()) this.channel.ask({ kind: "ask", text: this.question.value, thinking: this.thinking.value, max_tokens: Number(this.limit.value) });
+    if (this.live && !this.busy && this.question.value.trim()) this.channel.ask({ kind: "ask", text: this.question.value, thinking: this.thinking.value, max_tokens: Number(this.limit.value) });
   }
   fork() {
     this.channel.ask({ kind: "fork", text: this.words.value, max_tokens: Number(this.forkLimit.value), temperature: Number(this.heat.value) });

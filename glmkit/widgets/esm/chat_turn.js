@@ -38,7 +38,7 @@ class TurnView {
   // All of the turn, or what is new of it with where that begins.
   take(told) {
     const before = this.state ?? { reasoning: "", content: "" };
-    const joined = (name, at) => (told[at] === undefined ? told[name] : before[name].slice(0, told[at]) + told[name]);
+    const joined = (name, at) => (told[at] === undefined ? told[name] : firstOf(before[name], told[at]) + told[name]);
     this.state = { ...before, ...told, reasoning: joined("reasoning", "reasoning_at"), content: joined("content", "content_at") };
     this.heard = performance.now();
     const { state } = this;
@@ -88,7 +88,7 @@ class CardView {
   constructor(ask) {
     const quiet = event => event.stopPropagation();
     const button = (text, title, name, onclick) => h("button", { type: "button", textContent: text, title, className: name, onclick });
-    this.decide = (how, value) => ask({ kind: "decide", how, value });
+    this.decide = (how, value) => ask({ kind: "decide", call: this.id, how, value });
     this.name = h("code", {});
     this.chip = h("span", { className: "gp-call-state" });
     this.shown = h("pre", { className: "gp-call-arguments" });
@@ -107,6 +107,7 @@ class CardView {
   take(card) {
     const asks = card.state === "asks", begins = asks && this.state !== "asks";
     this.state = card.state;
+    this.id = card.id;
     this.name.textContent = card.name;
     this.chip.textContent = [STATES[card.state], card.edited ? "arguments edited" : ""].filter(Boolean).join(", ");
     this.chip.hidden = !this.chip.textContent;

@@ -93,11 +93,14 @@ class RoutingProbe extends View {
     this.parts.knockout.replaceChildren(...knockoutPanel(content));
     this.refresh();
   }
-  heardStream(content) {
-    this.parts.stream.hidden = false;
-    this.parts.stream.textContent = content.text;
-    this.parts.stream.scrollTop = this.parts.stream.scrollHeight;
-    this.doing(`${this.state?.doing || "running"}: ${content.count} tokens`);
+  // What is new of an answer, or all of it so far, from token 0 on.
+  heardStream({ at, text, count }) {
+    const { stream } = this.parts;
+    stream.hidden = false;
+    if (at === 0) stream.textContent = "";
+    stream.append(text);
+    stream.scrollTop = stream.scrollHeight;
+    this.doing(`${this.state?.doing || "running"}: ${count} tokens`);
   }
   heardState(content) {
     super.heardState(content);
@@ -130,6 +133,7 @@ class RoutingProbe extends View {
     this.refresh();
   }
   ask() {
+    if (!this.live || this.busy) return;
     this.channel.ask({ kind: "ask", text: this.question.value, thinking: this.thinking.value, max_tokens: Number(this.limit.value) });
   }
 
@@ -137,7 +141,8 @@ class RoutingProbe extends View {
 
   paint() {
     const { run, parts } = this, film = this.mode === "film" && this.film;
-    if (!this.themeRead && this.root.isConnected) {
+    if (!this.themeRead) {
+      if (!this.root.isConnected) return this.refresh();  // there are no colours before it is in the page
       this.map.useTheme(this.root.dataset.theme);
       this.themeRead = true;
       this.chart.draw();
