@@ -240,12 +240,12 @@ class CacheExplorer(Widget):
 
     def _asked(self, x: Any, **settings: Any) -> CacheRequest:
         refuse_unknown(settings, ("thinking", *SAMPLING))
-        self._settings |= settings
-        ids = x
+        given, ids = {**self._settings, **settings}, x
         if isinstance(x, str) or (isinstance(x, Sequence) and x and isinstance(x[0], Mapping)):
-            ids = self._lm.tokenizer.encode(self._lm.prompt(x, thinking=self._settings["thinking"]))
+            ids = self._lm.tokenizer.encode(self._lm.prompt(x, thinking=given["thinking"]))
         ids = checked_ids("x", ids, self._lm.config.vocab_size)
-        return CacheRequest(len(self._requests), ids, dict(self._settings), x=x)
+        self._settings = given  # once it is known that it can be asked
+        return CacheRequest(len(self._requests), ids, dict(given), x=x)
 
     def _answer(self, request: CacheRequest) -> None:
         given = {name: value for name, value in request.settings.items() if name != "thinking"}
