@@ -55,12 +55,10 @@ def whole():
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), steps=st.sampled_from([2, 3]))
-def test_any_split_into_micro_batches_gives_the_same_gradient(seed, steps):
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_split_into_micro_batches_gives_the_same_gradient(seed):
     """Within 1e-6 of its norm: sums of a hundred float32 products in another order."""
-    (ours, metrics), (theirs, expected) = (
-        stepped(Objective(), batch(*split, seed=seed)) for split in ((steps, 6 // steps), (1, 6))
-    )
+    (ours, metrics), (theirs, expected) = (stepped(Objective(), batch(*split, seed=seed)) for split in ((3, 2), (1, 6)))
     for name, one, other in zip(metrics._fields, metrics, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, err_msg=name)
     apart = jax.tree.map(jnp.subtract, ours.opt_state, theirs.opt_state)
