@@ -23,7 +23,7 @@ class Recipe:
     A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more.
     """
 
-    tokens: int = 17_000_000
+    tokens: int = 20_000_000
     first_lessons: float = 0.1  # the share of the tokens that are of `mixture.FIRST_LESSONS`
     seed: int = 0
     rows: int = 2

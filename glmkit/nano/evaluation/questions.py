@@ -107,7 +107,7 @@ def _judged(task: Task) -> list[int]:
     calls = [at for at in turns if task.messages[at].get("tool_calls")]
     if task.skill == "two_tools":
         return turns
-    if task.skill in ("tool_result", "tool_rounds"):
+    if task.skill in ("tool_result", "tool_rounds", "short_rounds"):
         return [calls[-1], calls[-1] + 2]
     return turns[-1:]
 

@@ -85,6 +85,18 @@ USER_WORDINGS = (
     '(Text: |Read |Note: |Message: |This: |Next: |Please read |)"{text}"(.|)', "{text}(|\n| )",
 )  # fmt: skip
 
+MORE_WORDINGS = (
+    "(Now|Next|And now|And|Then|Also|Again) (extract|get|find|give me|return|I need|I want|make JSON with) {schema}",
+    "(The same|Same|From the same|From this|Again the same|For the same) (text|note|message)"
+    "(: |, now: |, other fields: |, new fields: |: now ){schema}",
+    "(Fields|Schema|Keys|Other fields|New fields|New schema|Next form|JSON fields|Wanted|Now): {schema}",
+    "(And|Now|Next|Also|Again) (as JSON|JSON|in JSON|the fields|these fields|the keys): {schema}",
+    "(What|How) about {schema}(?| in JSON?)",
+    "(Can|Could|Will|Would) you (also |now |please |)(extract|find|get|give me|return) {schema}(?| in JSON?)",
+    "{schema}(.|, please.|, again as JSON.| as JSON, please.|, from the same text.|)",
+)  # fmt: skip
+"""What asks for other fields of the same text."""
+
 _PREFIXES = ("my", "the", "first", "main", "new", "full", "a", "that")
 
 
@@ -97,16 +109,14 @@ class Field(NamedTuple):
 
 class Document(NamedTuple):
     sentences: list[str]
-    fields: list[Field]
+    fields: list[Field]  # all that may be asked for
     wordings: list[str]
 
 
 def extraction(rng: Random, split: Split) -> Task:
-    """Two to five fields of a short text, as one line of JSON."""
+    """Two to five fields of a short text, as one line of JSON; in training, others of the same text after them."""
     document = (_attributes if rng.random() < 0.35 else _record)(rng, split)
-    fields = document.fields
-    answer = json.dumps({field.name: field.value for field in fields}, ensure_ascii=False)
-    text = " ".join(document.sentences)
+    fields, text = _asked(rng, document), " ".join(document.sentences)
     if rng.random() < 0.2:
         wordings = [pick(rng, SYSTEM_WORDINGS, split), pick(rng, USER_WORDINGS, split)]
         rule = wordings[0].format(schema=_schema(rng, wordings[0], fields))
@@ -116,18 +126,32 @@ def extraction(rng: Random, split: Split) -> Task:
         asked = [user(wordings[0].format(schema=_schema(rng, wordings[0], fields), text=text))]
     mode = thinking_mode(rng)
     thought = "\n".join(f"{field.name}: {json.dumps(field.value, ensure_ascii=False)}" for field in fields)
-    messages = (*asked, assistant(answer, thought if mode == "forced" else ""))
-    return Task("extraction", " | ".join(wordings + document.wordings), messages, mode)
+    messages = [*asked, assistant(_json(fields), thought if mode == "forced" else "")]
+    if split == "train" and mode != "forced" and asked[0]["role"] == "user":
+        for _ in range(rng.randint(0, 3)):
+            wordings.append(wording := pick(rng, MORE_WORDINGS, split))
+            fields = _asked(rng, document)
+            messages += [user(wording.format(schema=_schema(rng, wording, fields))), assistant(_json(fields))]
+    return Task("extraction", " | ".join(wordings + document.wordings), tuple(messages), mode)
 
 
 SKILLS: dict[str, Callable[[Random, Split], Task]] = {"extraction": extraction}
+
+
+def _asked(rng: Random, document: Document) -> list[Field]:
+    """Two to five of the fields, in any order."""
+    return rng.sample(document.fields, min(len(document.fields), rng.randint(2, 5)))
+
+
+def _json(fields: Sequence[Field]) -> str:
+    return json.dumps({field.name: field.value for field in fields}, ensure_ascii=False)
 
 
 def _record(rng: Random, split: Split) -> Document:
     """Facts about a person, an order, an event or a pet, some of which are not asked for, and some not said."""
     record = rng.choice(RECORDS)
     who, lead = pick(rng, record.subjects, split), pick(rng, record.leads, split)
-    facts = rng.sample(record.facts, rng.randint(2, 6))
+    facts = rng.sample(record.facts, rng.randint(2, 6) if split == "held_out" else rng.randint(4, 6))
     count_said = rng.randint(1, len(facts))
     sentences, wordings = [], [lead]
     fields = [_field(rng, split, (), record.about, record.names, "string", who)]
@@ -138,8 +162,7 @@ def _record(rng: Random, split: Split) -> Document:
             sentences.append(sentence)
             wordings.append(wording)
         fields.append(_field(rng, split, fields, fact.about, fact.names, fact.kind, value))
-    asked = rng.sample(fields, min(len(fields), rng.randint(2, 5)))
-    return Document([with_article(lead.format(who=who)), *rng.sample(sentences, len(sentences))], asked, wordings)
+    return Document([with_article(lead.format(who=who)), *rng.sample(sentences, len(sentences))], fields, wordings)
 
 
 def _stated(rng: Random, split: Split, fact: Fact, who: str) -> tuple[Any, str, str]:
@@ -191,7 +214,7 @@ def _attributes(rng: Random, split: Split) -> Document:
     """Facts whose names are made-up words, so that only the text tells what they are."""
     sentences, fields, wordings = [], [], []
     pattern = pick(rng, ATTRIBUTE_SAID, split)
-    count = rng.randint(2, 6)
+    count = rng.randint(2, 6) if split == "held_out" else rng.randint(4, 6)
     while len(fields) < count:
         what = made_up_word(rng, split)
         if any(what == field.name for field in fields):
@@ -204,8 +227,7 @@ def _attributes(rng: Random, split: Split) -> Document:
             sentences.append(wording.format(what=what, v=value.said))
             wordings.append(wording)
         fields.append(Field(what, kind, "", value.json if said else None))
-    asked = rng.sample(fields, min(count, rng.randint(2, 5)))
-    return Document(rng.sample(sentences, len(sentences)), asked, wordings)
+    return Document(rng.sample(sentences, len(sentences)), fields, wordings)
 
 
 def _schema(rng: Random, wording: str, fields: Sequence[Field]) -> str:

@@ -126,19 +126,32 @@ _FILLER = (
 )  # fmt: skip
 """Sentences that say nothing of any key are made of one of each."""
 
+LONG = 2450  # tokens of a long conversation
+QUESTION = 22  # tokens of a question with its answer, about
+
 
 def retrieval(rng: Random, split: Split, pairs: int | None = None, questions: int | None = None) -> Task:
-    """One to eight questions about a context of `pairs` pairs: 1 to 60, mostly a few, if it is left out."""
+    """Up to twelve questions about a context of `pairs` pairs: 1 to 60, mostly a few, if it is left out."""
     pairs = pairs or min(60, 1 + int(rng.expovariate(1 / rng.choice((4, 20)))))
-    return _task(rng, split, "retrieval", pairs, questions or rng.randint(1, min(8, 1 + pairs // 2)))
+    most = max(1, min(12, 2 * pairs // 3))  # not all: the last answers would be those that are left
+    return _task(rng, split, "retrieval", pairs, questions or (most if rng.random() < 0.6 else rng.randint(1, most)))
 
 
 def long_retrieval(
-    rng: Random, split: Split, tokens: int = 2250, pairs: int | None = None, questions: int | None = None
+    rng: Random,
+    split: Split,
+    tokens: int | None = None,
+    pairs: int | None = None,
+    questions: int | None = None,
 ) -> Task:
-    """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs, as there is room; the rest is filler."""
+    """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs, as there is room; the rest is filler.
+
+    There are up to forty questions. Left out, `tokens` are such that with them there are about `LONG`.
+    """
+    questions = questions or rng.randint(6, 40)
+    tokens = tokens or LONG - QUESTION * questions
     pairs = pairs or rng.randint(41, max(41, min(80, tokens // 16)))
-    return _task(rng, split, "long_retrieval", pairs, questions or rng.randint(6, 12), tokens)
+    return _task(rng, split, "long_retrieval", pairs, questions, tokens)
 
 
 def follow(rng: Random, split: Split) -> Task:

@@ -6,7 +6,7 @@ some are those of `known_tools`. Conversations with them are in `tools`.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -15,7 +15,7 @@ from glmkit.nano.skills.lexicon import capital, drawn, made_up_word, own, syllab
 from glmkit.nano.skills.tool_values import VALUES, Value
 from glmkit.nano.task import Split, pick
 
-__all__ = ["NOUNS", "Argument", "Tool", "draw_tool", "draw_tools"]
+__all__ = ["NOUNS", "Argument", "Tool", "asked_again", "draw_other", "draw_tool", "draw_tools"]
 
 
 def _groups(*lines: str) -> dict[str, tuple[str, ...]]:
@@ -90,6 +90,7 @@ _MODIFIERS = words("new old max min first last main total start end next default
 @dataclass(frozen=True)
 class Argument:
     name: str
+    kind: str  # of `VALUES`
     value: Value
 
     @property
@@ -111,7 +112,8 @@ class Tool:
     complete: bool = False  # whether the clause, too, includes the arguments
     required: int | None = None  # how many arguments are listed as required; None leaves the list out
     left_out: int = 0  # how many arguments, from the end, the user does not give
-    wordings: tuple[str, ...] = ()
+    described: tuple[str, str] = ("", "")  # the verb and the noun of the description
+    wordings: tuple[str, ...] = ()  # that of the description first
 
     @property
     def given(self) -> tuple[Argument, ...]:
@@ -132,29 +134,42 @@ class Tool:
         return {"type": "function", "function": {"name": self.name, "arguments": values}}
 
 
-def draw_tools(rng: Random, split: Split, first: Tool, count: int) -> list[Tool]:
+def draw_tools(rng: Random, split: Split, first: Tool, count: int, short: bool = False) -> list[Tool]:
     """`first` and others, `count` in all: no two of one name, and no two that do the same.
 
-    Half of the others share a verb or a noun with the first, so that one word does not tell them apart.
+    Half of the others share a verb or a noun with the first, so that one word does not tell them apart; short ones
+    are drawn apart.
     """
     tools = [first]
     while len(tools) < count:
-        other = draw_tool(rng, split, beside=first)
-        if all(other.name != tool.name and other.does != tool.does for tool in tools):
-            tools.append(other)
+        tools.append(draw_other(rng, split, tools, None if short else first, short))
     return tools
 
 
-def draw_tool(rng: Random, split: Split, beside: Tool | None = None, kind: str | None = None) -> Tool:
-    """A tool with up to three arguments; with one of this `kind` and no known tool, when it is given."""
-    if kind is None and rng.random() < 0.25:
+def draw_other(rng: Random, split: Split, tools: Sequence[Tool], beside: Tool | None, short: bool = False) -> Tool:
+    """A tool of another name than any of `tools`, that does what none of them does."""
+    while True:
+        other = draw_tool(rng, split, beside=beside, short=short)
+        if all(other.name != tool.name and other.does != tool.does for tool in tools):
+            return other
+
+
+def draw_tool(
+    rng: Random, split: Split, beside: Tool | None = None, kind: str | None = None, short: bool = False
+) -> Tool:
+    """A tool with up to three arguments, or one if it is `short`.
+
+    When a `kind` is given, one argument is of it. Neither then nor if it is short it is a known tool.
+    """
+    if kind is None and not short and rng.random() < 0.25:
         return _draw_known(rng, split)
     verb, noun = rng.choice(tuple(VERBS)), rng.choice(tuple(NOUNS))
     if rng.random() < 0.25:
         noun = made_up_word(rng, split)
     if beside is not None and beside.does[0] and rng.random() < 0.5:
         verb, noun = rng.choice(((beside.does[0], noun), (verb, beside.does[1])))
-    kinds = rng.choices(tuple(_KINDS), weights=tuple(_KINDS.values()), k=rng.choices((0, 1, 2, 3), (4, 48, 36, 12))[0])
+    count = rng.choices((0, 1, 2, 3), (4, 96, 0, 0) if short else (4, 48, 36, 12))[0]
+    kinds = rng.choices(tuple(_KINDS), weights=tuple(_KINDS.values()), k=count)
     if kind is not None:
         kinds = [kind, *kinds[:1]]
     left_out = int(kind is None and len(kinds) > 1 and rng.random() < 0.1)
@@ -169,8 +184,31 @@ def draw_tool(rng: Random, split: Split, beside: Tool | None = None, kind: str |
         clause=with_article(f"{verb_pair[1]} {rng.choice(_DETERMINERS)} {noun_pair[1]}"),
         required=len(kinds) - left_out if left_out or rng.random() < 0.5 else None,
         left_out=left_out,
+        described=(verb_pair[0], noun_pair[0]),
         wordings=(pattern, *(f"{a} > {b}" for a, b in (verb_pair, noun_pair) if a != b)),
     )
+
+
+def asked_again(rng: Random, split: Split, tool: Tool) -> Tool:
+    """The same declaration, asked for in new words and with new values."""
+    arguments = tuple(replace(each, value=_another_value(rng, split, each)) for each in tool.arguments)
+    described = tool.wordings[0]
+    if tool.complete:
+        known = next(known for known in KNOWN if known.topic == tool.does[1])
+        clause, question = pick(rng, known.clauses, split), pick(rng, known.questions, split)
+        said = [argument.value.said for argument in arguments]
+        return replace(
+            tool,
+            arguments=arguments,
+            clause=clause.format(*said),
+            question=question.format(*said),
+            wordings=(described, clause, question),
+        )
+    groups = (VERBS[tool.does[0]], NOUNS.get(tool.does[1], (tool.does[1],)))
+    verb, noun = (_said_for(rng, split, *each) for each in zip(tool.described, groups, strict=True))
+    pairs = [f"{a} > {b}" for a, b in zip(tool.described, (verb, noun), strict=True) if a != b]
+    clause = with_article(f"{verb} {rng.choice(_DETERMINERS)} {noun}")
+    return replace(tool, arguments=arguments, clause=clause, wordings=(described, *pairs))
 
 
 def _draw_known(rng: Random, split: Split) -> Tool:
@@ -203,6 +241,12 @@ def _described_and_said(rng: Random, split: Split, words: Sequence[str]) -> tupl
     return (word := rng.choice(words)), word
 
 
+def _said_for(rng: Random, split: Split, described: str, words: Sequence[str]) -> str:
+    """What a request calls what the description calls so: the same, or another word, of a pair of this side."""
+    pairs = own([f"{described} > {word}" for word in words if word != described], split)
+    return rng.choice(pairs).split(" > ")[1] if pairs and rng.random() < 0.5 else described
+
+
 def _draw_name(rng: Random, split: Split, telling: Sequence[str]) -> str:
     """One of the `telling` names or, as often, a name that says nothing."""
     return drawn(
@@ -224,8 +268,17 @@ def _draw_arguments(rng: Random, split: Split, wanted: Sequence[tuple[str, Seque
         taken = [argument.name for argument in arguments]
         while (name := drawn(split, lambda names=names: _draw_argument_name(rng, names))) in taken:
             pass
-        arguments.append(Argument(name, VALUES[kind](rng, split)))
+        arguments.append(Argument(name, kind, VALUES[kind](rng, split)))
     return tuple(arguments)
+
+
+def _another_value(rng: Random, split: Split, argument: Argument) -> Value:
+    """Of the same kind, and where the declaration lists what there is, one of these."""
+    schema = argument.value.schema
+    if "enum" in schema:
+        choice = rng.choice(schema["enum"])
+        return Value(choice, choice, schema)
+    return VALUES[argument.kind](rng, split)
 
 
 def _draw_argument_name(rng: Random, names: Sequence[str]) -> str:

@@ -1,4 +1,6 @@
-"""Conversations with tools: one right call, its result told, no call where none helps, and two calls in a row.
+"""Conversations with tools: one right call, its result told, no call where none helps, two calls in a row.
+
+Declarations are long and nothing of them is learned: in rounds, several requests are made of the same tools.
 
 A thought before a call is the description that fits, copied, and the tool's name below it: the request leads to the
 one, and the one to the other. The tools themselves are drawn by `tool_catalogue`.
@@ -6,10 +8,18 @@ one, and the one to the other. The tools themselves are drawn by `tool_catalogue
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from random import Random
 
-from glmkit.nano.skills.talk import NO_TOOL, draw_about_itself, draw_courtesy, draw_declined, draw_easy_sum
-from glmkit.nano.skills.tool_catalogue import NOUNS, Argument, Tool, draw_tool, draw_tools
+from glmkit.nano.skills.talk import (
+    NO_TOOL,
+    Exchange,
+    draw_about_itself,
+    draw_courtesy,
+    draw_declined,
+    draw_easy_sum,
+)
+from glmkit.nano.skills.tool_catalogue import NOUNS, Tool, asked_again, draw_other, draw_tool, draw_tools
 from glmkit.nano.skills.tool_requests import draw_chain, draw_request
 from glmkit.nano.skills.tool_results import Result, draw_result, draw_value_result
 from glmkit.nano.skills.tool_values import Value
@@ -66,24 +76,22 @@ def tool_result(rng: Random, split: Split) -> Task:
 
 
 def tool_rounds(rng: Random, split: Split) -> Task:
-    """Two or three requests in a row to the same tools, with an easy question or a courtesy now and then."""
-    mode = rng.choices(("enabled", "disabled"), weights=(2, 8))[0]
-    drawn_tools = draw_tools(rng, split, draw_tool(rng, split), rng.randint(2, 4))
-    messages: list[Message] = []
-    wordings: list[str] = []
-    for tool in drawn_tools[: 2 if mode == "enabled" else 3]:
-        said, worded = _round(rng, split, tool, mode)
-        messages += said
-        wordings += worded
-        if rng.random() < 0.25:
-            aside = rng.choice((draw_easy_sum, draw_courtesy))(rng, split)
-            messages += [user(aside.prompt), assistant(aside.reply)]
-            wordings.append(aside.wording)
-    return _task("tool_rounds", messages, mode, _declared(rng, drawn_tools), wordings)
+    """Three to eight requests in a row to the same two to six tools; now and then none of them helps."""
+    return _rounds(rng, split, "tool_rounds", rng.choices((2, 3, 4, 5, 6), weights=(15, 25, 25, 20, 15))[0])
+
+
+def short_rounds(rng: Random, split: Split) -> Task:
+    """As `tool_rounds`, of one to three tools of at most one argument: choosing and calling in short texts."""
+    return _rounds(rng, split, "short_rounds", rng.randint(1 if split == "train" else 2, 3), short=True)
 
 
 def no_call(rng: Random, split: Split) -> Task:
-    """Tools are declared, but none of them is of use: something easy, small talk, or what no tool does."""
+    """Tools are declared, but none of them is of use: something easy, small talk, or what no tool does.
+
+    In training, several such things are often said of the same tools.
+    """
+    if split == "train" and rng.random() < 0.5:
+        return _several(rng, split)
     return rng.choices((_beside, _missing, _unrelated, _afterwards), weights=(45, 25, 15, 15))[0](rng, split)
 
 
@@ -98,7 +106,7 @@ def two_tools(rng: Random, split: Split) -> Task:
     reference = pick(rng, REFERENCES, split)
     chained, *others = second.arguments
     value = Value(result.value, reference, chained.value.schema)
-    second = replace(second, arguments=(Argument(chained.name, value), *others))
+    second = replace(second, arguments=(replace(chained, value=value), *others))
     request = draw_chain(rng, split, first, second)
     mode = _mode(rng)
     last = draw_result(rng, split)
@@ -121,13 +129,79 @@ SKILLS: dict[str, Callable[[Random, Split], Task]] = {
     "tool_call": tool_call,
     "tool_result": tool_result,
     "tool_rounds": tool_rounds,
+    "short_rounds": short_rounds,
     "no_call": no_call,
     "two_tools": two_tools,
 }
 
 
+def _rounds(rng: Random, split: Split, skill: str, count: int, short: bool = False) -> Task:
+    """Most are without thoughts, which are gone from later prompts: with them, each round is read anew.
+
+    No tool is called again before all others were: what was said before would tell how.
+    """
+    mode = rng.choices(("enabled", "disabled"), weights=(1, 9))[0]
+    tools = draw_tools(rng, split, draw_tool(rng, split, short=short), count, short)
+    in_turn = cycle(rng.sample(tools, count))
+    rounds = 2 if mode == "enabled" else rng.randint(max(3, count), count + 2)
+    called = rng.randrange(rounds)  # whatever the others are
+    messages: list[Message] = []
+    wordings: list[str] = []
+    for place in range(rounds):
+        if place == called or rng.random() < 0.7:
+            said, worded = _round(rng, split, asked_again(rng, split, next(in_turn)), mode)
+        elif mode == "enabled" or rng.random() < 0.45:
+            said, worded = _aside(rng, split)
+        else:
+            said, worded = _unanswered(rng, split, tools, short)
+        messages += said
+        wordings += worded
+    return _task(skill, messages, mode, _declared(rng, tools), wordings)
+
+
+def _several(rng: Random, split: Split) -> Task:
+    """Three to six things in a row that none of the tools helps with; none of the answers has a thought."""
+    mode = rng.choices(("enabled", "disabled"), weights=(4, 6))[0]
+    tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
+    messages: list[Message] = []
+    wordings: list[str] = []
+    for _ in range(rng.randint(3, 6)):
+        aside = mode == "enabled" or rng.random() < 0.4
+        said, worded = _aside(rng, split) if aside else _unanswered(rng, split, tools)
+        messages += said
+        wordings += worded
+    return _task("no_call", messages, mode, _declared(rng, tools), wordings)
+
+
+def _aside(rng: Random, split: Split) -> tuple[list[Message], tuple[str, ...]]:
+    """What is answered at once, whether there are tools or not."""
+    exchange = _draw_aside(rng, split)
+    return [user(exchange.prompt), assistant(exchange.reply)], (exchange.wording,)
+
+
+def _draw_aside(rng: Random, split: Split) -> Exchange:
+    return rng.choice((draw_easy_sum, draw_easy_sum, draw_courtesy, draw_about_itself))(rng, split)
+
+
+def _unanswered(
+    rng: Random, split: Split, tools: Sequence[Tool], short: bool = False
+) -> tuple[list[Message], tuple[str, ...]]:
+    """What no tool does: something like what one does, or something out of all reach."""
+    # What is out of reach without tools may be just what a known one does.
+    if rng.random() < 0.3 and not any(tool.complete for tool in tools):
+        exchange = draw_declined(rng, split)
+        if not any(_is_named(tool, exchange.prompt) for tool in tools):
+            return [user(exchange.prompt), assistant(NO_TOOL)], (exchange.wording,)
+    request = draw_request(rng, split, draw_other(rng, split, tools, rng.choice(tools), short))
+    return [user(request.text), assistant(NO_TOOL)], request.wordings
+
+
+def _is_named(tool: Tool, prompt: str) -> bool:
+    return any(word in prompt.lower() for word in NOUNS.get(tool.does[1], (tool.does[1],)))
+
+
 def _beside(rng: Random, split: Split) -> Task:
-    exchange = rng.choice((draw_easy_sum, draw_easy_sum, draw_courtesy, draw_about_itself))(rng, split)
+    exchange = _draw_aside(rng, split)
     tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
     mode = rng.choices(("enabled", "disabled", "forced"), weights=(60, 36, 4))[0]
     thought = f"{NO_MATCH} {exchange.thought}" if mode == "forced" else ""
@@ -148,8 +222,9 @@ def _unrelated(rng: Random, split: Split) -> Task:
     tools: list[Tool] = []
     while len(tools) < count:
         tool = draw_tool(rng, split, kind="string")
-        named = any(word in exchange.prompt.lower() for word in NOUNS.get(tool.does[1], (tool.does[1],)))
-        if not named and all(tool.name != other.name and tool.does != other.does for other in tools):
+        if not _is_named(tool, exchange.prompt) and all(
+            tool.name != other.name and tool.does != other.does for other in tools
+        ):
             tools.append(tool)
     return _refused(rng, exchange.prompt, _declared(rng, tools), (exchange.wording,))
 

@@ -19,8 +19,12 @@ def tasks() -> dict[Split, list[Task]]:
     return {split: [extraction(Random(f"test/{i}"), split) for i in range(200)] for split in ("train", "held_out")}
 
 
-def prompt(task: Task) -> str:
-    return "\n".join(message["content"] for message in task.messages[:-1])
+def turns(task: Task) -> list[tuple[str, str]]:
+    """What asks for fields, of the first turn with the text and the rule, and the answer."""
+    rule = [message["content"] for message in task.messages if message["role"] == "system"]
+    contents = [message["content"] for message in task.messages if message["role"] != "system"]
+    asked = ["\n".join([*rule, contents[0]]), *contents[2::2]]
+    return list(zip(asked, contents[1::2], strict=True))
 
 
 def fields(text: str) -> dict[str, str]:
@@ -44,26 +48,38 @@ def test_a_task_is_a_function_of_the_random_state():
 def test_answers_have_the_fields_asked_for_in_order_and_of_their_types(tasks):
     seen = set()
     for task in tasks["train"] + tasks["held_out"]:
-        answer, asked = json.loads(task.messages[-1]["content"]), fields(prompt(task))
-        assert list(answer) == list(asked), task
-        assert 2 <= len(answer) <= 5
-        for name, value in answer.items():
-            assert value is None or type(value) is KINDS[asked[name]], (task, name)
-            seen.add(type(value))
+        for prompt, said in turns(task):
+            answer, asked = json.loads(said), fields(prompt)
+            assert list(answer) == list(asked), task
+            assert 2 <= len(answer) <= 5
+            for name, value in answer.items():
+                assert value is None or type(value) is KINDS[asked[name]], (task, name)
+                seen.add(type(value))
     assert seen == {*KINDS.values(), type(None)}
 
 
 def test_values_are_in_the_text_and_missing_ones_are_null(tasks):
     nulls = values = 0
     for task in tasks["train"] + tasks["held_out"]:
-        text = prompt(task)
-        for name, value in json.loads(task.messages[-1]["content"]).items():
+        (text, _), *_ = turns(task)
+        answers = [json.loads(answer) for _, answer in turns(task)]
+        for name, value in [pair for answer in answers for pair in answer.items()]:
             parts = value if isinstance(value, list) else [value]
             nulls, values = nulls + (value is None), values + 1
             for part in parts:
                 if part is not None and not isinstance(part, bool):
                     assert re.search(rf"(?<!\w){re.escape(str(part))}(?!\w)", text), (text, name, part)
     assert 0.03 < nulls / values < 0.2
+
+
+def test_later_turns_of_training_ask_for_other_fields_of_the_same_text(tasks):
+    assert {len(turns(task)) for task in tasks["train"]} == {1, 2, 3, 4}
+    assert {len(turns(task)) for task in tasks["held_out"]} == {1}
+    for task in tasks["train"]:
+        known: dict = {}
+        for _, answer in turns(task):
+            for name, value in json.loads(answer).items():
+                assert known.setdefault(name, value) == value
 
 
 def test_a_denied_fact_is_false_and_another_true():

@@ -57,6 +57,17 @@ def test_every_answer_is_in_the_context_once_behind_its_key(tasks):
             assert any(known[key] == answer for key in keys), (task, keys)
 
 
+def test_many_questions_are_asked_of_a_context_and_all_fit_a_row():
+    counts, lengths = [], []
+    for index in range(40):
+        task = long_retrieval(Random(f"test/{index}"), "train")
+        counts.append(len(turns(task)))
+        lengths.append(sum(len(re.findall(r"\d|\n|[^\W\d]+|[^\w\s]", m["content"])) for m in task.messages))
+        assert len({asked for asked, _ in turns(task)}) == len(turns(task))
+    assert min(counts) < 12 < 34 < max(counts) <= 40
+    assert max(lengths) < 2560
+
+
 def test_two_hops_are_followed():
     for split in ("train", "held_out"):
         for index in range(100):

@@ -149,6 +149,21 @@ def test_results_are_told_as_they_came(tasks):
                 assert after["content"] in told(before["content"]), (before, after)
 
 
+def test_rounds_ask_several_things_of_the_same_tools(tasks):
+    """No tool is called again before all others were; asked again, it is in other words."""
+    for task in tasks["train"] + tasks["held_out"]:
+        if task.skill in ("tool_rounds", "short_rounds"):
+            called = [call["name"] for call in calls(task)]
+            assert called
+            first = called[: len(task.tools)]
+            assert len(set(first)) == len(first)
+            assert sum(message["role"] == "user" for message in task.messages) in range(2, 9)
+            if task.skill == "short_rounds":
+                assert all(len(tool["parameters"]["properties"]) <= 1 for tool in declared(task).values())
+    asked = [[m["content"] for m in task.messages if m["role"] == "user"] for task in tasks["train"]]
+    assert all(len(set(said)) > len(said) / 2 for said in asked)
+
+
 def test_the_second_of_two_calls_has_what_the_first_gave(tasks):
     for task in tasks["train"] + tasks["held_out"]:
         if task.skill == "two_tools":
