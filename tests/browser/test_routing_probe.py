@@ -99,7 +99,7 @@ def test_it_is_brushed_clicked_and_regenerated_and_the_next_cell_reads_it(lab, p
     photograph(lab, probe, screenshots, "routing_probe")
     probe.get_by_role("button", name="Training film").click()
     probe.get_by_role("slider").fill("30")
-    expect(probe.locator(".gp-filmBar output")).to_have_text("step 820 of 3320")
+    expect(probe.locator(".gp-filmBar output")).to_have_text("step 943 of 3906")
     page.wait_for_timeout(300)
     probe.screenshot(path=screenshots / "routing_probe_film.png")
     probe.get_by_role("button", name="This run").click()
