@@ -19,23 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser.lab_page import LabPage
 from browser.lab_server import blank_page, serving
 from browser.test_notebooks import write_notebook
+from browser.widget_page import milliseconds_to_stop
 
-BIG_RUN = """
-import numpy as np
-from glmkit.runs import Layers, Run
-from glmkit.runs.tokens import Tokens
+BIG_RUN = f"""
+import sys
+sys.path.insert(0, {sys.path[0]!r})
+from made import big_run
 import glmkit as gk
-
-def big_run(tokens, layers, experts, k):
-    rng = np.random.default_rng(0)
-    ids = rng.random((tokens, layers, experts), np.float32).argpartition(k, -1)[..., :k].astype(np.uint8)
-    zeros = np.zeros(tokens, np.float32)
-    words = Tokens(np.zeros(tokens, np.int32), ("word ",) * tokens, ("think",) * tokens, zeros, zeros)
-    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
-    arrays["router_margins"] = rng.random((tokens, layers), np.float32)
-    numbers = tuple(range(layers))
-    return Run(words, Layers(numbers, numbers, experts, k), arrays, {}, "big")
-
 big = big_run(4096, 92, 160, 8)
 """
 SHOW = "probe = gk.widgets.RoutingProbe(run=big)\nprobe"
@@ -78,12 +68,6 @@ REDRAW = """async count => {
   }
   return { script, whole };
 }"""
-STOP = """() => new Promise(resolve => {
-  const status = document.querySelector('.gp-thinking .gp-status'), began = performance.now();
-  const seen = new MutationObserver(() => { if (status.hidden) resolve(performance.now() - began); });
-  seen.observe(status, { attributes: true });
-  [...status.querySelectorAll('button')].find(button => button.textContent === 'Stop').click();
-})"""
 RUN_SECONDS = 300
 
 
@@ -117,7 +101,7 @@ def stopping(lab: LabPage, folder: Path) -> dict[str, object]:
         explorer.get_by_role("textbox", name="Seeds").fill(f"{seed + 1}, {seed + 21}, {seed + 41}")
         explorer.get_by_role("button", name="Run", exact=True).click()
         explorer.locator(".gp-timer.gp-ticking").first.wait_for(timeout=60_000)
-        times.append(lab.page.evaluate(STOP))
+        times.append(milliseconds_to_stop(lab))
     assert lab.console_errors == []
     return {"stop": spread(times)}
 

@@ -1,10 +1,12 @@
-"""Samples and rollouts made by hand, for tests that need no model."""
+"""Samples, rollouts and runs made by hand, for what needs no model."""
 
 import numpy as np
 
 from glmkit.rl import Call, Problem, Rollout, Sample, Turn
+from glmkit.runs import Layers, Run
+from glmkit.runs.tokens import Tokens
 
-__all__ = ["rollout", "sample"]
+__all__ = ["big_run", "rollout", "sample"]
 
 
 def sample(content="", answer=None, *, calls=(), reason="stop", tokens=5, index=0, group=0, turns=None) -> Sample:
@@ -40,3 +42,15 @@ def rollout(groups: int = 2, n: int = 2, width: int = 8) -> Rollout:
         samples=samples,
         version=3,
     )
+
+
+def big_run(tokens: int, layers: int, experts: int, k: int) -> Run:
+    """Of random routes, which nothing compresses."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, experts, (tokens, layers, k)).astype(np.uint8)
+    zeros = np.zeros(tokens, np.float32)
+    words = Tokens(np.zeros(tokens, np.int32), ("word ",) * tokens, ("prompt",) * tokens, zeros, zeros)
+    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
+    arrays["router_margins"] = rng.random((tokens, layers), np.float32)
+    numbers = tuple(range(layers))
+    return Run(words, Layers(numbers, numbers, experts, k), arrays, {}, "big")

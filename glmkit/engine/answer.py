@@ -53,7 +53,7 @@ class Completion:
     forced: tuple[bool, ...] = field(default=(), repr=False)
     top_logprobs: tuple[tuple[TokenLogprob, ...], ...] = field(default=(), repr=False)
     message: dict[str, Any] = field(default_factory=dict, repr=False)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def reasoning_content(self) -> str:

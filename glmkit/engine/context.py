@@ -22,7 +22,7 @@ from glmkit.model.adapter import adapted_places
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.weights.atomic import atomic_file
 
-__all__ = ["ContextCache", "fingerprint"]
+__all__ = ["ContextCache", "fingerprint", "model_fingerprint"]
 
 _FORMAT = "glmkit-context-2"
 
@@ -138,12 +138,11 @@ class ContextCache:
 
     def _identity(self) -> dict[str, str]:
         """What a file has to agree with to be of use to this model."""
-        scales = [str(place.parameter.scale) for place in adapted_places(self._model)]  # which no array holds
         return {
             "format": _FORMAT,
             "configuration": json.dumps(self._model.config.to_hf(), sort_keys=True),
             "pages": json.dumps(self._pool.page_shapes),
-            "weights": " ".join([fingerprint(self._model), *scales]),
+            "weights": model_fingerprint(self._model),
         }
 
     def _check_identity(self, path: str | os.PathLike[str], found: dict[str, str]) -> None:
@@ -172,6 +171,11 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
+
+
+def model_fingerprint(model: GLM) -> str:
+    """`fingerprint`, and the scales of the adapters that there are, which no array holds."""
+    return " ".join([fingerprint(model), *(str(place.parameter.scale) for place in adapted_places(model))])
 
 
 def fingerprint(weights: Any) -> str:

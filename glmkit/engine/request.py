@@ -59,7 +59,7 @@ class Request:
     passed: list[Int[np.ndarray, " W"]] = field(default_factory=list)
     end: TokenLogprob | None = None
     finish_reason: FinishReason | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     probe: Probe | None = None
     cached_tokens: int | None = None  # of the prompt, whose keys and values were there when it was first run
     drafted: int = 0  # tokens of the answer that were drafted and verified
@@ -127,7 +127,7 @@ class Request:
     def _captured(self) -> bool:
         return self.probe is not None and self.probe.captures
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the request with an error, unless it has ended."""
         if self.finish_reason is None:
             self.error = error

@@ -89,14 +89,19 @@ def answer_scores(
     naming a record that cannot be read, or whose answer is cut off whole, and RequestError for interventions that the
     model does not have. Warns of those that did nothing.
     """
-    plan = lm._planned(interventions)
-    bound = None if plan is None else plan.bind(lm.model, None)
+    bound = bound_to(lm, interventions)
     answers = Answers.read(lm, dataset, by, length, batch_size)
     with tqdm(total=len(answers.rows), desc="answers", disable=not progress, leave=False) as bar:
         scores, effects = answers.scored(bound, bar.update)
     if bound is not None:
         warn_of_idle(bound, effects, stacklevel=3)
     return scores
+
+
+def bound_to(lm: LM, interventions: Plan | None = None) -> BoundPlan | None:
+    """What is in use and these, for its model. Raises RequestError for what it does not have."""
+    plan = lm._planned(interventions)
+    return None if plan is None else plan.bind(lm.model, None)
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from glmkit.errors import RequestError
 from glmkit.lm import LM
-from glmkit.probe.answers import Answers, AnswerScores
+from glmkit.probe.answers import Answers, AnswerScores, bound_to
 from glmkit.probe.intervene import ablate
 from glmkit.probe.records import By
 from glmkit.probe.routing_stats import Experts, largest
@@ -76,17 +76,16 @@ def expert_effects(
     every pass. Raises what those do.
     """
     answers, layers = Answers.read(lm, dataset, by, length, batch_size), Layers.of(lm.model)
-    used = lm._planned(None)
-    bound = None if used is None else used.bind(lm.model, None)
-    out = np.zeros((len(layers.moe), layers.experts), np.bool_) if bound is None else bound.ruled_out
+    used = bound_to(lm)
+    out = np.zeros((len(layers.moe), layers.experts), np.bool_) if used is None else used.ruled_out
     left = [(row, int(expert)) for row, expert in np.argwhere(~out)]
-    plans = [lm._planned(ablate(layer=layers.moe[row], expert=e, how=how, tokens=tokens)) for row, e in left]
-    changed = [plan.bind(lm.model, None) for plan in plans]  # all before a pass is made
+    plans = [ablate(layer=layers.moe[row], expert=expert, how=how, tokens=tokens) for row, expert in left]
+    changed = [bound_to(lm, plan) for plan in plans]  # all before a pass is made
     added = np.full((len(set(answers.group)), *out.shape), np.nan)
     with tqdm(total=(1 + len(left)) * len(answers.rows), desc="effects", disable=not progress, leave=False) as bar:
-        whole, effects = answers.scored(bound, bar.update)
-        if bound is not None:
-            warn_of_idle(bound, effects, stacklevel=3)
+        whole, effects = answers.scored(used, bar.update)
+        if used is not None:
+            warn_of_idle(used, effects, stacklevel=3)
         for (row, expert), plan in zip(left, changed, strict=True):
             scores, _ = answers.scored(plan, bar.update)
             added[:, row, expert] = [scores.of(g).mean_loss - whole.of(g).mean_loss for g in whole.groups]

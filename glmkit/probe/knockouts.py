@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from glmkit.checks import check_integer
 from glmkit.errors import RequestError
 from glmkit.lm import LM
-from glmkit.probe.answers import Answers, AnswerScores
+from glmkit.probe.answers import Answers, AnswerScores, bound_to
 from glmkit.probe.intervene import ablate
 from glmkit.probe.plan import Plan
 from glmkit.probe.records import By
@@ -160,10 +160,9 @@ def knockout_of(
         raise RequestError(f"stats are of {stats.model}, which has {stats.layers}; {lm.name} has {layers}")
 
     def bound(experts: Experts) -> BoundPlan | None:
-        plan = lm._planned(without(experts, **settings) if experts else None)
-        return None if plan is None else plan.bind(lm.model, None)
+        return bound_to(lm, without(experts, **settings))
 
-    used = bound(())
+    used = bound_to(lm)
     out = () if used is None else [(layers.moe[row], int(expert)) for row, expert in np.argwhere(used.ruled_out)]
     chosen = {g: stats.specialists(g, count, out=out) if experts is None else tuple(experts[g]) for g in groups}
     if empty := [group for group, own in chosen.items() if not own]:

@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float, Int
 from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
-from glmkit.engine.context import fingerprint
+from glmkit.engine.context import model_fingerprint
 from glmkit.errors import MemoryPlanError, RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM, Keep, Kept
-from glmkit.model.adapter import adapted_places
 from glmkit.probe.records import By, batches, read_record, read_rows
 from glmkit.probe.routing_stats import STATS, RoutingStats
 from glmkit.runs import Layers, Selection
@@ -111,9 +110,7 @@ def _about(model: GLM, plan: Plan | None, bound: BoundPlan | None, length: int, 
     """What counts depend on beside the records."""
     changes = None if bound is None else f"{plan}, {bound.digest}"
     grouping = "a function" if callable(by) else by
-    scales = [str(place.parameter.scale) for place in adapted_places(model)]  # which no array holds
-    weights = " ".join([fingerprint(model), *scales])
-    return {"weights": weights, "interventions": changes, "length": length, "by": grouping}
+    return {"weights": model_fingerprint(model), "interventions": changes, "length": length, "by": grouping}
 
 
 def _digest(ids: Sequence[int], group: str) -> str:

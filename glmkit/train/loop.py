@@ -33,7 +33,7 @@ from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
-from glmkit.train.memory import TO_START, to_step, told_of_memory
+from glmkit.train.memory import to_start, to_step, told_of_memory
 from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Objective, TrainState, compiled_step
@@ -138,11 +138,11 @@ class Fit:
         for each in (data,) if eval_data is None else (data, eval_data):
             check_data(each, model, tokenizer, settings)
         self.settings, self._data, self._eval_data = settings, data, eval_data
-        self._eval_every = check_integer("eval_every", eval_every, 1)
+        check_integer("eval_every", eval_every, 1)
         self._save_every = check_integer("save_every", save_every, 1)
         if check_integer("keep_best", keep_best, 0) and eval_data is None:
             raise ConfigError("keep_best keeps the checkpoints with the least eval_loss; give eval_data= to measure it")
-        self._keeps_best = keep_best > 0
+        self._evaluates_every = (eval_every, save_every) if keep_best else (eval_every,)
         self._progress = progress
         self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
@@ -150,7 +150,7 @@ class Fit:
         self._batches = self._stream()
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
-        with told_of_memory(lambda: f"with {TO_START}"):
+        with told_of_memory(to_start):
             model = model if donate else copied(model, self._moving)
             self._state = TrainState.start(model, self._optimizer, self.objective.trainable)
         self._number, self._lock = 0, threading.RLock()  # held while the state is consumed or copied
@@ -278,8 +278,8 @@ class Fit:
 
     def _evaluated(self) -> dict[str, float]:
         """The loss on what is held out, after steps that measure it."""
-        every = (self._eval_every, self._save_every) if self._keeps_best else (self._eval_every,)
-        if self._eval_data is None or (self._number < self.steps and all(self._number % each for each in every)):
+        due = self._number == self.steps or any(self._number % each == 0 for each in self._evaluates_every)
+        if self._eval_data is None or not due:
             return {}
         s = self.settings
         with told_of_memory(lambda: to_step(s, self._state.model)):

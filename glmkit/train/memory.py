@@ -11,12 +11,7 @@ from glmkit.parallel.planner import is_out_of_memory
 from glmkit.sharding import platform_of
 from glmkit.train.settings import Settings
 
-__all__ = ["TO_START", "to_step", "told_of_memory"]
-
-TO_START = (
-    "what is trained, its optimiser's state and float32 copies: train an adapter (add_lora), freeze some of it, set "
-    "master_weights=False, or shard the model over more devices"
-)
+__all__ = ["to_start", "to_step", "told_of_memory"]
 
 
 @contextlib.contextmanager
@@ -28,6 +23,14 @@ def told_of_memory(advice: Callable[[], str]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise TrainingError(f"the devices ran out of memory {advice()}") from error
+
+
+def to_start() -> str:
+    """What to change for a run to begin."""
+    return (
+        "with what is trained, its optimiser's state and float32 copies: train an adapter (add_lora), freeze some of "
+        "it, set master_weights=False, or shard the model over more devices"
+    )
 
 
 def to_step(settings: Settings, model: GLM) -> str:

@@ -8,7 +8,17 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.lab_page import LabPage
-from browser.widget_page import RUN_SECONDS, lose_kernel, opened, photograph, read, reopened_picture, saved, write_cell
+from browser.widget_page import (
+    RUN_SECONDS,
+    lose_kernel,
+    milliseconds_to_stop,
+    opened,
+    photograph,
+    read,
+    reopened_picture,
+    saved,
+    write_cell,
+)
 
 MAKE = """import glmkit as gk
 lm = gk.load("nano", max_len=512)
@@ -100,21 +110,13 @@ def test_a_question_streams_with_a_budget_and_is_stopped(lab, explorer, screensh
     expect(explorer.locator(".gp-timer.gp-ticking").first).to_be_visible(timeout=RUN_SECONDS * 1000)
     expect(explorer.locator(".gp-token").nth(12)).to_be_visible()
     explorer.screenshot(path=screenshots / "thinking_explorer_streaming.png")
-    took = lab.page.evaluate(STOP)
+    took = milliseconds_to_stop(lab)
     print(f"stopped {took:.0f} ms after the button was pressed")
     assert took < 2000  # 200 ms on a machine that does nothing else
     *_, attempts = read(lab, 1)
     assert "interrupted" in {finish for *_, finish, _ in attempts}
     assert lab.complaints == []
     assert lab.console_errors == []
-
-
-STOP = """() => new Promise(resolve => {
-  const status = document.querySelector('.gp-thinking .gp-status'), began = performance.now();
-  const seen = new MutationObserver(() => { if (status.hidden) resolve(performance.now() - began); });
-  seen.observe(status, { attributes: true });
-  [...status.querySelectorAll('button')].find(button => button.textContent === 'Stop').click();
-})"""
 
 
 def test_keys_cut_and_edit_and_a_missed_message_is_made_up_for(lab, explorer):

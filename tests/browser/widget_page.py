@@ -11,7 +11,10 @@ from playwright.sync_api import Locator, expect
 from browser.lab_page import LabPage
 from browser.test_notebooks import write_notebook
 
-__all__ = ["RUN_SECONDS", "lose_kernel", "opened", "photograph", "read", "reopened_picture", "saved", "write_cell"]
+__all__ = [
+    *("RUN_SECONDS", "lose_kernel", "milliseconds_to_stop", "opened", "photograph"),
+    *("read", "reopened_picture", "saved", "write_cell"),
+]
 
 RUN_SECONDS = 240
 NAME = "widget.ipynb"
@@ -61,6 +64,19 @@ def saved(lab: LabPage, notebooks: Path) -> dict[str, Any]:
     assert any("glmkit-still" in "".join(output.get("data", {}).get("text/html", "")) for output in outputs)
     assert path.stat().st_size < 100_000
     return notebook
+
+
+def milliseconds_to_stop(lab: LabPage) -> float:
+    """From a click on Stop of the thinking explorer until nothing is being done."""
+    return lab.page.evaluate(STOP)
+
+
+STOP = """() => new Promise(resolve => {
+  const status = document.querySelector('.gp-thinking .gp-status'), began = performance.now();
+  const seen = new MutationObserver(() => { if (status.hidden) resolve(performance.now() - began); });
+  seen.observe(status, { attributes: true });
+  [...status.querySelectorAll('button')].find(button => button.textContent === 'Stop').click();
+})"""
 
 
 def lose_kernel(lab: LabPage) -> None:

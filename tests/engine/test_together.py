@@ -10,7 +10,7 @@ import pytest
 from glmkit.engine import Engine, Request, Sampling, engine as engine_module
 from glmkit.engine.ladder import Ladder
 from glmkit.engine.pool import Pool
-from glmkit.engine.steps import Drawn, Outcome, Steps
+from glmkit.engine.steps import Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
@@ -36,34 +36,6 @@ def run(engine: Engine, *requests: Request) -> list[list[int]]:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine(model(), max_len=600)
-
-
-@pytest.fixture
-def steps(monkeypatch) -> list[tuple[int, int]]:
-    """Rows in use and tokens of each step that is run."""
-    taken, run = [], Steps.run
-
-    def noted(self, rows, *arguments):
-        taken.append((int((rows.segment_ids[:, 0] >= 0).sum()), rows.kind.size))
-        return run(self, rows, *arguments)
-
-    monkeypatch.setattr(Steps, "run", noted)
-    return taken
-
-
-@pytest.fixture
-def empty_steps(monkeypatch) -> list[tuple[int, list[int]]]:
-    """Steps that compute nothing, for questions of order: of each how many rows there are, and which are in use."""
-    taken = []
-
-    def run(self, rows, *_):
-        taken.append((rows.kind.rows, np.flatnonzero(rows.segment_ids[:, 0] >= 0).tolist()))
-        return [Outcome([Drawn(5, -1.0)], ())] * rows.kind.rows, None
-
-    monkeypatch.setattr(Steps, "run", run)
-    monkeypatch.setattr(Steps, "prepare", lambda *_: None)
-    monkeypatch.setattr(Pool, "_empty", lambda *_: ())
-    return taken
 
 
 def nothing_is_lost(engine: Engine) -> bool:

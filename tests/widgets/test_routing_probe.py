@@ -15,15 +15,13 @@ from safetensors.numpy import save_file
 
 import glmkit as gk
 from glmkit.errors import CheckpointError, RequestError
-from glmkit.runs import Run
-from glmkit.runs.layers import Layers
-from glmkit.runs.tokens import Tokens
 from glmkit.widgets.base import assets
 from glmkit.widgets.effects import Change, _controls
 from glmkit.widgets.export import LIMIT, routing_page
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
 from glmkit.widgets.routing_probe import ESM
+from made import big_run
 from widgets.views import heard, kept, told
 
 SETTINGS = {"max_tokens": 8, "thinking": "disabled", "seed": 3}
@@ -36,18 +34,6 @@ def probe(lm):
 
 def kinds(probe):
     return [content["kind"] for content in probe.sent]
-
-
-def big_run(tokens: int, layers: int, experts: int, k: int) -> Run:
-    """Of random routes, which nothing compresses."""
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, experts, (tokens, layers, k)).astype(np.uint8)
-    zeros = np.zeros(tokens, np.float32)
-    words = Tokens(np.zeros(tokens, np.int32), ("word ",) * tokens, ("prompt",) * tokens, zeros, zeros)
-    arrays = {"router_ids": ids, "router_weights": rng.random(ids.shape, np.float32)}
-    arrays["router_margins"] = rng.random((tokens, layers), np.float32)
-    numbers = tuple(range(layers))
-    return Run(words, Layers(numbers, numbers, experts, k), arrays, {}, "big")
 
 
 def test_its_state_is_for_the_next_cell(probe, lm):

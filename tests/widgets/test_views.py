@@ -6,7 +6,8 @@ import numpy as np
 
 import glmkit as gk
 from glmkit.text import IncrementalDecoder
-from widgets.test_routing_probe import SETTINGS, big_run
+from made import big_run
+from widgets.test_routing_probe import SETTINGS
 from widgets.views import heard, kept, told
 
 
