@@ -55,7 +55,9 @@ def run_agent(
     Typed Python functions among `tools` are called with the arguments; calls of tools that are declared by a schema go
     to `run(name, arguments)`. What they return is told as it is if it is a string, else as JSON; an exception that they
     raise is told as `{"error": ...}`, and the loop goes on. It ends with an answer without a call, with a call that the
-    length broke off, or after `max_turns`. Raises `RequestError` before the first turn for a tool that nothing can run.
+    length broke off, or after `max_turns`. A `tool_choice` that demands a call demands one of the turn that the user is
+    answered with, not of those that are told results. Raises `RequestError` before the first turn for a tool that
+    nothing can run.
     """
     check_integer("max_turns", max_turns, 1)
     if settings.get("n", 1) != 1 or settings.get("stream"):
@@ -83,11 +85,14 @@ def _steps(
     functions: Mapping[str, Callable],
     run: Run | None,
     max_turns: int,
-    settings: Mapping[str, Any],
+    settings: dict[str, Any],
 ) -> Iterator[AgentStep]:
     so_far = tuple(messages)
     for number in range(1, max_turns + 1):
-        done = chat(so_far, tools=declared, **settings)
+        told_results = so_far and so_far[-1]["role"] == "tool"
+        demands = settings.get("tool_choice", "none") != "none"
+        own = settings | {"tool_choice": "auto"} if told_results and demands else settings
+        done = chat(so_far, tools=declared, **own)
         calls = done.tool_calls if done.finish_reason == "tool_calls" else ()
         results = tuple(run_call(call, functions, run) for call in calls)
         told = ({"role": "tool", "content": result.content, "tool_call_id": result.call.id} for result in results)

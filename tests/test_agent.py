@@ -89,6 +89,17 @@ def test_tools_that_are_schemas_are_run_by_name():
         run_agent(Turns(), "look", [schema])
 
 
+def test_a_call_that_is_demanded_is_demanded_once_for_what_the_user_says():
+    sums = ([("add", {"a": 2, "b": 3})], "5")
+    turns = Turns(*sums, *sums)
+    (*_, last) = run_agent(turns, "2+3", [add], tool_choice="required")
+    (*_, last) = run_agent(turns, [*last.messages, {"role": "user", "content": "again"}], [add], tool_choice="add")
+    assert [settings["tool_choice"] for _, settings in turns.asked] == ["required", "auto", "add", "auto"]
+    turns = Turns("5")
+    list(run_agent(turns, last.messages[:-1], [add], tool_choice="none"))
+    assert turns.asked[0][1]["tool_choice"] == "none"
+
+
 def test_it_ends_after_the_last_turn_that_is_allowed():
     steps = list(run_agent(Turns(*[[("add", {"a": 1, "b": 1})]] * 3), "again", [add], max_turns=2))
     assert [step.number for step in steps] == [1, 2]

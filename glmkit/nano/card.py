@@ -47,7 +47,7 @@ def get_weather(city: str) -> str:
 
 
 messages = [{{"role": "user", "content": "What is the weather in Oslo?"}}]
-done = lm.chat(messages, tools=[get_weather])
+done = lm.chat(messages, tools=[get_weather], tool_choice="required")  # left to choose, it often declines
 print(done.tool_calls)  # name and arguments, of the declared types
 messages += [done.message, {{"role": "tool", "content": '{{"state": "rain"}}'}}]
 print(lm.chat(messages, tools=[get_weather]).content)

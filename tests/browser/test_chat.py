@@ -19,7 +19,7 @@ lm = gk.load("nano", max_len=1024)
 settings = {"tools": [get_weather], "max_tokens": 120, "temperature": 0}
 chat = gk.widgets.Chat(lm, "What is 27 + 58?", tool_choice="none", thinking="forced", **settings)
 chat"""
-CALL = """chat.ask("What is the weather in Oslo?", tool_choice="auto", thinking="disabled")"""
+CALL = """chat.ask("What is the weather in Oslo?", tool_choice="required", thinking="disabled")"""
 # Nothing ends an answer but its length, or somebody who stops it.
 ENDLESS = "import dataclasses; lm.generation = dataclasses.replace(lm.generation, eos_token_id=())"
 READ = """print([chat.selection.turn, len(chat.turns), chat.messages[-1]["role"],
