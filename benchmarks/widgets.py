@@ -21,12 +21,13 @@ from browser.lab_server import blank_page, serving
 from browser.test_notebooks import write_notebook
 from browser.widget_page import milliseconds_to_stop
 
+TOKENS = 4096
 BIG_RUN = f"""
 import sys
 sys.path.insert(0, {sys.path[0]!r})
 from made import big_run
 import glmkit as gk
-big = big_run(4096, 92, 160, 8)
+big = big_run({TOKENS}, 92, 160, 8)
 """
 SHOW = "probe = gk.widgets.RoutingProbe(run=big)\nprobe"
 THINK = """
@@ -40,16 +41,17 @@ WATCH = """() => {
   window.loaded = new Promise(resolve => {
     let began = null;
     const look = () => {
-      const canvas = document.querySelector('.gp canvas.gp-map');
-      if (document.querySelector('.gp')) began ??= performance.now();
-      if (canvas?.width > 320 && document.querySelectorAll('.gp-token').length === 4096) {
-        const pixels = canvas.getContext('2d').getImageData(100, 20, 200, 200).data;
-        if (pixels.some(value => value)) return setTimeout(() => resolve(performance.now() - began));
-      }
+      const title = document.querySelector('.gp .gp-map-title');
+      if (title) began ??= performance.now();
+      if (title?.textContent.includes('TOKENS of TOKENS')) return setTimeout(() => resolve(performance.now() - began));
       requestAnimationFrame(look);
     };
     look();
   });
+}""".replace("TOKENS", str(TOKENS))
+DRAWN = """() => {
+  const canvas = document.querySelector('.gp canvas.gp-map'), pixels = canvas.getContext('2d').getImageData(100, 20, 200, 200).data;
+  return pixels.some(value => value) && document.querySelectorAll('.gp-token').length;
 }"""
 REDRAW = """async count => {
   const strip = document.querySelector('.gp-tokens'), script = [], whole = [];
@@ -86,6 +88,7 @@ def redrawing(lab: LabPage, folder: Path) -> dict[str, object]:
         lab.page.evaluate(WATCH)
         lab.run_cell(1, RUN_SECONDS)
         loads.append(lab.page.evaluate("window.loaded"))
+        assert lab.page.evaluate(DRAWN) == TOKENS
     times = lab.page.evaluate(REDRAW, 400)
     assert lab.console_errors == []
     return {"load": spread(loads), "redraw_script": spread(times["script"]), "redraw": spread(times["whole"])}

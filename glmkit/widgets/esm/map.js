@@ -1,18 +1,22 @@
 // The map: a row for each layer, a column for each expert, and how much of what is brushed went there.
 
+const CELL_FONT = "11px system-ui, sans-serif", LEAST_WIDTH = 320;
+
 // Shares [layer, expert]: of tokens that chose the expert, or of the layer's weight that it had.
 function sharesOf(run, ids, shown, by) {
-  const [count, layers, k] = ids.shape, out = new Float32Array(layers * run.experts), { weights } = run;
+  const { weights, experts } = run, [count, layers, k] = ids.shape, out = new Float32Array(layers * experts);
+  const mass = by === "mass";
   let tokens = 0;
   for (let t = 0; t < count; t++) {
     if (!shown(t)) continue;
     tokens += 1;
-    for (let row = 0, at = t * layers * k; row < layers; row++)
-      for (let rank = 0; rank < k; rank++, at++) out[row * run.experts + ids[at]] += by === "mass" ? weights[at] : 1;
+    for (let row = 0, at = t * layers * k, cell = 0; row < layers; row++, cell += experts)
+      if (mass) for (const end = at + k; at < end; at++) out[cell + ids[at]] += weights[at];
+      else for (const end = at + k; at < end; at++) out[cell + ids[at]] += 1;
   }
   for (let row = 0; row < layers; row++) {
-    const cells = out.subarray(row * run.experts, (row + 1) * run.experts);
-    const whole = by === "mass" ? cells.reduce((sum, value) => sum + value, 0) : tokens;
+    const cells = out.subarray(row * experts, (row + 1) * experts);
+    const whole = mass ? cells.reduce((sum, value) => sum + value, 0) : tokens;
     if (whole) for (let e = 0; e < cells.length; e++) cells[e] /= whole;
   }
   return { cells: out, tokens };
@@ -35,9 +39,11 @@ class ExpertMap {
     this.canvas.addEventListener("keydown", event => this.key(event));
     this.canvas.addEventListener("focus", () => this.hover(this.cursor ?? this.chosen ?? [0, 0]));
     this.canvas.addEventListener("blur", () => { this.cursor = null; this.hover(null); });
-    this.width = 320;
+    this.width = LEAST_WIDTH;
     this.observer = new ResizeObserver(([entry]) => {
-      this.width = Math.max(320, Math.floor(entry.contentRect.width));
+      const width = Math.max(LEAST_WIDTH, Math.floor(entry.contentRect.width));
+      if (width === this.width) return;
+      this.width = width;
       this.draw();
     });
     this.observer.observe(this.node);
@@ -45,6 +51,7 @@ class ExpertMap {
   // Read once: it takes the browser long while the styles of thousands of tokens change.
   useTheme(theme) {
     const style = getComputedStyle(this.node);
+    if (this.node.clientWidth) this.width = Math.max(LEAST_WIDTH, this.node.clientWidth);
     this.theme = theme;
     this.style = Object.fromEntries(["accent", "ink", "warm", "faint"].map(name => [name, style.getPropertyValue(`--gp-${name}`)]));
   }
@@ -95,40 +102,43 @@ class ExpertMap {
   }
   draw() {
     if (!this.data || !this.theme || !this.node.isConnected) return;
-    const { left, top, cell, high, width, height } = this.layout();
+    const { cell, high, width, height } = this.layout();
     const scale = window.devicePixelRatio || 1, { canvas } = this, at = canvas.getContext("2d");
     const pixels = [Math.round(width * scale), Math.round(height * scale)];
-    if (canvas.width !== pixels[0] || canvas.height !== pixels[1]) [canvas.width, canvas.height] = pixels;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
+    if (canvas.width !== pixels[0] || canvas.height !== pixels[1]) {
+      [canvas.width, canvas.height] = pixels;
+      canvas.style.width = `${width}px`;
+      canvas.style.height = `${height}px`;
+    }
     at.setTransform(scale, 0, 0, scale, 0, 0);
     at.clearRect(0, 0, width, height);
-    const { style } = this, { faint } = style;
     const gap = cell >= 8 && high >= 8 ? 1 : 0, words = cell >= 24 && high >= 16;
     const most = Math.max(this.data.most, 1e-9);
-    at.textBaseline = "middle";
-    at.textAlign = "center";
     if (gap) this.drawCells(at, most, words);
     else this.drawPixels(at, most);
-    this.axes(at, { left, top, cell, high, height, faint });
-    this.outlines(at, style);
+    at.drawImage(this.axes(scale), 0, 0, width, height);
+    this.outlines(at, this.style);
   }
   // Small cells, all at once: a pixel for each, made larger.
   drawPixels(at, most) {
     const { left, top, cell, high } = this.layout(), { cells, layers, experts } = this.data;
-    const image = new ImageData(experts, layers.length), small = (this.small ??= document.createElement("canvas"));
-    const ramp = Array.from({ length: 256 }, (_, i) => colourOf(this.theme, i / 255));
-    for (let i = 0; i < cells.length; i++) {
-      const [red, green, blue] = ramp[Math.round((cells[i] / most) * 255)];
-      image.data.set([red, green, blue, 255], i * 4);
-    }
+    const small = (this.small ??= document.createElement("canvas"));
     [small.width, small.height] = [experts, layers.length];
-    small.getContext("2d").putImageData(image, 0, 0);
+    const image = new ImageData(experts, layers.length), pixels = new Uint32Array(image.data.buffer);
+    const ramp = Uint32Array.from({ length: 256 }, (_, i) => {
+      const [red, green, blue] = colourOf(this.theme, i / 255);
+      return new Uint32Array(Uint8Array.of(red, green, blue, 255).buffer)[0];
+    });
+    for (let i = 0; i < cells.length; i++) pixels[i] = ramp[Math.round((cells[i] / most) * 255)];
+    small.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
     at.imageSmoothingEnabled = false;
     at.drawImage(small, left, top, cell * experts, high * layers.length);
   }
   drawCells(at, most, words) {
     const { left, top, cell, high } = this.layout(), { cells, layers, experts } = this.data, gap = 1;
+    at.textBaseline = "middle";
+    at.textAlign = "center";
+    if (words) at.font = CELL_FONT;
     for (let row = 0; row < layers.length; row++)
       for (let expert = 0; expert < experts; expert++) {
         const value = cells[row * experts + expert], colour = colourOf(this.theme, value / most);
@@ -137,15 +147,23 @@ class ExpertMap {
         at.fillRect(x, y, cell - gap, high - gap);
         if (words && value >= 0.005) {
           at.fillStyle = inkOn(colour);
-          at.font = "11px system-ui, sans-serif";
           at.fillText(String(Math.round(value * 100)), x + (cell - gap) / 2, y + (high - gap) / 2 + 0.5);
         }
       }
   }
-  axes(at, { left, top, cell, high, height, faint }) {
-    const { layers, experts } = this.data;
-    at.fillStyle = faint;
-    at.font = "11px system-ui, sans-serif";
+  // A picture of what stands beside the cells, kept while it is the same; and apart from the page, which a font that is
+  // set in it would have laid out anew.
+  axes(scale) {
+    const { layers, experts } = this.data, { left, top, cell, high, width, height } = this.layout();
+    const drawn = [layers, experts, width, scale, this.theme].join();
+    if (this.drawnAxes === drawn) return this.axesPicture;
+    this.drawnAxes = drawn;
+    this.axesPicture = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
+    const at = this.axesPicture.getContext("2d");
+    at.scale(scale, scale);
+    at.textBaseline = "middle";
+    at.fillStyle = this.style.faint;
+    at.font = CELL_FONT;
     at.textAlign = "right";
     for (let row = 0, step = Math.ceil(13 / high); row < layers.length; row += step)
       at.fillText(String(layers[row]), left - 6, top + (row + 0.5) * high);
@@ -154,11 +172,10 @@ class ExpertMap {
     for (let expert = 0; expert < experts; expert += step)
       at.fillText(String(expert), left + (expert + 0.5) * cell, height - 24);
     at.fillText("expert", left + (experts * cell) / 2, height - 8);
-    at.save();
     at.translate(9, top + (high * layers.length) / 2);
     at.rotate(-Math.PI / 2);
     at.fillText("layer", 0, 0);
-    at.restore();
+    return this.axesPicture;
   }
   outlines(at, style) {
     const { accent, ink, warm } = style;

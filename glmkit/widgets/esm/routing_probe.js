@@ -18,6 +18,16 @@ class RoutingProbe extends View {
     super.useTheme(theme);
   }
 
+  // Whether there are colours, which there are none of before it is in the page.
+  readTheme() {
+    if (!this.themeRead && this.root.isConnected) {
+      this.map.useTheme(this.root.dataset.theme);
+      this.themeRead = true;
+      this.chart.draw();
+    }
+    return this.themeRead;
+  }
+
   // What there is on the page.
 
   build(el) {
@@ -68,6 +78,8 @@ class RoutingProbe extends View {
     const arrays = unpack(content, buffers);
     this.run = { ...content, ...arrays };
     this.effect = null;
+    this.body.hidden = this.mode === "film" && Boolean(this.film);
+    this.readTheme();  // before there are thousands of tokens to be laid out for it
     this.strip.show(this.run);
     if (this.run.margins) this.closest();
     this.parts.stream.hidden = true;
@@ -75,10 +87,11 @@ class RoutingProbe extends View {
   }
   // The least margin of each token over the layers, where it was, and its place among those of all tokens.
   closest() {
-    const { margins } = this.run, [count, layers] = margins.shape;
+    const { margins, layers } = this.run, [count, rows] = margins.shape;
     this.run.least = Array.from({ length: count }, (_, t) => {
-      const own = margins.subarray(t * layers, (t + 1) * layers), value = Math.min(...own);
-      return { value: value * margins.scale, layer: this.run.layers[own.indexOf(value)] };
+      let least = t * rows;
+      for (let at = least + 1; at < (t + 1) * rows; at++) if (margins[at] < margins[least]) least = at;
+      return { value: margins[least] * margins.scale, layer: layers[least - t * rows] };
     });
     const order = [...this.run.least.keys()].sort((a, b) => this.run.least[a].value - this.run.least[b].value);
     order.forEach((t, place) => (this.run.least[t].rank = place / count));
@@ -141,12 +154,7 @@ class RoutingProbe extends View {
 
   paint() {
     const { run, parts } = this, film = this.mode === "film" && this.film;
-    if (!this.themeRead) {
-      if (!this.root.isConnected) return this.refresh();  // there are no colours before it is in the page
-      this.map.useTheme(this.root.dataset.theme);
-      this.themeRead = true;
-      this.chart.draw();
-    }
+    if (!this.readTheme()) return this.refresh();
     [...this.tabs.children].forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === (film ? 1 : 0))));
     for (const part of [parts.filters, this.strip.node]) part.hidden = !run || Boolean(film);
     parts.effect.hidden = Boolean(film) || !this.effect;

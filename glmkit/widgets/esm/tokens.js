@@ -9,6 +9,7 @@ class TokenStrip {
     this.brush = null;
     this.cursor = 0;
     this.spans = [];
+    this.places = new WeakMap();  // of tokens
     this.node = h("div", {
       className: "gp-tokens", tabIndex: 0, role: "application",
       "aria-label": "Tokens. Drag to brush; or arrow keys to move, with shift to brush, Escape to take it back.",
@@ -27,15 +28,18 @@ class TokenStrip {
     this.closeness = null;
     this.spans = [];
     this.states = [];
+    this.places = new WeakMap();
     this.node.replaceChildren();
     this.append(run);
   }
   append({ text, phase }) {
-    const added = text.map((words, index) => {
-      const shown = words === "" ? "·" : words.replaceAll("\n", "↵\n").replaceAll("\t", "⇥");
-      return h("span", { className: `gp-token gp-${PHASE_NAMES[phase[index]]}`, textContent: shown });
+    const added = text.map((words, index) => { // plainly: there may be thousands
+      const span = document.createElement("span");
+      span.className = `gp-token gp-${PHASE_NAMES[phase[index]]}`;
+      span.textContent = words === "" ? "·" : words.replaceAll("\n", "↵\n").replaceAll("\t", "⇥");
+      this.places.set(span, this.spans.length + index);
+      return span;
     });
-    added.forEach((span, index) => (span.dataset.index = this.spans.length + index));
     this.spans.push(...added);
     this.states.push(...added.map(() => -1));
     this.node.append(...added);
@@ -59,7 +63,7 @@ class TokenStrip {
   }
   at(event) {
     const found = document.elementFromPoint(event.clientX, event.clientY)?.closest?.(".gp-token");
-    return found && this.node.contains(found) ? Number(found.dataset.index) : null;
+    return this.places.get(found) ?? null;
   }
   press(event) {
     if (event.button !== 0) return;
