@@ -331,7 +331,7 @@ class LM(Runs):
                 if watch is not None:
                     watch.follow(*tickets)
                 for ticket in tickets:
-                    ticket.wait()
+                    ticket.wait_for_answer()
                     bar.update(sum(ticket.is_over for ticket in tickets) - bar.n)
             except BaseException as error:
                 _interrupt([request for request, _ in asked], tickets)
@@ -375,8 +375,6 @@ def _interrupt(requests: Sequence[Request], tickets: Sequence[Ticket]) -> None:
         request.finish("interrupted")
     for ticket in tickets:
         ticket.cancel("interrupted")
-        if (probe := ticket.request.probe) is not None and probe.captures:
-            ticket.wait()  # the step that is computed adds to what it holds
 
 
 def _trim_heap() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import threading
 import time
 from collections.abc import Hashable, Sequence
 from typing import Protocol
@@ -101,6 +102,7 @@ class Probe:
         self.probing, self.captures = probing, captures
         self.pieces: list[tuple[int, int, Kept, int, float]] = []  # start, count, of a step its row, when it came
         self._follower, self._phases = follower, []
+        self._following = threading.Lock()  # a step may be seated while somebody takes what was captured before it
 
     @property
     def scope(self) -> Hashable:
@@ -118,18 +120,20 @@ class Probe:
         self, prompt: Sequence[int], tokens: Sequence[int], forced: Sequence[bool], drafts: Sequence[int] = ()
     ) -> list[int]:
         """The phase of each token so far, and of drafts if they prove right, as numbers into `PHASES`."""
-        known = self._phases
-        if not known:
-            for token in prompt:
-                self._follower.after(token)
-            known += [PHASES.index("prompt")] * len(prompt)
-        for token, dictated in zip(tokens[len(known) - len(prompt) :], forced[len(known) - len(prompt) :], strict=True):
-            phase = self._follower.after(token)
-            known.append(PHASES.index("forced" if dictated else phase))
-        if not drafts:
-            return known
-        ahead = copy.copy(self._follower)
-        return known + [PHASES.index(ahead.after(token)) for token in drafts]
+        with self._following:
+            known = self._phases
+            if not known:
+                for token in prompt:
+                    self._follower.after(token)
+                known += [PHASES.index("prompt")] * len(prompt)
+            new = len(known) - len(prompt)
+            for token, dictated in zip(tokens[new:], forced[new:], strict=True):
+                phase = self._follower.after(token)
+                known.append(PHASES.index("forced" if dictated else phase))
+            if not drafts:
+                return known
+            ahead = copy.copy(self._follower)
+            return known + [PHASES.index(ahead.after(token)) for token in drafts]
 
     def saw(self, start: int, count: int, kept: Kept, row: int) -> None:
         """What a step kept of `count` tokens from `start` on, in its row."""

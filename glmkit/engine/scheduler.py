@@ -285,10 +285,11 @@ class Scheduler:
         if kept is not None:
             kept = tickets[0].request.probe.probing.saw(kept)
         for row, ticket in seated.places.items():
-            start = ticket.held
-            self._took(ticket, seated.fed[row], outcomes[row])
-            if kept is not None:
-                ticket.request.probe.saw(start, ticket.held - start, kept, row)
+            with ticket.lock:
+                start, was_over = ticket.held, ticket.is_over
+                self._took(ticket, seated.fed[row], outcomes[row])
+                if kept is not None and not was_over:  # else somebody has gone on with what it holds
+                    ticket.request.probe.saw(start, ticket.held - start, kept, row)
 
     def _took(self, ticket: Ticket, fed: Sequence[int], outcome: Outcome) -> None:
         """The pages hold what was fed, and others may share them, unless the model has gone wrong; so do drafts, as

@@ -53,8 +53,9 @@ class Ticket:
     ):
         self.request, self.reader = request, reader
         self._feed, self._ended, self._wake = feed, ended, wake
-        self._lock = threading.RLock()
-        self._over = threading.Event()
+        self.lock = threading.RLock()
+        """Held while a step's outcome is taken, so that whoever ends the request finds all of a step or nothing."""
+        self._over, self._said = threading.Event(), threading.Event()
         self.part = 0  # of the pool
         self.lease: Lease | None = None
         self.held = 0  # tokens whose keys and values are in the pages of the lease
@@ -65,11 +66,17 @@ class Ticket:
         """Wait for the end, so many seconds at most; whether it has come. An interrupt is heard while waiting."""
         return self._over.wait(timeout)
 
+    def wait_for_answer(self) -> None:
+        """Wait until nothing is added to the answer any more: where it was cancelled, not for the step that is computed,
+        which may be compiled for long."""
+        self._said.wait()
+
     def cancel(self, reason: FinishReason = "interrupted") -> None:
         """End the request, if it has not ended: from here on nothing is fed. Any thread may ask for it."""
-        with self._lock:
+        with self.lock:
             if self.request.finish_reason is None:
                 self.request.finish(reason)
+            self._said.set()
         self._wake()
 
     @property
@@ -114,7 +121,7 @@ class Ticket:
 
     def deliver(self, drawn: Drawn) -> None:
         """Take what was drawn, and pass it on. An error of whoever hears it ends the request."""
-        with self._lock:
+        with self.lock:
             if self.is_over:
                 return
             token = self.request.accept(*drawn)
@@ -132,5 +139,6 @@ class Ticket:
     def close(self) -> None:
         """The engine has done with it."""
         self._over.set()
+        self._said.set()
         if self._ended is not None:
             self._ended()

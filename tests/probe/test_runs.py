@@ -1,5 +1,6 @@
 """Runs: what is asked for is there under its name, is what the model computed, and survives a file."""
 
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,9 +10,13 @@ import pytest
 import glmkit as gk
 from glmkit.engine.steps import Steps
 from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
+from glmkit.generation_config import GenerationConfig
+from glmkit.lm import LM
 from glmkit.model import Keep, Kept
+from glmkit.runs import Watch
 from glmkit.runs.reading import joined
 from glmkit.text.phases import phases
+from tiny import model, tokenizer
 
 CONVERSATION = [
     {"role": "user", "content": "hi"},
@@ -207,3 +212,31 @@ def test_runs_at_the_same_time_share_steps_where_only_routes_are_kept(lm, monkey
             assert_close(got[key], expected[key])
     assert 2 in {count for count, keep in rows if keep.routes}
     assert {count for count, keep in rows if not keep.routes} == {1}
+
+
+def test_a_run_is_stopped_while_a_step_is_being_compiled(monkeypatch):
+    lm = LM(model(), tokenizer(), generation=GenerationConfig(eos_token_id=()), max_len=600)
+    whole = lm.run("hi", max_tokens=12, temperature=0, keep=gk.keep("router"))
+    compiling, go_on, heard, prepare = threading.Event(), threading.Event(), [], Steps.prepare
+
+    def slow(self, *arguments):
+        if len(heard) == 5 and not compiling.is_set():
+            compiling.set()
+            assert go_on.wait(60)
+        return prepare(self, *arguments)
+
+    monkeypatch.setattr(Steps, "prepare", slow)
+    watch = Watch(heard.append)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(lm.run, "hi", max_tokens=12, temperature=0, keep=gk.keep("router"), watch=watch)
+        assert compiling.wait(60)
+        watch.stop()
+        run = asked.result(30)  # or it would have waited for the step
+        go_on.set()
+    assert run.completion.finish_reason == "interrupted"
+    assert run.completion.tokens == whole.completion.tokens[:5]
+    assert len(run) == len(run.tokens.id) == len(whole) - 8  # all that was read: not the last that was said
+    np.testing.assert_array_equal(run.routing.ids, whole.routing.ids[: len(run)])
+    again = lm.run("hi", max_tokens=12, temperature=0, keep=gk.keep("router"))
+    np.testing.assert_array_equal(again.routing.ids, whole.routing.ids)
+    lm.close()
