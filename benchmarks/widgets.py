@@ -50,7 +50,8 @@ WATCH = """() => {
   });
 }""".replace("TOKENS", str(TOKENS))
 DRAWN = """() => {
-  const canvas = document.querySelector('.gp canvas.gp-map'), pixels = canvas.getContext('2d').getImageData(100, 20, 200, 200).data;
+  const canvas = document.querySelector('.gp canvas.gp-map');
+  const pixels = canvas.getContext('2d').getImageData(100, 20, 200, 200).data;
   return pixels.some(value => value) && document.querySelectorAll('.gp-token').length;
 }"""
 REDRAW = """async count => {

@@ -67,8 +67,10 @@ class Ticket:
         return self._over.wait(timeout)
 
     def wait_for_answer(self) -> None:
-        """Wait until nothing is added to the answer any more: where it was cancelled, not for the step that is computed,
-        which may be compiled for long."""
+        """Wait until nothing is added to the answer any more.
+
+        Where it was cancelled, that is not for the step on its way, which may be compiled for long.
+        """
         self._said.wait()
 
     def cancel(self, reason: FinishReason = "interrupted") -> None:

@@ -50,10 +50,10 @@ class RoutingProbe(Widget):
     or `run` is one that there is, which is run again as it was asked. What is picked is in `selection`, the run in
     `run`, what is changed in `interventions`; after `regenerate`, the changed run is in `alternative` and what it
     differs by in `effect`. `skills` are records of what the model can do, by name, as for `glmkit.collect`, by default
-    those of glm-nano's curriculum if `lm` is it: `knock_out` takes away the experts that are most a skill's own, and
-    says in `knockout` what becomes of all skills. `history` is a `routing_history.npz` to show as a film, by default
-    that of glm-nano if `lm` is it. Without an `lm` a run can be looked at and not run again. Raises RequestError for a
-    run without routes, or of another model, and for skills that cannot be told apart.
+    those of glm-nano's curriculum if `lm` is it: `knock_out` takes away the experts that a skill needs beyond the
+    others, and says in `knockout` what becomes of all skills. `history` is a `routing_history.npz` to show as a film,
+    by default that of glm-nano if `lm` is it. Without an `lm` a run can be looked at and not run again. Raises
+    RequestError for a run without routes, or of another model, and for skills that cannot be told apart.
     """
 
     _esm = assets(*ESM)
@@ -189,8 +189,12 @@ class RoutingProbe(Widget):
         self.begin("regenerating", self._regenerate)
 
     def knock_out(self, skill: str, count: int = 3) -> None:
-        """Ablate the `count` experts most a skill's own, in the place of all that was set to be changed, and score all
-        skills without them, in the background."""
+        """Ablate the `count` experts that a skill needs most beyond the others, in the place of all that was set to be
+        changed, and score all skills without them, in the background.
+
+        Which those are is measured on other records, as `glmkit.expert_effects` does: of the 64 that the skill uses
+        most beyond the others, what its answers lose without each, and of the eight most needed what all others lose.
+        """
         if self._skills is None:
             raise RequestError("this probe knows no skills; RoutingProbe(lm, skills={name: records, ...}) does")
         self._skills.require(skill)

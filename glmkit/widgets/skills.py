@@ -1,4 +1,4 @@
-"""Skills in a probe: which experts are most a skill's own, and what is still answered rightly without them."""
+"""Skills in a probe: which experts a skill needs beyond the others, and what is still answered rightly without them."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from glmkit.nano.conversations import conversations
 from glmkit.nano.skills import FAMILIES
 from glmkit.probe import Knockout, collect
 from glmkit.probe.answers import Answers
+from glmkit.probe.effects import effects_of
 from glmkit.probe.knockouts import knockout_of
 from glmkit.widgets.packing import Message
 
@@ -19,6 +20,7 @@ __all__ = ["Skills", "knockout_message", "knockout_words"]
 _EACH = 8  # of glm-nano's families, in each half
 _FEWEST = 8  # records of a skill that is given
 _BATCH = 8
+_USED, _NEEDED = 64, 8  # experts that a skill's answers are scored without, and those of which all answers are
 _SAID = ("think", "answer", "tool")
 
 Halves = tuple[Sequence[Any], Sequence[Any]]
@@ -27,8 +29,8 @@ Halves = tuple[Sequence[Any], Sequence[Any]]
 class Skills:
     """What a model can do, by name: `draw` gives records of one in two halves, when they are first needed.
 
-    The first half says which experts a skill uses beyond the others, in what the assistant says, the second is what is
-    tested on. Records are as for `glmkit.collect`.
+    The first half says which experts a skill needs beyond the others, the second is what is tested on. Records are as
+    for `glmkit.collect`.
     """
 
     def __init__(self, lm: LM, names: Sequence[str], draw: Callable[[str], Halves | None]):
@@ -72,7 +74,11 @@ class Skills:
             raise RequestError(f"there is no skill {skill!r}; expected one of {', '.join(self.names)}")
 
     def knockout(self, skill: str, count: int, controls: int, go_on: Callable[[], None]) -> Knockout:
-        """Without the experts most a skill's own. `go_on` is called between passes and may raise."""
+        """Without the experts that a skill needs most beyond the others. `go_on`, called between passes, may raise.
+
+        Of those it uses beyond the others, which its own answers need is measured for each, and of the most needed
+        what the answers of all other skills lose too.
+        """
         for name in self.names:
             go_on()
             if name not in self._drawn:
@@ -81,16 +87,24 @@ class Skills:
             raise RequestError(f"no problems of {skill} fit a context of {self._lm.engine.max_len} tokens")
         there = {name: halves for name, halves in self._drawn.items() if halves is not None}
         chosen_by, tested_on = ([_named(r, name) for name, own in there.items() for r in own[half]] for half in (0, 1))
-        answers = Answers.read(self._lm, tested_on, "skill", None, _BATCH)
+        known, answers = (Answers.read(self._lm, half, "skill", None, _BATCH) for half in (chosen_by, tested_on))
 
         def counted() -> Iterator[dict[str, Any]]:
             for record in chosen_by:
                 go_on()
                 yield record
 
+        def advance(_: int) -> None:
+            go_on()
+
         phases = _SAID if all("messages" in record for record in chosen_by) else None  # else nobody says something
         stats = collect(self._lm, counted(), by="skill", phases=phases, batch_size=_BATCH, progress=False)
-        return knockout_of(answers, stats, [skill], count=count, controls=controls, advance=lambda _: go_on())
+        used = stats.specialists(skill, _USED)
+        needed = effects_of(known.of(skill), used, advance=advance).needed(skill, max(_NEEDED, count))
+        own = effects_of(known, needed, advance=advance).specialists(skill, count)
+        return knockout_of(
+            answers, stats, [skill], experts={skill: own}, count=count, controls=controls, advance=advance
+        )
 
 
 def knockout_message(found: Knockout) -> Message:
@@ -118,8 +132,9 @@ def knockout_words(found: Knockout) -> tuple[str, str]:
     others = [row for row in said["rows"] if row is not own]
     before, after = (sum(row[name] for row in others) / max(1, len(others)) for name in ("whole", "without"))
     experts = ", ".join(f"{layer}:{expert}" for layer, expert in said["experts"])
+    right = f"{own['whole']:.0%} right, then {own['without']:.0%}"
     return (
-        f"Without {experts}, most the own of {said['skill']}: {own['whole']:.0%} right, then {own['without']:.0%}",
+        f"Without {experts}, which {said['skill']} needs beyond the others: {right}",
         f"Without others as busy: {said['control']:.0%}; other skills without those: {before:.0%}, then {after:.0%}",
     )
 

@@ -235,3 +235,17 @@ def test_what_is_in_use_is_neither_taken_nor_a_control(lm, stats):
     ((layer, expert),) = used
     assert np.isnan(effects.added_loss[:, effects.layers.row(layer), expert]).all()
     assert np.isnan(effects.added_loss).sum() == 2
+
+
+def test_effects_of_some_experts_alone(lm):
+    layer = Layers.of(lm.model).moe[0]
+    found = gk.expert_effects(lm, RECORDS, by="kind", experts=[(layer, 3), (layer, 1)], batch_size=2, progress=False)
+    assert np.isfinite(found.added_loss).sum(axis=(1, 2)).tolist() == [2, 2]
+    for name in found.groups:
+        own = found.added_loss[found.groups.index(name), 0]
+        first = 3 if own[3] > own[1] else 1
+        assert found.needed(name, 5) == ((layer, first), (layer, 4 - first))  # all that were measured
+        assert set(found.specialists(name, 5)) == {(layer, 3), (layer, 1)}
+    for wrong, message in (((0, 1), "layer 0 is dense"), ((layer, 999), "no expert 999")):
+        with pytest.raises(RequestError, match=message):
+            gk.expert_effects(lm, RECORDS, by="kind", experts=[wrong], progress=False)

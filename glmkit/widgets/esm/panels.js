@@ -81,7 +81,7 @@ function knockoutPanel({ skill, experts, rows, excess, control, controls }) {
     return node;
   };
   return [
-    h("div", { className: "gp-effect-head" }, h("b", {}, `Without the experts most ${said(skill)}’s own`), h("code", {}, experts.map(([layer, expert]) => `${layer}:${expert}`).join(" "))),
+    h("div", { className: "gp-effect-head" }, h("b", {}, `Without the experts that ${said(skill)} needs beyond the others`), h("code", {}, experts.map(([layer, expert]) => `${layer}:${expert}`).join(" "))),
     h("div", { className: "gp-figures" }, number(`${signed(excess.own)} nats`, `of loss for ${said(skill)}`),
       number(`${signed(excess.control)} nats`, `control: ${controls} draws of others, as busy`),
       number(excess.low === null ? "too few" : `${signed(excess.low)} to ${signed(excess.high)}`, "beyond the control, 95%")),

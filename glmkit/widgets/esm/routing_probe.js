@@ -237,7 +237,7 @@ class RoutingProbe extends View {
     if (!skills.length || !this.live) return null;
     const options = skills.map(name => h("option", { value: name, selected: name === this.skill }, name.replaceAll("_", " ")));
     const select = h("select", { "aria-label": "Skill", onchange: event => (this.skill = event.target.value), onkeydown: event => event.stopPropagation() }, ...options);
-    const title = "Ablate the experts that this skill uses most beyond the others, and test all skills without them";
+    const title = "Ablate the experts that this skill needs most beyond the others, which takes a while to find, and test all skills without them";
     const take = () => this.channel.ask({ kind: "knock_out", skill: this.skill ?? skills[0] });
     return h("span", { className: "gp-join gp-join-select" }, select, this.button("Take its experts away", take, { title, disabled: this.busy }));
   }
