@@ -27,8 +27,8 @@ BROWSER_FLAGS = (
 
 
 @contextmanager
-def serving(notebooks: Path, home: Path) -> Iterator[tuple[str, str]]:
-    """The address and the token of a JupyterLab that keeps what is its own in `home`."""
+def serving(notebooks: Path, home: Path, python: str | Path = sys.executable) -> Iterator[tuple[str, str]]:
+    """The address and the token of a JupyterLab of `python` that keeps what is its own in `home`."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -41,7 +41,7 @@ def serving(notebooks: Path, home: Path) -> Iterator[tuple[str, str]]:
     log = home / "jupyter.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", f"--IdentityProvider.token={token}", *flags],
+            [python, "-m", "jupyterlab", "--no-browser", f"--IdentityProvider.token={token}", *flags],
             env=os.environ | folders,
             stdout=output,
             stderr=output,
