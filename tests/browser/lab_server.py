@@ -38,6 +38,9 @@ def serving(notebooks: Path, home: Path, python: str | Path = sys.executable) ->
     options = {"ip": "127.0.0.1", "port": port, "port_retries": 0, "root_dir": notebooks, "allow_root": True}
     flags = [f"--ServerApp.{name}={value}" for name, value in options.items()]
     flags.append("--LabApp.expose_app_in_browser=True")  # for what its menus have, by the name of the command
+    news = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false"}')  # it would ask, in front of what is looked at
     log = home / "jupyter.log"
     with log.open("w") as output:
         server = subprocess.Popen(
