@@ -75,7 +75,7 @@ def look(lab: LabPage, hour: Hour, folder: Path) -> None:
     with lab.page.expect_download() as download:
         probe.get_by_role("button", name="Export HTML").click()
     download.value.save_as(page := folder / "probe.html")
-    alone = lab.page.context.new_page()
+    alone = lab.page.context.browser.new_page()
     alone.goto(page.as_uri())
     expect(alone.locator(".gp-chip-answer")).to_be_visible(timeout=WAIT)
     hour.at("exported", f"{page.stat().st_size / 1e3:.0f} kB", alone.locator("body"))
