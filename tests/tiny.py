@@ -56,10 +56,10 @@ def model() -> GLM:
 
 
 @functools.cache
-def small_model(mtp: bool = False) -> GLM:
+def small_model(mtp: bool = False, dtype: str = "float32") -> GLM:
     """A dense layer and a mixture of experts, for programs that take long to compile."""
     config = dataclasses.replace(CONFIG, num_hidden_layers=2, num_nextn_predict_layers=int(mtp))
-    return randomised(GLM(config, rngs=nnx.Rngs(0)))
+    return randomised(GLM(config, rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype)))
 
 
 @functools.cache

@@ -90,7 +90,7 @@ def _total(sequence_loss: Float[Array, " moe_layer"] | None) -> Float[Array, ""]
 def cross_entropy_sum(
     hidden: Float[Array, "B T D"], table: Float[Array, "..."], targets: Targets, *, tied: bool
 ) -> Float[Array, ""]:
-    """Sum of the counted targets' negative log-likelihoods, float32, without ever holding all logits.
+    """Sum of the counted targets' negative log-likelihoods, in float32 at least, without ever holding all logits.
 
     `table` is the head, `[D, V]`, or with `tied` the embedding, `[V, D]`. Only chunks with counted targets cost
     anything: the counted are brought to the front of each row. The gradients are taken chunk by chunk in the forward
@@ -110,12 +110,18 @@ def _chunked(hidden: Array, table: Array, targets: Targets, tied: bool, steps: i
         hidden, targets = rows.chunk(i, steps)
         return total + _chunk_sum(hidden, table, targets, tied)
 
-    return jax.lax.fori_loop(0, rows.chunks, chunk, jnp.zeros((), jnp.float32))
+    return jax.lax.fori_loop(0, rows.chunks, chunk, jnp.zeros((), _wide(table)))
+
+
+def _wide(table: Array) -> jnp.dtype:
+    """What sums are in."""
+    return jnp.promote_types(table.dtype, jnp.float32)
 
 
 def _chunked_forward(hidden, table, targets, tied, steps):
     with_table = table.perturbed
     hidden, table = hidden.value, table.value
+    wide = _wide(table)
     targets = jax.tree.map(lambda leaf: leaf.value, targets, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
     rows = _counted_first(hidden, targets, steps)
 
@@ -124,10 +130,10 @@ def _chunked_forward(hidden, table, targets, tied, steps):
         part, wanted = rows.chunk(i, steps)
         value, grads = jax.value_and_grad(_chunk_sum, (0, 1) if with_table else (0,))(part, table, wanted, tied)
         d_rows = jax.lax.dynamic_update_slice_in_dim(d_rows, grads[0], i * steps, axis=1)
-        return total + value, d_rows, d_table + grads[1].astype(jnp.float32) if with_table else None
+        return total + value, d_rows, d_table + grads[1].astype(wide) if with_table else None
 
-    start = jnp.zeros_like(rows.hidden), jnp.zeros_like(table, jnp.float32) if with_table else None
-    total, d_rows, d_table = jax.lax.fori_loop(0, rows.chunks, chunk, (jnp.zeros((), jnp.float32), *start))
+    start = jnp.zeros_like(rows.hidden), jnp.zeros_like(table, wide) if with_table else None
+    total, d_rows, d_table = jax.lax.fori_loop(0, rows.chunks, chunk, (jnp.zeros((), wide), *start))
     return total, (_by_row(d_rows, rows.places), d_table, jnp.zeros((), table.dtype))
 
 
@@ -173,7 +179,7 @@ def _by_row(x: Shaped[Array, "B S ..."], places: Int[Array, "B T"]) -> Shaped[Ar
 
 def _chunk_sum(hidden: Array, table: Array, targets: Targets, tied: bool) -> Array:
     """Selects by comparison, which works whatever axis the logits are split over."""
-    logits = token_logits(hidden, table, tied)
+    logits = token_logits(hidden, table, tied, _wide(table))
     here = jnp.arange(logits.shape[-1]) == targets.tokens[..., None]
     nats = jax.nn.logsumexp(logits, axis=-1) - jnp.where(here, logits, 0).sum(-1)
     return jnp.where(targets.counted, nats, 0).sum()
