@@ -71,7 +71,8 @@ def look(lab: LabPage, hour: Hour, folder: Path) -> None:
     probe.get_by_role("combobox", name="Skill").select_option(SKILL)
     probe.get_by_role("button", name="Take its experts away").click()
     probe.locator(".gp-bar-own").wait_for(timeout=WAIT)
-    hour.at("knockout", probe.locator(".gp-bar-wide").all_inner_texts(), probe.locator(".gp-knockout"))
+    control = probe.locator(".gp-tick-control").get_attribute("title")
+    hour.at("knockout", [control, *probe.locator(".gp-bar-wide").all_inner_texts()], probe.locator(".gp-knockout"))
     with lab.page.expect_download() as download:
         probe.get_by_role("button", name="Export HTML").click()
     download.value.save_as(page := folder / "probe.html")

@@ -192,7 +192,7 @@ class LM(Runs):
         """Answer with tools: yields a step for each turn of the model and what its calls gave, until it needs none.
 
         Typed functions are called; `run(name, arguments)` serves tools that are schemas. `settings` as for `chat`, of
-        which a `tool_choice` that demands a call is of the first turn alone. See `glmkit.agent.run_agent`.
+        which a `tool_choice` that demands a call is of the turn that answers the user. See `glmkit.agent.run_agent`.
         """
         return run_agent(self.chat, messages, tools, max_turns=max_turns, **settings)
 

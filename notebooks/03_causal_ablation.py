@@ -20,8 +20,8 @@
 # busy. The model is glm-nano; of another, set `MODEL` and give records of your own.
 #
 # It takes two CPU cores about two minutes. Expect at least three families to lose more without their experts than
-# without the controls, by an interval that excludes zero, and the families that use an expert most not to be those that
-# need it most. It needs the `notebook` extra: `pip install "glmkit[notebook]"`.
+# without the controls, by an interval that excludes zero. It needs the `notebook` extra:
+# `pip install "glmkit[notebook]"`.
 
 # %% tags=["parameters"]
 MODEL = "nano"
@@ -67,7 +67,7 @@ registered = {name: {"needs": experts[name], "uses": stats.specialists(name, 3)}
 pd.DataFrame(registered).T
 
 # %% [markdown]
-# Use and need, over all experts and families: how alike their orders are (Spearman's correlation). It is far from one.
+# Use and need, over all experts and families: how alike their orders are (Spearman's correlation; 1 were the same).
 
 # %%
 used = np.stack([stats.share(name) for name in families])
