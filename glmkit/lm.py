@@ -1,6 +1,5 @@
 """LM: a model with its tokenizer and engine; what `glmkit.load` returns and notebooks talk to."""
 
-import ctypes
 import gc
 import os
 import secrets
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from tqdm.auto import tqdm
 
+from glmkit import heap
 from glmkit.agent import AgentStep, run_agent
 from glmkit.bundle import bundle_files
 from glmkit.checks import check_integer
@@ -265,7 +265,7 @@ class LM(Runs):
             self._engine.close()
         self._model = self._engine = None
         gc.collect(0)  # which is when JAX lets go of the host's buffers under the arrays that are no more
-        _trim_heap()
+        heap.give_back()
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         # A default, because at the interpreter's end this module's names may be gone, which `close` needs too.
@@ -375,13 +375,6 @@ def _interrupt(requests: Sequence[Request], tickets: Sequence[Ticket]) -> None:
         request.finish("interrupted")
     for ticket in tickets:
         ticket.cancel("interrupted")
-
-
-def _trim_heap() -> None:
-    """glibc keeps what was freed in pieces until it is asked for it."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 _score = jax.jit(token_logprobs)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
+from glmkit import heap
 from glmkit.engine.compute import DraftHidden
 from glmkit.engine.context import ContextCache
 from glmkit.engine.ladder import MAX_ROWS, REPRODUCIBLE, Ladder
@@ -289,6 +290,7 @@ class Engine:
     def _release(self) -> None:
         lost = RequestError("the engine gave its memory back while this answer was on its way; ask again")
         self._pool.release()
+        heap.give_back()
         for ticket in self._scheduler.running:
             ticket.lease = None
         self._scheduler.fail(lost)

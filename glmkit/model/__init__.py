@@ -1,5 +1,6 @@
 """The network and nothing else: no text, no files, no scheduling."""
 
+from glmkit import heap
 from glmkit.model.cache import KVCache, LayerCache
 from glmkit.model.capture import Keep, Kept
 from glmkit.model.intervene import ExpertTables, Interventions, Patches, Steering, Substitutes
@@ -20,3 +21,5 @@ __all__ = [
     "Steering",
     "Substitutes",
 ]
+
+heap.keep()  # here, since JAX has hardly begun, and nothing that computes does without this package

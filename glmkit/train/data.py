@@ -6,7 +6,7 @@ What a batch holds is decided by the records, the seed and the number of hosts a
 import dataclasses
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
@@ -23,7 +23,7 @@ from glmkit.errors import DataError, GLMKitError
 from glmkit.text import Tokenizer
 from glmkit.train.examples import Example, encode_record
 
-__all__ = ["Batch", "DataReport", "Source", "TokenDataset", "batches"]
+__all__ = ["Batch", "DataReport", "ReadAhead", "Source", "TokenDataset", "batches"]
 
 TooLong = Literal["split", "drop", "error"]
 
@@ -204,6 +204,39 @@ def batches(
         return Batch(column("tokens", pad), column("learned", False), segments)
 
     return iter(rows.batch(batch_size, drop_remainder=False, batch_fn=batch))
+
+
+class ReadAhead:
+    """Batches, some of which may be read before they are asked for: the state is behind those that were given."""
+
+    def __init__(self, source: grain.DatasetIterator):
+        self._source, self._read = source, deque()
+        self._state = source.get_state()
+
+    def __next__(self) -> Batch:
+        batch, self._state = self._read.popleft() if self._read else self._taken()
+        return batch
+
+    def read(self, count: int) -> None:
+        """Have so many at hand. Where the source fails or ends it does so again when the batch is asked for."""
+        state = self._read[-1][1] if self._read else self._state
+        try:
+            while len(self._read) < count:
+                self._read.append(self._taken())
+                state = self._read[-1][1]
+        except Exception:
+            self._source.set_state(state)
+
+    def get_state(self) -> dict[str, Any]:
+        return self._state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._read.clear()
+        self._source.set_state(state)
+        self._state = state
+
+    def _taken(self) -> tuple[Batch, dict[str, Any]]:
+        return next(self._source), self._source.get_state()
 
 
 def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from glmkit import heap
 from glmkit.checks import check_integer
 from glmkit.engine.context import fingerprint
 from glmkit.errors import ConfigError, TrainingError
@@ -28,7 +29,7 @@ from glmkit.runs.plans import Plan
 from glmkit.sharding import partition_spec
 from glmkit.train.changes import Changes
 from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
-from glmkit.train.data import Batch, Source, batches
+from glmkit.train.data import Batch, ReadAhead, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
 from glmkit.train.interrupts import unbroken
@@ -147,7 +148,7 @@ class Fit:
         self.objective = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
         self._optimizer, self._step = _programs(self.objective, settings, self.steps)
-        self._batches = self._stream()
+        self._batches = ReadAhead(self._stream())
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read
         self._moving = nnx.Any(self.objective.trainable, Buffer)
         with told_of_memory(to_start):
@@ -208,12 +209,15 @@ class Fit:
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
         kept = leaving(self.save, lambda: self._state)
-        with ending(self._logs, lambda: self._number == self.steps), bar, kept:
-            while self._number < self.steps:
-                step = self._advance()
-                bar.set_postfix(_shown(step.metrics), refresh=False)
-                bar.update()
-                yield step
+        try:
+            with ending(self._logs, lambda: self._number == self.steps), bar, kept:
+                while self._number < self.steps:
+                    step = self._advance()
+                    bar.set_postfix(_shown(step.metrics), refresh=False)
+                    bar.update()
+                    yield step
+        finally:
+            heap.give_back()
         if self._changes is not None:
             self._changes.warn_of_idle()
 
@@ -268,6 +272,8 @@ class Fit:
         with unbroken(), self._lock:
             with told_of_memory(lambda: to_step(self.settings, self._state.model)):
                 self._state, metrics = self._step(self._state, batch, changes)
+                if self._number + 1 < self.steps:
+                    self._batches.read(self.settings.micro_batches(self._number + 1))  # while the step computes
                 named = metrics._asdict().items()
                 values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
             if not metrics.finite:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from glmkit.errors import DataError
-from glmkit.train.data import TokenDataset, batches
+from glmkit.train.data import ReadAhead, TokenDataset, batches
 from glmkit.train.examples import Example
 from tiny import tokenizer
 
@@ -69,6 +69,40 @@ def test_a_stream_goes_on_at_the_exact_example(data, after):
     for _ in range(12):  # past the end of the first epoch
         for expected, got in zip(next(whole), next(resumed), strict=True):
             np.testing.assert_array_equal(expected, got)
+
+
+def test_what_was_read_ahead_comes_in_its_turn_and_is_before_the_state():
+    def stream():
+        return batches(ordered, length=8, batch_size=1, shuffle=False)
+
+    ordered = TokenDataset.encode([{"text": letter * 7} for letter in "abcdef"], tokenizer(), 8)
+    given, expected = ReadAhead(stream()), stream()
+    for count in (0, 2, 1, 3):  # read ahead; then one is given
+        given.read(count)
+        state = json.loads(json.dumps(given.get_state()))
+        np.testing.assert_array_equal(next(given).tokens, next(expected).tokens)
+    given.read(9)  # than there are
+    given.set_state(state)
+    again = ReadAhead(stream())
+    again.set_state(state)
+    rest = [[batch.tokens for batch in iter(lambda it=it: next(it, None), None)] for it in (given, again)]
+    np.testing.assert_array_equal(*rest)
+    assert len(rest[0]) == 3
+
+
+def test_a_source_that_fails_fails_when_its_batch_is_asked_for():
+    class Torn(TokenDataset):
+        def __getitem__(self, index):
+            if index == 3:
+                raise OSError("torn")
+            return super().__getitem__(index)
+
+    ordered = Torn.encode([{"text": letter * 7} for letter in "abcd"], tokenizer(), 8)
+    given = ReadAhead(batches(ordered, length=8, batch_size=1, shuffle=False))
+    given.read(4)
+    assert (next(given).tokens != next(given).tokens).any()
+    with pytest.raises(OSError, match="torn"):
+        next(given)
 
 
 def test_what_is_too_long_is_split_or_dropped_and_said():
