@@ -77,15 +77,21 @@ def _process(name: str, folder: Path, args: argparse.Namespace) -> Iterator[Proc
 
 
 def _measure(contenders: dict[str, ProcessPoolExecutor]) -> dict[str, float]:
-    """The median speed of each contender, in tokens per second."""
-    # The first round compiles, and warms caches.
-    first = {name: process.submit(_run_round).result() for name, process in contenders.items()}
+    """The median speed of each contender, in tokens per second; a peer that fails is told and left out."""
+    first = {}
+    for name, process in contenders.items():
+        try:
+            first[name] = process.submit(_run_round).result()  # compiles, and warms caches
+        except Exception as error:
+            if name == "glmkit":
+                raise
+            print(f"{name} failed and is left out: {error}", file=sys.stderr)
     hopeful = [name for name, speed in first.items() if speed * _HOPELESS > max(first.values()) or name == "glmkit"]
     speeds: dict[str, list[float]] = {name: [] for name in hopeful}
     for _ in range(ROUNDS):
         for name in hopeful:
             speeds[name].append(contenders[name].submit(_run_round).result())
-    return {name: statistics.median(speeds[name]) if name in speeds else first[name] for name in contenders}
+    return {name: statistics.median(speeds[name]) if name in speeds else first[name] for name in first}
 
 
 def _names(args: argparse.Namespace) -> list[str]:

@@ -8,8 +8,10 @@ would then begin with pages that the system fills with zeros first: up to a thir
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["give_back", "keep"]
+__all__ = ["give_back", "given_back", "keep"]
 
 # Of malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
@@ -33,6 +35,15 @@ def give_back() -> None:
     libc = _libc()
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+@contextmanager
+def given_back() -> Iterator[None]:
+    """Around a run of many steps: what they kept is returned when it ends, whatever ends it."""
+    try:
+        yield
+    finally:
+        give_back()
 
 
 def _libc() -> ctypes.CDLL | None:

@@ -16,6 +16,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from tqdm.auto import tqdm
 
+from glmkit import heap
 from glmkit.checks import check_integer
 from glmkit.errors import GLMKitError, RewardError, TrainingError
 from glmkit.lm import LM
@@ -160,7 +161,7 @@ class Run:
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.settings.steps, initial=self._number, desc="reinforcing", disable=not self._progress)
         kept = leaving(self.save, lambda: self.policy.model)
-        with ending(self._logs, lambda: self._number == self.settings.steps), bar, kept:
+        with heap.given_back(), ending(self._logs, lambda: self._number == self.settings.steps), bar, kept:
             if self._number == 0 and not self._started and self.settings.eval_count:
                 yield self._begin()
             while self._number < self.settings.steps and not self._stopped:

@@ -209,15 +209,12 @@ class Fit:
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
         kept = leaving(self.save, lambda: self._state)
-        try:
-            with ending(self._logs, lambda: self._number == self.steps), bar, kept:
-                while self._number < self.steps:
-                    step = self._advance()
-                    bar.set_postfix(_shown(step.metrics), refresh=False)
-                    bar.update()
-                    yield step
-        finally:
-            heap.give_back()
+        with heap.given_back(), ending(self._logs, lambda: self._number == self.steps), bar, kept:
+            while self._number < self.steps:
+                step = self._advance()
+                bar.set_postfix(_shown(step.metrics), refresh=False)
+                bar.update()
+                yield step
         if self._changes is not None:
             self._changes.warn_of_idle()
 

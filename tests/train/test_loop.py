@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import glmkit as gk
-from glmkit import LM
+from glmkit import LM, heap
 from glmkit.errors import ConfigError, DataError, RequestError, TrainingError
 from glmkit.model import Buffer
 from glmkit.train.checkpoint import Checkpoints
@@ -99,6 +99,16 @@ def test_a_device_without_room_is_told_with_what_to_change(data, monkeypatch, st
     with pytest.raises(TrainingError, match=r"batch_size=2, length=32.*lower batch_size") as raised:
         next(iter(fit(network, data, steps=1, remat=remat, **SETTINGS)))
     assert str(raised.value).endswith(advice)
+
+
+def test_what_the_steps_computed_in_is_given_back_when_the_iteration_ends(data, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(heap, "give_back", lambda: given_back.append(1))
+    for step in fit(model(), data, steps=4, **SETTINGS):
+        assert not given_back
+        if step.number == 2:
+            break
+    assert given_back
 
 
 def test_without_steps_an_epoch_is_taken_and_every_record_is_in_it(data):
