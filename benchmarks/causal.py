@@ -12,8 +12,7 @@ import json
 from typing import Any
 
 import glmkit as gk
-from glmkit.nano.conversations import conversations
-from glmkit.nano.skills import FAMILIES
+from glmkit.nano.conversations import SHORT_FAMILIES, conversations
 
 CHOOSE, TEST = 8, 16  # problems of each family
 LONGEST = 384  # tokens of a problem
@@ -22,7 +21,7 @@ EXPERTS, CONTROLS, HOW = 3, 6, "drop"
 
 def needs(lm: gk.LM, seed: int) -> dict[str, Any]:
     """Which families need their experts, and what those lose, without them and without the controls, in nats."""
-    names, chosen_by, tested_on = [name for name in FAMILIES if name != "retrieval"], [], []
+    names, chosen_by, tested_on = SHORT_FAMILIES, [], []
     fits = {"tokenizer": lm.tokenizer, "most_tokens": LONGEST}
     for name in names:
         chosen_by += (first := conversations(name, CHOOSE, seed=f"chosen {seed}", **fits))

@@ -1,8 +1,9 @@
 """The heap of the C library, which XLA computes in on CPU: what a step frees is kept for the next one.
 
-glibc takes large pieces from the system and gives them back when they are freed. Every training step and every prefill
-would then begin with pages that the system fills with zeros first: up to a third of a step's time
-(`glmkit bench train`, with and without GLMKIT_KEEP_HEAP=0).
+glibc takes large pieces from the system and gives them back when they are freed. Every training step would then begin
+with gigabytes that the system fills with zeros first: up to a third of its time (`glmkit bench train`, with and without
+GLMKIT_KEEP_HEAP=0). What it costs is memory: where smaller pieces have been cut from the free one, a step's is taken a
+second time.
 """
 
 import ctypes

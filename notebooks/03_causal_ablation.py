@@ -31,8 +31,7 @@ import numpy as np
 import pandas as pd
 
 import glmkit as gk
-from glmkit.nano.conversations import conversations
-from glmkit.nano.skills import FAMILIES
+from glmkit.nano.conversations import SHORT_FAMILIES, conversations
 
 lm = gk.load(MODEL, max_len=512)
 
@@ -43,7 +42,7 @@ lm = gk.load(MODEL, max_len=512)
 # No problem of the second half is one of the first.
 
 # %%
-families = [name for name in FAMILIES if name != "retrieval"]
+families = SHORT_FAMILIES
 fits = {"tokenizer": lm.tokenizer, "most_tokens": 384}
 chosen_by, tested_on = [], []
 for name in families:

@@ -11,7 +11,10 @@ from glmkit.nano.task import Split
 from glmkit.text import Tokenizer
 from glmkit.train.examples import encode_record
 
-__all__ = ["conversations"]
+__all__ = ["SHORT_FAMILIES", "conversations"]
+
+SHORT_FAMILIES = tuple(name for name in FAMILIES if name != "retrieval")
+"""All but retrieval, whose contexts are long."""
 
 _TRIES = 40  # for each that is to be found
 

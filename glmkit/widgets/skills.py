@@ -7,8 +7,7 @@ from typing import Any, Self
 
 from glmkit.errors import RequestError
 from glmkit.lm import LM
-from glmkit.nano.conversations import conversations
-from glmkit.nano.skills import FAMILIES
+from glmkit.nano.conversations import SHORT_FAMILIES, conversations
 from glmkit.probe import Knockout, collect
 from glmkit.probe.answers import Answers
 from glmkit.probe.effects import effects_of
@@ -66,7 +65,7 @@ class Skills:
             except RequestError:  # none are so short
                 return None
 
-        return cls(lm, [name for name in FAMILIES if name != "retrieval"], draw)  # whose contexts are long
+        return cls(lm, SHORT_FAMILIES, draw)
 
     def require(self, skill: str) -> None:
         """Raise RequestError for a skill that there is not."""
