@@ -1,3 +1,5 @@
+"""The heap that steps compute in: kept from one to the next, and given back."""
+
 import subprocess
 import sys
 
