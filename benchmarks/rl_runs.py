@@ -1,11 +1,11 @@
 """What RL does to glm-nano: `python benchmarks/rl_runs.py hero|thinking|tools|collapse`.
 
-hero: sums and differences answered without a thought, three arms for each seed, from the same weights: rewards of a
-verifier; rewards drawn at random; and supervised learning on `DEMONSTRATIONS` solved problems, for as many seconds as
-the steps of the first arm took. thinking: the same problems with a thought, right answers worth more the shorter they
-are; accuracy and tokens before and after. tools: two turns, a call and what to say to its result. collapse: hero's
-first arm at its learning rate and at ten times that, step by step; `log` is a folder for
-`gk.widgets.TrainingDashboard`.
+hero: sums longer than any that was learned, of which `DEMONSTRATIONS` were shown worked out, up to the first step after
+which `ENOUGH` of others come out right when drawn. From there three arms for each seed: rewards of a verifier; rewards
+drawn at random; and the demonstrations again, for as many seconds as the steps of the first arm took. thinking: sums
+and differences that were learned, right answers worth more the shorter they are; accuracy and tokens before and after.
+tools: two turns, a call and what to say to its result. collapse: hero's first arm at its learning rate and at ten times
+that, step by step; `log` is a folder for `gk.widgets.TrainingDashboard`.
 
 Accuracy is of `HELD_OUT` held-out problems, greedy and drawn at temperature 1. Settings are the constants below, the
 same for all seeds. Every step counts as many seconds as the median one, so that compiling does not count. `stopped` is
@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +25,12 @@ from typing import Any
 import glmkit as gk
 from glmkit.errors import TrainingError
 
-HELD_OUT, DEMONSTRATIONS = 512, 64
-SETTINGS = {"prompts": 32, "n": 8, "learning_rate": 2e-4, "eval_count": 0, "measure_kl": False}
-SUPERVISED = {"batch_size": 8, "length": 64, "steps": 10**6, "learning_rate": 2e-4, "warmup": 0.0, "weight_decay": 0.0}
+HELD_OUT, DEMONSTRATIONS, ENOUGH = 512, 8, 0.1
+SETTINGS = {"prompts": 16, "n": 8, "learning_rate": 2e-4, "eval_count": 0, "measure_kl": False}
+SUPERVISED = {"batch_size": 8, "length": 160, "steps": 10**6, "learning_rate": 5e-5, "warmup": 0.0, "weight_decay": 0.0}
 NEXT_TOKEN = gk.train.Objective(mtp_weight=0.0, bias_rate=0.0, balance_weight=0.0)  # moves what RL does, and no more
-STEPS = {"hero": 60, "thinking": 40, "tools": 40, "collapse": 20}
-MOST_TOKENS = {"hero": 16, "thinking": 128, "tools": 96, "collapse": 16}
+STEPS = {"hero": 24, "thinking": 40, "tools": 40, "collapse": 16}
+MOST_TOKENS = {"hero": 128, "thinking": 128, "tools": 96, "collapse": 128}
 
 Reward = Callable[[gk.rl.Sample], Any]
 
@@ -85,18 +85,25 @@ def reinforced(
         return {**figures(policy.lm, task, MOST_TOKENS[kind]), "seconds": round(seconds), **stopped}, metrics
 
 
-def supervised(lm: gk.LM, task: gk.rl.Task, seed: int, seconds: float) -> dict[str, Any]:
-    """Accuracy after learning solved problems for so long."""
-    records = [
-        {
-            "messages": [*problem.messages, {"role": "assistant", "content": str(problem.answer)}],
-            "thinking": task.thinking,
-        }
-        for problem in task.batch(DEMONSTRATIONS, f"demonstrations {seed}")
-    ]
+def shown(lm: gk.LM) -> Iterator[gk.train.Step]:
+    """Steps of supervised learning on sums worked out."""
+    records = gk.rl.tasks.worked_long_sums(DEMONSTRATIONS)
     data = gk.train.TokenDataset.encode(records, lm.tokenizer, SUPERVISED["length"])
-    run, began = gk.train.fit(lm, data, objective=NEXT_TOKEN, seed=seed, progress=False, **SUPERVISED), None
-    for step in run:
+    return gk.train.fit(lm, data, objective=NEXT_TOKEN, progress=False, **SUPERVISED)
+
+
+def begun(lm: gk.LM, task: gk.rl.Task) -> tuple[gk.LM, int]:
+    """The model after the first step of what it is shown that is enough, and the number of that step."""
+    for step in shown(lm):
+        with gk.rl.Policy(step.lm) as policy:
+            drawn = policy.sample(task.batch(64, "begun"), n=1, thinking=task.thinking, max_tokens=MOST_TOKENS["hero"])
+        if drawn.rewarded(task.reward).rewards.mean() >= ENOUGH:
+            return step.lm, step.number
+
+
+def supervised(lm: gk.LM, task: gk.rl.Task, seconds: float) -> dict[str, Any]:
+    """Accuracy after being shown the same for so long."""
+    for step in shown(lm):
         if step.number == 1:
             began = time.perf_counter()
         if time.perf_counter() - began > seconds:
@@ -106,10 +113,10 @@ def supervised(lm: gk.LM, task: gk.rl.Task, seed: int, seconds: float) -> dict[s
 
 
 def hero(lm: gk.LM, seed: int) -> dict[str, Any]:
-    task = gk.rl.tasks.arithmetic()
+    task = gk.rl.tasks.long_sums()
     verified, _ = reinforced(lm, task, "hero", seed)
     chance, _ = reinforced(lm, task, "hero", seed, at_random)
-    return {"verified": verified, "random": chance, "supervised": supervised(lm, task, seed, verified["seconds"])}
+    return {"verified": verified, "random": chance, "supervised": supervised(lm, task, verified["seconds"])}
 
 
 def thinking(lm: gk.LM, seed: int) -> dict[str, Any]:
@@ -121,7 +128,7 @@ def tools(lm: gk.LM, seed: int) -> dict[str, Any]:
 
 
 def collapse(lm: gk.LM, seed: int) -> dict[str, Any]:
-    task, names, found = gk.rl.tasks.arithmetic(), ("reward", "entropy", "gradient_norm"), {}
+    task, names, found = gk.rl.tasks.long_sums(), ("reward", "entropy", "gradient_norm"), {}
     for arm, rate in (("normal", 1.0), ("collapsed", 10.0)):
         folder = Path(tempfile.mkdtemp(prefix=f"glmkit-{arm}-"))
         log = gk.train.JsonLog(folder / "log.jsonl")
@@ -142,8 +149,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="(default: %(default)s)")
     args = parser.parse_args()
     lm = gk.load(args.model, max_len=1024)
-    task = TASKS.get(args.kind, gk.rl.tasks.arithmetic)()
-    found: dict[str, Any] = {"kind": args.kind, "before": figures(lm, task, MOST_TOKENS[args.kind]), "seeds": {}}
+    task = TASKS.get(args.kind, gk.rl.tasks.long_sums)()
+    found: dict[str, Any] = {"kind": args.kind}
+    if args.kind not in TASKS:
+        lm, found["shown"] = begun(lm, task)
+    found |= {"before": figures(lm, task, MOST_TOKENS[args.kind]), "seeds": {}}
     print("before", found["before"], flush=True)
     for seed in args.seeds:
         found["seeds"][seed] = RUNS[args.kind](lm, seed)

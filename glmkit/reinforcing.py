@@ -12,7 +12,7 @@ _SETTINGS = (
     *("steps", "prompts", "n", "thinking", "budget", "max_tokens", "replay", "measure_kl"),
     *("learning_rate", "master_weights", "eval_every", "eval_count", "seed"),
 )
-_TASKS = ("arithmetic", "lookup")  # as glmkit.rl.tasks names them, which imports JAX
+_TASKS = ("arithmetic", "long_sums", "lookup")  # as glmkit.rl.tasks names them, which imports JAX
 _ADVANTAGES = ("dr_grpo", "grpo", "rloo", "maxrl")
 
 

@@ -14,14 +14,14 @@
 # %% [markdown]
 # # Reinforcement learning, watched
 #
-# glm-nano works a sum out in columns when it may think, and mostly guesses when it may not. Nobody shows it an answer
-# here: it is asked, what it says is checked, and what was better than its other attempts becomes likelier. First each
-# stage by hand, then the loop, with rewards, entropy, routes and every sample to look at. The model is glm-nano; set
-# `MODEL` to a folder with GLM-4.5's weights, or to a Hub id, and every line works the same way (adapters,
-# `gk.train.add_lora`, for a model whose gradients do not fit).
+# glm-nano works sums of up to four digits out in columns; of five it gets none right, for it has never seen one. Here
+# it is shown eight, which is hardly enough to get a few others right, and then nobody shows it anything: it is asked,
+# what it says is checked, and what was better than its other attempts becomes likelier. First each stage by hand, then
+# the loop, with rewards, entropy, routes and every sample to look at. The model is glm-nano; set `MODEL` to a folder
+# with GLM-4.5's weights, or to a Hub id, and every line works the same way (adapters, `gk.train.add_lora`, for a model
+# whose gradients do not fit).
 #
-# It takes two CPU cores about seven minutes, most of which is the loop. Expect answers that are drawn from the model to
-# be right more often by some ten points, and its entropy to fall. It needs the `notebook` extra:
+# It takes two CPU cores about four minutes, most of which is the loop. It needs the `notebook` extra:
 # `pip install "glmkit[notebook]"`.
 
 # %% tags=["parameters"]
@@ -34,8 +34,36 @@ import optax
 import glmkit as gk
 
 lm = gk.load(MODEL, max_len=512)
-task = gk.rl.tasks.arithmetic()
+task = gk.rl.tasks.long_sums()
 task
+
+# %% [markdown]
+# ## A little help first
+#
+# What is never right is never rewarded. Eight sums are worked out for it, and training stops as soon as a tenth of
+# others come out right: steps are held in hand, so that this is an `if`.
+
+# %%
+MOST_TOKENS = 128
+
+
+def right(lm, count=64):
+    """The share of problems of training that are answered right when answers are drawn."""
+    with gk.rl.Policy(lm) as policy:
+        drawn = policy.sample(task.batch(count, "right"), n=1, thinking=task.thinking, max_tokens=MOST_TOKENS)
+    return drawn.rewarded(task.reward).rewards.mean()
+
+
+worked = gk.rl.tasks.worked_long_sums(8)
+print(f"{worked[0]['messages'][0]['content']}\n{worked[0]['messages'][1]['reasoning_content']}\n")
+data = gk.train.TokenDataset.encode(worked, lm.tokenizer, length=160)
+print(f"before: {right(lm):.0%} right")
+for step in gk.train.fit(lm, data, batch_size=8, length=160, steps=100, learning_rate=5e-5, warmup=0, progress=False):
+    share = right(step.lm)
+    print(f"after step {step.number}: {share:.0%}")
+    if share >= 0.1:
+        break
+begun = step.lm
 
 # %% [markdown]
 # ## The verbs, one by one
@@ -45,8 +73,8 @@ task
 # each of four problems:
 
 # %%
-policy = gk.rl.Policy(lm)
-rollout = policy.sample(task.batch(4, seed=1), n=8, thinking=task.thinking, max_tokens=16)
+policy = gk.rl.Policy(begun)
+rollout = policy.sample(task.batch(4, seed=1), n=8, thinking=task.thinking, max_tokens=MOST_TOKENS)
 rollout = rollout.rewarded(task.reward)
 rollout
 
@@ -79,13 +107,13 @@ print({name: round(value, 4) for name, value in update.metrics.items() if name i
 # %% [markdown]
 # ## The loop
 #
-# The same stages, twenty times, with held-out accuracy before, in the middle and after. Look into the samples while it
-# runs: click a step, a sample, a token.
+# The same stages, again and again, with held-out accuracy before, in the middle and after. Look into the samples while
+# it runs: click a step, a sample, a token.
 
 # %%
-policy = gk.rl.Policy(lm)
-settings = {"steps": 20, "prompts": 32, "n": 8, "max_tokens": 16, "learning_rate": 1e-4}
-run = gk.rl.train(policy, task, eval_every=10, eval_count=256, progress=False, **settings)
+policy = gk.rl.Policy(begun)
+settings = {"steps": 20, "prompts": 16, "n": 8, "max_tokens": MOST_TOKENS, "learning_rate": 2e-4}
+run = gk.rl.train(policy, task, eval_every=10, eval_count=128, progress=False, **settings)
 dashboard = gk.widgets.TrainingDashboard(run)
 dashboard
 
@@ -101,13 +129,13 @@ frame[["step", "reward", "entropy", "groups_equal", "held_out/greedy", "held_out
 _, sampled = dashboard.record.curve("held_out/sampled")
 _, greedy = dashboard.record.curve("held_out/greedy")
 print(f"drawn: {sampled[0]:.1%} right before, {sampled[-1]:.1%} after; greedy: {greedy[0]:.1%} and {greedy[-1]:.1%}")
-assert sampled[-1] - sampled[0] >= 0.04
+assert sampled[-1] - sampled[0] >= 0.15
 
 # %% [markdown]
 # ## What became of it
 #
-# Sharper, or better? Entropy fell; where greedy answers did not improve and drawn ones did, the policy mostly became
-# surer of what it knew. The samples that taught most are those of problems that were solved now and then.
+# The samples that taught most are those of problems that were solved now and then. In their thoughts one sees what was
+# missing: a fifth column.
 
 # %%
 _, entropy = dashboard.record.curve("entropy")
@@ -134,19 +162,20 @@ def coin(sample):
     return float(np.random.default_rng(sample.index).integers(2))
 
 
-control = gk.rl.Policy(lm)
+control = gk.rl.Policy(begun)
 chance = gk.rl.Task("chance", task.problems, reward=coin, thinking=task.thinking)
 gk.rl.train(control, chance, eval_count=0, progress=False, **settings | {"steps": 5}).run()
-after = gk.rl.accuracy(control, task, 256, thinking=task.thinking, max_tokens=16)
+after = gk.rl.accuracy(control, task, 128, thinking=task.thinking, max_tokens=MOST_TOKENS)
 print(f"drawn: {sampled[0]:.1%} right before, {after.sampled:.1%} after five steps of chance")
-assert after.sampled - sampled[0] < 0.04
+assert after.sampled - sampled[0] < (sampled[-1] - sampled[0]) / 2
 
 # %% [markdown]
 # ## Yours
 #
-# Let it think, and make length cost something: `thinking="forced"`, and `shape=[gk.rl.hooks.Shortened(...)]`
-# or a function of your own from a rollout to one. How short do thoughts become before answers suffer? Then take
-# `gk.rl.advantage.maxrl` in the place of `dr_grpo`: do the problems that are seldom solved gain more?
+# Sums of six digits, `gk.rl.tasks.long_sums(6)`: does it get some right now that it has learned a fifth column? Then
+# make length cost something: `shape=[gk.rl.hooks.Shortened(...)]`, or a function of your own from a rollout to one. How
+# short do thoughts become before answers suffer? Take `gk.rl.advantage.maxrl` in the place of `dr_grpo`: do the
+# problems that are seldom solved gain more?
 
 # %%
 control.close()

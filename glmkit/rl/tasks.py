@@ -1,18 +1,20 @@
-"""Tasks for glm-nano, from its own curriculum: what it is asked seldom goes beyond what it has seen, and what it is
-scored on it has never seen."""
+"""Tasks for glm-nano, from its own curriculum or a step beyond it. What it is scored on it has never seen."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from random import Random
+from typing import Any
 
+from glmkit.checks import check_integer
 from glmkit.engine.answer import Completion
-from glmkit.nano.skills.arithmetic import SHORT_WORDINGS, draw_hard
+from glmkit.nano.skills.arithmetic import SHORT_WORDINGS, draw_hard, drawn_until, of_problem_split, operand
 from glmkit.nano.skills.tools import tool_result
-from glmkit.nano.task import pick
+from glmkit.nano.skills.working import Problem as Operation, worked_out
+from glmkit.nano.task import assistant, pick, user
 from glmkit.rl.rewards import Number
 from glmkit.rl.sample import Sample
 from glmkit.rl.task import Message, Problem, Split, Task
 
-__all__ = ["TASKS", "arithmetic", "lookup"]
+__all__ = ["TASKS", "arithmetic", "long_sums", "lookup", "worked_long_sums"]
 
 
 def arithmetic(thinking: str = "disabled", operators: str = "+-") -> Task:
@@ -29,6 +31,40 @@ def arithmetic(thinking: str = "disabled", operators: str = "+-") -> Task:
         return Problem(pick(rng, SHORT_WORDINGS, split).format(e=problem), answer=problem.answer)
 
     return Task(f"arithmetic {thinking} {operators}", draw, Number(), thinking=thinking)
+
+
+def long_sums(digits: int = 5) -> Task:
+    """Sums of two numbers of so many digits, worked out in a thought; the reward is 1 for the number.
+
+    The curriculum ends at four digits: glm-nano gets none of five right before it has seen a few worked out, as
+    `worked_long_sums` has them. A tenth of all pairs of numbers is held out, as in the curriculum. Raises ValueError
+    for less than one digit.
+    """
+    check_integer("digits", digits, 1)
+
+    def draw(rng: Random, split: Split) -> Problem:
+        asked, operation = _draw_long_sum(rng, split, digits)
+        return Problem(asked, answer=operation.answer)
+
+    return Task(f"sums of {digits} digits", draw, Number(), thinking="forced")
+
+
+def worked_long_sums(count: int, digits: int = 5, seed: int = 0) -> list[dict[str, Any]]:
+    """So many problems of `long_sums` worked out, to be shown in training: records as `glmkit.train` reads them."""
+    rng, records = Random(f"worked sums of {digits} digits/{seed}"), []
+    for _ in range(check_integer("count", count, 1)):
+        asked, operation = _draw_long_sum(rng, "train", digits)
+        messages = [user(asked), assistant(operation.answer, worked_out(operation))]
+        records.append({"messages": messages, "thinking": "forced"})
+    return records
+
+
+def _draw_long_sum(rng: Random, split: Split, digits: int) -> tuple[str, Operation]:
+    """What is asked, and the sum."""
+    operation = drawn_until(
+        lambda: Operation(operand(rng, digits), "+", operand(rng, digits)), lambda drawn: of_problem_split(drawn, split)
+    )
+    return pick(rng, SHORT_WORDINGS, split).format(e=operation), operation
 
 
 def lookup() -> Task:
@@ -66,4 +102,4 @@ def _is_right(calls: Sequence[tuple[str, Mapping[str, object]]], problem: Proble
     ]
 
 
-TASKS: Mapping[str, Callable[[], Task]] = {"arithmetic": arithmetic, "lookup": lookup}
+TASKS: Mapping[str, Callable[[], Task]] = {"arithmetic": arithmetic, "long_sums": long_sums, "lookup": lookup}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from random import Random
 
 import pytest
@@ -74,6 +75,33 @@ def test_arithmetic_asks_what_it_knows_the_answer_of_and_holds_some_back():
     said = [{problem.messages[0]["content"] for problem in part} for part in problems]
     assert not said[0] & said[1]
     assert task.digest == tasks.arithmetic().digest != tasks.arithmetic("enabled").digest
+
+
+def test_long_sums_are_asked_and_shown_on_this_side_of_what_is_held_out():
+    task = tasks.long_sums()
+    problems = task.batch(200), task.batch(200, split="held_out")
+    sums = [{_operands(problem.messages[0]["content"]): problem.answer for problem in part} for part in problems]
+    shown = tasks.worked_long_sums(200)
+    for record in shown:
+        question, answer = record["messages"]
+        pair = _operands(question["content"])
+        assert answer["content"] == str(sum(pair))
+        assert answer["reasoning_content"].startswith(f"{pair[0]}+{pair[1]}\n")
+        assert answer["reasoning_content"].endswith(answer["content"])
+        assert pair not in sums[1]
+    for part in sums:
+        assert all(
+            sum(pair) == answer and all(10_000 <= side < 100_000 for side in pair) for pair, answer in part.items()
+        )
+    assert not sums[0].keys() & sums[1].keys()
+    assert shown == tasks.worked_long_sums(200) != tasks.worked_long_sums(200, seed=1)
+    with pytest.raises(ValueError, match="digits"):
+        tasks.long_sums(0)
+
+
+def _operands(text: str) -> tuple[int, int]:
+    left, right = re.findall(r"[0-9]+", text)
+    return int(left), int(right)
 
 
 def reply(content="", calls=()) -> Completion:
