@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from browser.lab_page import LabPage
 from browser.widget_page import (
     RUN_SECONDS,
+    kill_kernel,
     lose_kernel,
     opened,
     photograph,
@@ -199,8 +200,8 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, looker, n
     reopened_picture(lab)
 
 
-def test_a_kernel_that_is_gone_is_said(lab, looker):
-    lose_kernel(lab)
-    looker.get_by_role("button", name="Export HTML").click()
-    expect(looker.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
+@pytest.mark.parametrize("lose", [lose_kernel, kill_kernel])
+def test_a_kernel_that_is_gone_is_said_without_being_asked(lab, looker, lose):
+    lose(lab)
+    expect(looker.locator(".gp-banner")).to_contain_text("The kernel has stopped", timeout=20_000)
     expect(looker.locator(".gp-token").first).to_be_visible()  # what was shown stays

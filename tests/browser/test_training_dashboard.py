@@ -154,7 +154,7 @@ def test_samples_of_rl_are_looked_into(lab, notebooks, screenshots):
 def test_a_kernel_that_is_gone_is_said(lab, watched):
     expect(watched.locator(".gp-progress")).to_contain_text("step 60", timeout=20_000)
     lose_kernel(lab)
-    expect(watched.locator(".gp-banner")).to_contain_text("The kernel", timeout=30_000)  # without being asked
+    expect(watched.locator(".gp-banner")).to_contain_text("The kernel has stopped", timeout=30_000)
     expect(watched.locator(".gp-panel-chart", has_text="Reward")).to_be_visible()  # what was shown stays
 
 

@@ -12,7 +12,7 @@ from browser.lab_page import LabPage
 from browser.test_notebooks import write_notebook
 
 __all__ = [
-    *("RUN_SECONDS", "lose_kernel", "milliseconds_to_stop", "opened", "photograph"),
+    *("RUN_SECONDS", "kill_kernel", "lose_kernel", "milliseconds_to_stop", "opened", "photograph"),
     *("read", "reopened_picture", "saved", "write_cell"),
 ]
 
@@ -83,6 +83,12 @@ def lose_kernel(lab: LabPage) -> None:
     """Shut the kernel down, as the menu does."""
     lab.command("kernelmenu:shutdown")
     expect(lab.page.get_by_text(re.compile(r"\| Idle$"))).to_be_hidden(timeout=20_000)
+
+
+def kill_kernel(lab: LabPage) -> None:
+    """End its process, as the system does where memory runs out: a new one takes its place. The second cell is used."""
+    write_cell(lab, 1, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    lab.page.keyboard.press("Shift+Enter")
 
 
 def reopened_picture(lab: LabPage) -> Locator:

@@ -118,6 +118,7 @@ class Channel {
 }
 
 const SILENCE = 10000;  // milliseconds after which whoever does something is asked whether it is there
+const GONE = ["dead", "terminating", "autorestarting", "restarting"];  // of what a kernel is said to be
 
 // What the views of all widgets do: follow the theme and the traits, hear messages, say what is being done and what
 // went wrong, copy the state as code. A widget's own calls `start` last, has `build`, `paint`, and a `heardKind` for
@@ -140,6 +141,10 @@ class View {
     for (const event of this.heeded) this.model.on(event, this.onTraits);
     this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
     this.model.on("comm_live_update", this.onComm);
+    this.kernel = this.model.widget_manager?.kernel;  // JupyterLab's; elsewhere silence tells
+    this.onStatus = (_, status) => { if (GONE.includes(status)) this.onComm(); };
+    this.kernel?.statusChanged?.connect(this.onStatus);
+    this.kernel?.disposed?.connect(this.onComm);  // shut down from the menu
     this.channel = new Channel(this.model, (content, buffers) => this.hear(content, buffers));
     this.watch = setInterval(() => this.lookAfter(), SILENCE / 4);
   }
@@ -150,6 +155,8 @@ class View {
     this.stopTheme();
     for (const event of this.heeded) this.model.off(event, this.onTraits);
     this.model.off("comm_live_update", this.onComm);
+    this.kernel?.statusChanged?.disconnect(this.onStatus);
+    this.kernel?.disposed?.disconnect(this.onComm);
   }
   button(text, onclick, more = {}) { return h("button", { type: "button", textContent: text, onclick, ...more }); }
   useTheme(theme) {
@@ -167,7 +174,10 @@ class View {
   }
   hear(content, buffers) {
     this.heardAt = Date.now();
-    if (content.kind === "silence") return this.lost("The kernel does not answer: it is busy with a cell, or gone.", true);
+    if (content.kind === "silence") {
+      if (!this.dead) this.lost("The kernel does not answer: it is busy with a cell, or gone.", true);
+      return;
+    }
     if (this.waiting) this.lost("");
     this.root.classList.add("gp-live");
     this[`heard${content.kind[0].toUpperCase()}${content.kind.slice(1)}`]?.(content, buffers);
