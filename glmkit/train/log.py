@@ -1,6 +1,7 @@
 """Where a run writes its numbers: anything with three methods; JSON lines always, TensorBoard if asked."""
 
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,9 +83,10 @@ class TensorBoardLog:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise TrainingError("TensorBoardLog needs tensorboardX: pip install 'glmkit[tensorboard]'") from error
-        self._writer = SummaryWriter(os.fspath(folder))
+        self._open = functools.partial(SummaryWriter, os.fspath(folder))
 
     def begin(self, about: Mapping[str, Any]) -> None:
+        self._writer = self._open()
         self._writer.add_text("run", f"```\n{json.dumps(dict(about), indent=2)}\n```")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -93,4 +95,4 @@ class TensorBoardLog:
 
     def end(self, outcome: str) -> None:
         self._writer.add_text("end", outcome)
-        self._writer.flush()
+        self._writer.close()  # its flush leaves what is still in its queue
