@@ -39,19 +39,19 @@ class Seated:
             if ticket.seen is not None:
                 ticket.seen[list(ticket.request.piece(ticket.held, ticket.held + size))] = True
                 rows.seen[row] = ticket.seen
-        if rows.kind.probing is not None:
+        if rows.kind.probing is not None and rows.kind.probing.has_values:
             self._load_changes()
 
     def _load_changes(self) -> None:
-        """Write what of the model is changed for the tokens to come."""
+        """Write what is kept and, where the model is changed, what of it for the tokens to come."""
         rows, size = self.rows, self.rows.kind.size
+        probing = next(iter(self.places.values())).request.probe.probing
         phases = np.full((rows.kind.rows, size), -1, np.int32)
-        for row, ticket in self.places.items():
+        for row, ticket in self.places.items() if probing.plan is not None else ():
             request, fed = ticket.request, self.fed[row]
             drafts = fed[max(0, request.length - ticket.held) :]
             known = request.probe.phases(request.prompt, request.tokens, request.forced, drafts)
             phases[row, : len(fed)] = known[ticket.held : ticket.held + len(fed)]
-        probing = next(iter(self.places.values())).request.probe.probing
         rows.probed = probing.probed(rows.length[:, None] + np.arange(size), phases)
 
     def fill_masks(self) -> None:

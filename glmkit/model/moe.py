@@ -98,9 +98,7 @@ class Router(nnx.Module):
         choice = scores + bias
         if changes is not None:
             choice = changes.choice(choice)
-        selectable = self._selectable(choice)
-        margins = _margins(selectable, self.top_k) if wants is not None and wants.margins else None
-        _, ids = jax.lax.top_k(selectable, self.top_k)
+        ids, margins = _chosen(self._selectable(choice), self.top_k, wants is not None and wants.margins)
         if changes is not None:
             ids = changes.obeyed(ids, choice)
         weights = unscaled = self._weights(scores, ids)
@@ -244,12 +242,15 @@ def apply_experts(
     return combine(out, jnp.where(mine, routes.weights, 0), order), by_pair
 
 
-def _margins(selectable: Float[Array, "N E"], top_k: int) -> Float[Array, " N"]:
-    """The `top_k`-th score minus the next; infinite where no expert is left."""
-    if top_k == selectable.shape[-1]:
-        return jnp.full_like(selectable[:, 0], jnp.inf)
-    best, _ = jax.lax.top_k(selectable, top_k + 1)
-    return best[:, -2] - best[:, -1]
+def _chosen(
+    selectable: Float[Array, "N E"], top_k: int, with_margins: bool
+) -> tuple[Int[Array, "N k"], Float[Array, " N"] | None]:
+    """The `top_k` best experts; if asked for, the last one's score minus the next, infinite where none is left."""
+    beyond = with_margins and top_k < selectable.shape[-1]
+    best, ids = jax.lax.top_k(selectable, top_k + beyond)
+    if not with_margins:
+        return ids, None
+    return ids[:, :top_k], best[:, -2] - best[:, -1] if beyond else jnp.full_like(best[:, 0], jnp.inf)
 
 
 def _varying(x: Array, spec: PartitionSpec) -> Array:

@@ -174,9 +174,8 @@ def _padded(changes: Interventions, height: int) -> Interventions:
 
 def on_host(kept: Kept, rows: slice, size: int) -> Kept:
     """As NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis, after the tokens."""
-    arrays = jax.device_get(kept)
-    cut = {name: _cut(name, value, rows, size) for name, value in vars(arrays).items() if value is not None}
-    return dataclasses.replace(arrays, **cut)
+    cut = {name: _cut(name, np.asarray(value), rows, size) for name, value in vars(kept).items() if value is not None}
+    return dataclasses.replace(kept, **cut)
 
 
 def _cut(name: str, value: np.ndarray, rows: slice, size: int) -> np.ndarray:
