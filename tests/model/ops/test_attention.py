@@ -72,10 +72,10 @@ def test_what_lies_past_a_querys_slot_does_not_matter(attend):
     np.testing.assert_array_equal(attend(q, *paged(*stale), slots), right)
 
 
-def packed(steps):
+def packed(steps, group=3):
     """Queries, keys, values and segments: one example, several with padding after them, ids that come again."""
     rng = np.random.default_rng(1)
-    q = rng.standard_normal((3, steps, 2, 3, 8))
+    q = rng.standard_normal((3, steps, 2, group, 8))
     k, v = rng.standard_normal((2, 3, steps, 2, 8))
     segments = np.zeros((3, steps), np.int32)
     segments[1] = np.arange(steps) // 37
@@ -86,9 +86,10 @@ def packed(steps):
     return [jnp.asarray(x, jnp.float32) for x in (q, k, v)], jnp.asarray(segments), jnp.asarray(visible)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 128, 300])
-def test_tiles_give_the_values_and_gradients_of_the_definition(steps):
-    arrays, segments, visible = packed(steps)
+@pytest.mark.parametrize(("steps", "group"), [(1, 3), (5, 3), (128, 3), (600, 3), (300, 6)])
+def test_tiles_give_the_values_and_gradients_of_the_definition(steps, group):
+    """Of several large tiles in a row too, and of several small ones, as many heads have."""
+    arrays, segments, visible = packed(steps, group)
     weights = jnp.asarray(np.random.default_rng(2).standard_normal(arrays[0].shape), jnp.float32)
 
     def values_and_gradients(attend, mask):
@@ -98,7 +99,7 @@ def test_tiles_give_the_values_and_gradients_of_the_definition(steps):
     results = jax.jit(values_and_gradients, static_argnums=0)(attention_tiled, segments)
     expected = jax.jit(values_and_gradients, static_argnums=0)(attention_reference, visible)
     for result, right in zip(results, expected, strict=True):
-        # Sums of up to 300 terms, of the size of the largest value, in another order.
+        # Sums of up to 600 terms, of the size of the largest value, in another order.
         np.testing.assert_allclose(result, right, atol=TOLERANCE * max(1, float(jnp.abs(right).max())))
 
 

@@ -14,7 +14,9 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.attention.running import Running
 from glmkit.model.ops.vary import vary_like
 
-_TILE = 64  # queries, and keys: a packed row's examples are short, and larger tiles compute more that is masked
+# Queries of a tile, and keys. Products of large tiles run on all cores; their scores are to stay in a cache, though.
+_LARGE, _SMALL = 256, 64
+_MOST_SCORES = 2**19  # of all heads
 
 # In tiles: N of them in a row, of S tokens each; the G query heads of a key head lie one after the other.
 Queries = Float[Array, "B N KV GS C"]
@@ -30,7 +32,7 @@ def attention_tiled(
 ) -> Float[Array, "B T KV G C"]:
     """Each query sees the keys of its segment up to itself; as `attention_reference` with that mask."""
     rows, steps, kv_heads, group, channels = q.shape
-    size = min(_TILE, steps)
+    size = min(_LARGE if kv_heads * group * _LARGE**2 <= _MOST_SCORES else _SMALL, steps)
     count = -(-steps // size)
 
     def tiles(x: Array, fill: int = 0) -> Array:
@@ -78,6 +80,8 @@ def _backward(residuals, d_out):
     # What every weight's derivative loses to the softmax's normalisation.
     means = (d_out.astype(wide) * out).sum(-1, keepdims=True)
     product = functools.partial(jnp.einsum, preferred_element_type=wide)
+    # Summed over the rows of both sides, XLA's products take twice as long as over columns and rows.
+    q_columns, d_out_columns = q.swapaxes(-1, -2), d_out.swapaxes(-1, -2)
 
     def tile(n, gradients):
         at = b, i = jnp.divmod(n, q.shape[1])
@@ -87,17 +91,18 @@ def _backward(residuals, d_out):
             weights = jnp.exp(_scores(q, k, segments, b, i, j) - log_totals[at])
             d_scores = weights * (product("kqc,ksc->kqs", d_out[at], v[b, j]) - means[at])
             d_scores, weights = d_scores.astype(q.dtype), weights.astype(v.dtype)
-            dk = dk.at[b, j].add(product("kqs,kqc->ksc", d_scores, q[at]))
-            dv = dv.at[b, j].add(product("kqs,kqc->ksc", weights, d_out[at]))
+            dk = dk.at[b, j].add(product("kcq,kqs->kcs", q_columns[at], d_scores))
+            dv = dv.at[b, j].add(product("kcq,kqs->kcs", d_out_columns[at], weights))
             return dq + product("kqs,ksc->kqc", d_scores, k[b, j]), dk, dv
 
         dq, dk, dv = gradients
         dq_tile, dk, dv = jax.lax.fori_loop(first[at], i + 1, step, (zeros(q.shape[2:], wide), dk, dv))
         return dq.at[at].set(dq_tile.astype(q.dtype)), dk, dv
 
-    start = zeros(q.shape, q.dtype), zeros(k.shape, wide), zeros(v.shape, wide)
+    columns = (*k.shape[:3], k.shape[4], k.shape[3])
+    start = zeros(q.shape, q.dtype), zeros(columns, wide), zeros(columns, wide)
     dq, dk, dv = jax.lax.fori_loop(0, q.shape[0] * q.shape[1], tile, start)
-    return dq, dk.astype(k.dtype), dv.astype(v.dtype), None
+    return dq, dk.swapaxes(-1, -2).astype(k.dtype), dv.swapaxes(-1, -2).astype(v.dtype), None
 
 
 _attend.defvjp(_forward, _backward)
