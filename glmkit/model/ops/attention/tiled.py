@@ -14,9 +14,10 @@ from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.attention.running import Running
 from glmkit.model.ops.vary import vary_like
 
-# Queries of a tile, and keys. Products of large tiles run on all cores; their scores are to stay in a cache, though.
+# Queries of a tile, and keys. Products of large tiles run on all cores, but their scores are to stay in a cache, and
+# more of them are masked: long rows are packed with short examples.
 _LARGE, _SMALL = 256, 64
-_MOST_SCORES = 2**19  # of all heads
+_MOST_STEPS, _MOST_SCORES = 1024, 2**19  # of a row, and of a tile's heads together, for the large ones
 
 # In tiles: N of them in a row, of S tokens each; the G query heads of a key head lie one after the other.
 Queries = Float[Array, "B N KV GS C"]
@@ -32,7 +33,8 @@ def attention_tiled(
 ) -> Float[Array, "B T KV G C"]:
     """Each query sees the keys of its segment up to itself; as `attention_reference` with that mask."""
     rows, steps, kv_heads, group, channels = q.shape
-    size = min(_LARGE if kv_heads * group * _LARGE**2 <= _MOST_SCORES else _SMALL, steps)
+    large = steps <= _MOST_STEPS and kv_heads * group * _LARGE**2 <= _MOST_SCORES
+    size = min(_LARGE if large else _SMALL, steps)
     count = -(-steps // size)
 
     def tiles(x: Array, fill: int = 0) -> Array:
