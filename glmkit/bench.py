@@ -141,15 +141,16 @@ def _generating_round(folder: Path, args: argparse.Namespace, prompts: np.ndarra
 
     def round_() -> float:
         requests = [Request(tuple(map(int, row)), Sampling(temperature=0.0), wanted, frozenset()) for row in prompts]
-        tokens = lm.engine.generate(requests)
+        tokens, begun = lm.engine.generate(requests), set[int]()
         started = time.perf_counter()
-        next(tokens)  # the end of prefill
+        while len(begun) < len(requests):  # a row's first token is the end of its prefill
+            begun.add(next(tokens)[0])
         if args.what == "prefill":
             return prompts.size / (time.perf_counter() - started)
-        started = time.perf_counter()
+        left, started = sum(wanted - len(request.tokens) for request in requests), time.perf_counter()
         for _ in tokens:
             pass
-        return args.batch * args.tokens / (time.perf_counter() - started)
+        return left / (time.perf_counter() - started)
 
     return round_
 
