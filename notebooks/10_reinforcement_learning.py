@@ -21,7 +21,7 @@
 # with GLM-4.5's weights, or to a Hub id, and every line works the same way (adapters, `gk.train.add_lora`, for a model
 # whose gradients do not fit).
 #
-# It takes two CPU cores about four minutes, most of which is the loop. It needs the `notebook` extra:
+# It takes two CPU cores about six minutes, most of which is the loop. It needs the `notebook` extra:
 # `pip install "glmkit[notebook]"`.
 
 # %% tags=["parameters"]
