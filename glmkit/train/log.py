@@ -1,7 +1,7 @@
 """Where a run writes its numbers: anything with three methods; JSON lines always, TensorBoard if asked."""
 
 import contextlib
-import functools
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,10 +83,10 @@ class TensorBoardLog:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise TrainingError("TensorBoardLog needs tensorboardX: pip install 'glmkit[tensorboard]'") from error
-        self._open = functools.partial(SummaryWriter, os.fspath(folder))
+        self._opened = (SummaryWriter(os.fspath(folder), filename_suffix=f".{number}") for number in itertools.count())
 
     def begin(self, about: Mapping[str, Any]) -> None:
-        self._writer = self._open()
+        self._writer = next(self._opened)  # each in a file of its own: their names tell seconds
         self._writer.add_text("run", f"```\n{json.dumps(dict(about), indent=2)}\n```")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -37,6 +37,16 @@ def test_steps_are_scalars_at_their_number_and_the_run_is_told_in_words(tmp_path
     assert ended == "finished"
 
 
+def test_a_run_that_is_gone_on_with_leaves_what_was_written_before(tmp_path):
+    log = TensorBoardLog(tmp_path)
+    for step in (1, 2):  # within one second
+        log.begin({})
+        log.write(step, {"loss": float(step)})
+        log.end("stopped")
+    values = [(event.step, value) for event in events(tmp_path) for value in event.summary.value]
+    assert [step for step, value in values if value.tag == "loss"] == [1, 2]
+
+
 def test_where_the_package_is_missing_the_command_that_installs_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(TrainingError, match=r"pip install 'glmkit\[tensorboard\]'"):
