@@ -16,10 +16,9 @@ import glmkit as gk
 
 def loaded(name: str, max_len: int) -> gk.LM:
     """A model without a tokenizer is given glm-nano's: which text its tokens stand for does not matter here."""
-    lm = gk.load(name, max_len=max_len)
     if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
-        return gk.LM(lm.model, gk.load("nano").tokenizer, max_len=max_len)
-    return lm
+        return gk.LM(gk.load_hf(name), gk.load("nano").tokenizer, max_len=max_len)
+    return gk.load(name, max_len=max_len)
 
 
 def main() -> None:

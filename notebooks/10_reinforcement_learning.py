@@ -134,8 +134,8 @@ assert sampled[-1] - sampled[0] >= 0.15
 # %% [markdown]
 # ## What became of it
 #
-# The samples that taught most are those of problems that were solved now and then. In their thoughts one sees what was
-# missing: a fifth column.
+# The samples that taught most are those of problems that were solved now and then. Where one went wrong is in its
+# thought, line by line.
 
 # %%
 _, entropy = dashboard.record.curve("entropy")
@@ -180,4 +180,5 @@ assert after.sampled - sampled[0] < (sampled[-1] - sampled[0]) / 2
 # %%
 control.close()
 policy.close()
+begun.close()
 lm.close()

@@ -37,8 +37,8 @@ def long_sums(digits: int = 5) -> Task:
     """Sums of two numbers of so many digits, worked out in a thought; the reward is 1 for the number.
 
     The curriculum ends at four digits: glm-nano gets none of five right before it has seen a few worked out, as
-    `worked_long_sums` has them. A tenth of all pairs of numbers is held out, as in the curriculum. Raises ValueError
-    for less than one digit.
+    `worked_long_sums` has them. A tenth of all pairs of numbers is held out, as in the curriculum, but none of those
+    of one digit. Raises RequestError for less than one.
     """
     check_integer("digits", digits, 1)
 

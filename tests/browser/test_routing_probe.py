@@ -205,3 +205,12 @@ def test_a_kernel_that_is_gone_is_said_without_being_asked(lab, looker, lose):
     lose(lab)
     expect(looker.locator(".gp-banner")).to_contain_text("The kernel has stopped", timeout=20_000)
     expect(looker.locator(".gp-token").first).to_be_visible()  # what was shown stays
+
+
+def test_a_kernel_that_is_busy_is_waited_for(lab, looker):
+    """As one elsewhere than in JupyterLab that is gone, of which only silence tells."""
+    write_cell(lab, 1, "import time; time.sleep(12)")
+    lab.page.keyboard.press("Shift+Enter")
+    looker.get_by_role("button", name="Export HTML").click()
+    expect(looker.locator(".gp-banner")).to_contain_text("The kernel does not answer", timeout=20_000)
+    expect(looker.locator(".gp-banner")).to_be_hidden(timeout=20_000)

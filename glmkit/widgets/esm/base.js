@@ -139,12 +139,12 @@ class View {
     this.onTraits = () => this.refresh();
     this.heeded = traits.map(name => `change:${name}`);
     for (const event of this.heeded) this.model.on(event, this.onTraits);
-    this.onComm = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
-    this.model.on("comm_live_update", this.onComm);
+    this.onGone = () => this.lost("The kernel has stopped. What is shown stays; run the cell again to go on.");
+    this.model.on("comm_live_update", this.onGone);
     this.kernel = this.model.widget_manager?.kernel;  // JupyterLab's; elsewhere silence tells
-    this.onStatus = (_, status) => { if (GONE.includes(status)) this.onComm(); };
+    this.onStatus = (_, status) => { if (GONE.includes(status)) this.onGone(); };
     this.kernel?.statusChanged?.connect(this.onStatus);
-    this.kernel?.disposed?.connect(this.onComm);  // shut down from the menu
+    this.kernel?.disposed?.connect(this.onGone);  // shut down from the menu
     this.channel = new Channel(this.model, (content, buffers) => this.hear(content, buffers));
     this.watch = setInterval(() => this.lookAfter(), SILENCE / 4);
   }
@@ -154,9 +154,9 @@ class View {
     this.channel.close();
     this.stopTheme();
     for (const event of this.heeded) this.model.off(event, this.onTraits);
-    this.model.off("comm_live_update", this.onComm);
+    this.model.off("comm_live_update", this.onGone);
     this.kernel?.statusChanged?.disconnect(this.onStatus);
-    this.kernel?.disposed?.disconnect(this.onComm);
+    this.kernel?.disposed?.disconnect(this.onGone);
   }
   button(text, onclick, more = {}) { return h("button", { type: "button", textContent: text, onclick, ...more }); }
   useTheme(theme) {

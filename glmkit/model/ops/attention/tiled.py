@@ -101,7 +101,7 @@ def _backward(residuals, d_out):
         dq_tile, dk, dv = jax.lax.fori_loop(first[at], i + 1, step, (zeros(q.shape[2:], wide), dk, dv))
         return dq.at[at].set(dq_tile.astype(q.dtype)), dk, dv
 
-    columns = (*k.shape[:3], k.shape[4], k.shape[3])
+    columns = k.swapaxes(-1, -2).shape
     start = zeros(q.shape, q.dtype), zeros(columns, wide), zeros(columns, wide)
     dq, dk, dv = jax.lax.fori_loop(0, q.shape[0] * q.shape[1], tile, start)
     return dq, dk.swapaxes(-1, -2).astype(k.dtype), dv.swapaxes(-1, -2).astype(v.dtype), None
