@@ -7,7 +7,7 @@ computes where there is no kernel. The last line is an object. `benchmarks/gpu.p
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -103,18 +103,17 @@ def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.
     return out.reshape(q.shape)
 
 
-def measured() -> dict[str, dict]:
+def measured() -> Iterator[tuple[str, dict]]:
     """All of it on JAX's default platform; nothing where that has no kernels."""
     platform = jax.default_backend()
     if not kernels(platform):
-        return {}
-    decodes = {f"decode, {rows} x {context} tokens": cached(rows, 1, context, platform) for rows, context in DECODES}
-    return decodes | {
-        f"the last {CHUNK} of a prompt of {PROMPT} tokens": cached(1, CHUNK, PROMPT, platform),
-        f"packed sequence of {WHOLE} tokens": whole(platform, backward=False),
-        f"packed sequence of {WHOLE} tokens, with gradient": whole(platform, backward=True),
-    }
+        return
+    for rows, context in DECODES:
+        yield f"decode, {rows} x {context} tokens", cached(rows, 1, context, platform)
+    yield f"the last {CHUNK} of a prompt of {PROMPT} tokens", cached(1, CHUNK, PROMPT, platform)
+    yield f"packed sequence of {WHOLE} tokens", whole(platform, backward=False)
+    yield f"packed sequence of {WHOLE} tokens, with gradient", whole(platform, backward=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured()))
+    print(json.dumps(dict(measured())))

@@ -17,11 +17,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from glmkit.checks import check_integer
 from glmkit.config import GLMConfig
+
+if TYPE_CHECKING:
+    from glmkit.lm import LM
 
 Round = Callable[[], float]  # runs once and returns tokens per second
 ROUNDS = 11
@@ -129,15 +133,18 @@ def _made(name: str, folder: Path, args: argparse.Namespace) -> Round:
         if args.what == "train":
             return peer.training_round(folder, name, tokens)
         return peer.generating_round(folder, name, args.what, tokens, args.tokens)
-    return _training_round(folder, tokens) if args.what == "train" else _generating_round(folder, args, tokens)
-
-
-def _generating_round(folder: Path, args: argparse.Namespace, prompts: np.ndarray) -> Round:
-    from glmkit.engine import Request, Sampling
+    if args.what == "train":
+        return _training_round(folder, tokens)
     from glmkit.loading import load
 
-    lm = load(folder, max_len=args.prompt + args.tokens + 1)
-    wanted = args.tokens + 1 if args.what == "decode" else 1
+    return generating_round(load(folder, max_len=args.prompt + args.tokens + 1), args.what, tokens, args.tokens)
+
+
+def generating_round(lm: "LM", what: Literal["decode", "prefill"], prompts: np.ndarray, tokens: int) -> Round:
+    """Of prompts `[B, T]`, each of which `tokens` are decoded after; the time of the other half is not counted."""
+    from glmkit.engine import Request, Sampling
+
+    wanted = tokens + 1 if what == "decode" else 1
 
     def round_() -> float:
         requests = [Request(tuple(map(int, row)), Sampling(temperature=0.0), wanted, frozenset()) for row in prompts]
@@ -145,7 +152,7 @@ def _generating_round(folder: Path, args: argparse.Namespace, prompts: np.ndarra
         started = time.perf_counter()
         while len(begun) < len(requests):  # a row's first token is the end of its prefill
             begun.add(next(tokens)[0])
-        if args.what == "prefill":
+        if what == "prefill":
             return prompts.size / (time.perf_counter() - started)
         left, started = sum(wanted - len(request.tokens) for request in requests), time.perf_counter()
         for _ in tokens:

@@ -5,7 +5,9 @@ in a context; it travels in the type of every array (`jax.typeof(x).sharding`), 
 """
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import DTypeLike
 
 MESH_AXES = ("data", "expert", "tensor", "seq")
 
@@ -49,6 +51,13 @@ def constrain(x: jax.Array, *axes: str | None, like: jax.Array | None = None) ->
     """Lay `x` out by its logical axes on its own mesh, or on the mesh of `like`; free when it already is."""
     sharding = named_sharding(x if like is None else like, *axes)
     return x if sharding is None else jax.sharding.reshard(x, sharding)
+
+
+def zeros_like(x: jax.Array, dtype: DTypeLike | None = None) -> jax.Array:
+    """`jnp.zeros_like`, laid out as `x` by its type too: from 0.11 on JAX forgets axes of size one (seen in 0.12)."""
+    sharding = jax.typeof(x).sharding
+    zeros = jnp.zeros_like(x, dtype)
+    return zeros if sharding.mesh.empty else jax.sharding.reshard(zeros, sharding)
 
 
 def handed_out(x: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from glmkit.errors import ConfigError
 
 _SETTINGS = (
     *("length", "batch_size", "accumulate", "batch_warmup", "steps", "epochs", "remat"),
-    *("optimizer", "learning_rate", "master_weights", "freeze", "shuffle", "seed"),
+    *("optimizer", "learning_rate", "master_weights", "freeze", "shuffle", "workers", "seed"),
 )
 
 
@@ -24,6 +24,8 @@ def _add_nano_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/glm-nano"), help="(default: %(default)s)")
     parser.add_argument("--tokens", type=int, help="how many to train on (default: those of the bundled model)")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the weights (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=2, help="of a step, more for a GPU (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw examples (default: this one does)")
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,7 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-shuffle", dest="shuffle", action="store_false", help="take the data in their own order, as a curriculum"
     )
+    parser.add_argument("--workers", type=int, default=0, help="processes that read the data (default: this one does)")
     parser.add_argument("--steps", type=int, help="default: --epochs passes over the data")
     parser.add_argument("--epochs", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw", help="(default: %(default)s)")
@@ -79,7 +82,9 @@ def _run_nano(args: argparse.Namespace) -> Path:
     from glmkit.nano.pipeline import make_nano
     from glmkit.nano.recipe import Recipe
 
-    given = {"seed": args.seed} | ({} if args.tokens is None else {"tokens": args.tokens})
+    given = {"seed": args.seed, "rows": args.rows, "workers": args.workers} | (
+        {} if args.tokens is None else {"tokens": args.tokens}
+    )
     make_nano(args.out, Recipe(**given))
     return args.out
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import glmkit as gk
-from tiny import model
+from tiny import model, small_model, tokenizer
 
 pytestmark = pytest.mark.smoke
 
@@ -24,6 +24,14 @@ def test_the_loss_goes_down_along_its_gradient():
     after = jax.jit(loss)(jax.tree.map(lambda p, g: p - 1e-3 * g, params, gradient))
     assert jnp.isfinite(before)
     assert after < before
+
+
+def test_pre_training_takes_a_step_with_all_its_losses():
+    data = gk.train.TokenDataset.encode([{"text": "abcabcab"}] * 4, tokenizer(), 8)
+    given = {"objective": gk.train.Objective(), "batch_size": 2, "length": 16, "steps": 2, "progress": False}
+    first, second = gk.train.fit(small_model(mtp=True), data, **given, learning_rate=1e-2, warmup=0.0)
+    assert 0 < second.loss < first.loss
+    assert 0 < second.metrics["mtp_loss"] < first.metrics["mtp_loss"]
 
 
 @pytest.mark.parametrize("thinking", ["enabled", "disabled", "forced"])

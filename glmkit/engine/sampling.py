@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.checks import is_integer, is_number
 from glmkit.errors import RequestError
+from glmkit.sharding import zeros_like
 
 MOST_TOP = 20  # likeliest tokens that a request may ask for
 NEVER = -1e30  # the logit of a token that must not be drawn; finite, so that arithmetic on it stays finite
@@ -169,7 +170,7 @@ def sample_draft(logits: Float[Array, "B V"], settings: SamplingBatch, positions
     scaled = logits / jnp.where(settings.temperature == 0, 1, settings.temperature)[:, None]
     noise = jax.lax.cond(
         (settings.temperature == 0).all(),
-        lambda: jnp.zeros_like(logits),
+        lambda: zeros_like(logits),
         lambda: jnp.where(settings.temperature[:, None] == 0, 0, _noise(settings, positions, logits)),
     )
     return jnp.argmax(scaled + noise, axis=-1).astype(jnp.int32)

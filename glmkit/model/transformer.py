@@ -24,6 +24,7 @@ from glmkit.model.intervene import Interventions
 from glmkit.model.layers import RMSNorm, rope_angles
 from glmkit.model.moe import Load
 from glmkit.model.mtp import MTP, MTPTables
+from glmkit.model.ops.embedding import embedding
 from glmkit.model.ops.linear import linear
 from glmkit.model.ops.zero_gradient import zero_gradient
 from glmkit.model.params import Buffer, Init, is_variable, stack, unstack, weight
@@ -276,7 +277,7 @@ class GLM(nnx.Module):
     def _embed(self, table: nnx.Param, tokens: Ids) -> Float[Array, "B T D"]:
         like = self.embed[...]
         tokens = jax.sharding.reshard(tokens, named_sharding(like, "batch", None))
-        return weight(table, like=like).at[tokens].get(out_sharding=named_sharding(like, "batch", None, None))
+        return embedding(weight(table, like=like), tokens, named_sharding(like, "batch", None, None))
 
     def _outside_the_loss(self) -> list[jax.Array]:
         """What a loss may do without: the head, multi-token prediction, and the buffers that no loss depends on."""
@@ -377,7 +378,7 @@ def _kept_layers(config: GLMConfig, layers: slice | None) -> tuple[int, ...]:
 def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """Each token's place within its run of equal segment ids, from 0."""
     steps = jnp.arange(segment_ids.shape[1])
-    first = jnp.concatenate(
-        [jnp.ones_like(segment_ids[:, :1], bool), segment_ids[:, 1:] != segment_ids[:, :-1]], axis=1
-    )
-    return steps - jax.lax.cummax(jnp.where(first, steps, 0), axis=1)
+    before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)), constant_values=-2)  # which no segment has
+    first = segment_ids != before
+    places = steps - jax.lax.cummax(jnp.where(first, steps, 0), axis=1)
+    return jax.sharding.reshard(places, jax.typeof(segment_ids).sharding)  # which JAX 0.12 forgets on one device

@@ -5,16 +5,19 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
 import numpy as np
 from flax import nnx
 
-from glmkit.bundle import bundle_files
+from glmkit.bundle import COMPANIONS, bundle_files, companions
+from glmkit.errors import TrainingError
 from glmkit.generation_config import GenerationConfig
 from glmkit.loading import load
 from glmkit.model import GLM
+from glmkit.model.defaults import default_dtype
 from glmkit.nano.card import model_card
 from glmkit.nano.data import Curriculum
 from glmkit.nano.evaluation import evaluate
@@ -31,6 +34,8 @@ __all__ = ["lessons", "make_nano", "trained"]
 
 SAVE_EVERY = 300.0  # seconds
 BALANCE = Path(__file__).with_name("balance.json")  # what `benchmarks/nano_balance.py` found
+RUN = "run.json"  # of a draft: the recipe, and what came of it
+OF_THE_RUN = ("training_log.jsonl", "routing_history.npz")
 LAST_STEPS = 20  # whose mean loss is the final one
 
 
@@ -38,30 +43,48 @@ def make_nano(out: Path, recipe: Recipe) -> None:
     """Train by `recipe` and write the checkpoint to `out`, with its card, log, evaluation and routing history.
 
     The state of the run lies in `out` + ".training" until the end: the same call goes on where it was stopped, to the
-    same bits. Raises `TrainingError` when the run there is another, and
-    `CheckpointError` before anything is computed where `out` holds what is no checkpoint.
+    same bits; when all is learned, on another machine too, which then measures. Raises `TrainingError` when the run
+    there is another, and `CheckpointError` before anything is computed where `out` holds what is no checkpoint.
     """
     refuse_existing(out, overwrite=True)
     work = out.with_name(out.name + ".training")
-    tokenizer, data = lessons(recipe)
-    model = trained(recipe, tokenizer, data, work)
-
-    files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), out.name, {})
-    save_hf(model, work / "draft", files=files, overwrite=True)
-    with load(work / "draft") as lm:  # what users get: read back, in the stored precision
-        results = evaluate(lm, long=True)
-    log = _log(work / "log.jsonl")
+    draft = work / "draft"
+    if not draft.exists():
+        _write_draft(draft, out.name, recipe, work)
+    about = _facts_of(draft, recipe)
+    with load(draft) as lm:  # what users get: read back, in the stored precision
+        results, model = evaluate(lm, long=True), lm.model
     balance = json.loads(BALANCE.read_text(encoding="utf-8"))
-    card = model_card(model.config, recipe, results, _facts(log, data.digest), mixture=MIXTURE, balance=balance)
+    card = model_card(model.config, recipe, results, about, mixture=MIXTURE, balance=balance)
     evaluation = {name: result.record for name, result in results.items()}
-    files |= {
+    files = companions(draft, (*COMPANIONS, *OF_THE_RUN)) | {
         "README.md": card.encode(),
         "evaluation.json": (json.dumps(evaluation, indent=2) + "\n").encode(),
-        "training_log.jsonl": "".join(json.dumps(line) + "\n" for line in log).encode(),
-        "routing_history.npz": (work / "routing_history.npz").read_bytes(),
     }
     save_hf(model, out, files=files, overwrite=True)
     shutil.rmtree(work)
+
+
+def _write_draft(draft: Path, name: str, recipe: Recipe, work: Path) -> None:
+    """The model after the last step with all that tells of the run, before anything is measured."""
+    tokenizer, data = lessons(recipe)
+    model = trained(recipe, tokenizer, data, work)
+    log = _log(work / "log.jsonl")
+    run = {"recipe": asdict(recipe), "facts": asdict(_facts(log, data.digest))}
+    files = bundle_files(model, tokenizer, GenerationConfig.recommended(model.config), name, {}) | {
+        RUN: json.dumps(run).encode(),
+        "training_log.jsonl": "".join(json.dumps(line) + "\n" for line in log).encode(),
+        "routing_history.npz": (work / "routing_history.npz").read_bytes(),
+    }
+    save_hf(model, draft, files=files)
+
+
+def _facts_of(draft: Path, recipe: Recipe) -> RunFacts:
+    """Of the run that wrote the draft. Raises `TrainingError` if it was of another recipe."""
+    run = json.loads((draft / RUN).read_text(encoding="utf-8"))
+    if run["recipe"] != json.loads(json.dumps(asdict(recipe))):
+        raise TrainingError(f"{draft} was made by another recipe, {run['recipe']}; give the same arguments")
+    return RunFacts(**run["facts"])
 
 
 def lessons(recipe: Recipe) -> tuple[Tokenizer, Curriculum]:
@@ -72,7 +95,8 @@ def lessons(recipe: Recipe) -> tuple[Tokenizer, Curriculum]:
 
 def trained(recipe: Recipe, tokenizer: Tokenizer, data: Curriculum, work: Path) -> GLM:
     """The model after the last step, reached from the newest checkpoint in `work` if there is one."""
-    start = GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed))
+    stacked = jax.default_backend() != "cpu"  # few large operations, where each costs a launch
+    start = GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed), dtype=default_dtype(), stacked=stacked)
     run = fit(
         start, data, objective=recipe.objective, out=work, save_every=recipe.steps, donate=True, **recipe.settings
     )

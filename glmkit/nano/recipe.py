@@ -20,7 +20,8 @@ CONTEXT = 40_960  # sixteen rows: how far beyond what it was trained on it still
 class Recipe:
     """Every number a run depends on. Two runs of one recipe see the same data in the same order.
 
-    A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more.
+    A step takes `rows` rows of `length` tokens, the longest example of the curriculum and a little more. `workers`
+    processes draw the examples, each a share; without any, the one that trains.
     """
 
     tokens: int = 20_000_000
@@ -28,6 +29,7 @@ class Recipe:
     seed: int = 0
     rows: int = 2
     length: int = 2560
+    workers: int = 0
     vocab_size: int = 1536
     learning_rate: float = 5e-3
     warmup: float = 0.03  # the share of all steps
@@ -63,6 +65,7 @@ class Recipe:
             "learning_rate": self.learning_rate,
             "warmup": self.warmup,
             "shuffle": False,
+            "workers": self.workers,
             "weight_decay": self.weight_decay,
             "seed": self.seed,
         }

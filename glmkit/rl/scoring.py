@@ -16,7 +16,7 @@ from glmkit.model import GLM, Interventions, Keep
 from glmkit.model.params import weight
 from glmkit.model.transformer import Remat, token_logits
 from glmkit.rl.batch import Batch, Scored
-from glmkit.sharding import constrain, mesh_of, partition_spec
+from glmkit.sharding import constrain, mesh_of, partition_spec, zeros_like
 from glmkit.train.loss import CHUNK_TOKENS
 
 __all__ = ["Seen", "score", "sequence_logprobs"]
@@ -76,7 +76,7 @@ def sequence_logprobs(model: GLM, hidden: Float[Array, "R T D"], batch: Batch) -
 
     def step(_, part):
         hidden, targets, learned, allowed = part
-        nothing = jnp.zeros_like(targets, wide)
+        nothing = zeros_like(targets, wide)
         found = jax.lax.cond(learned.any(), chunk, lambda *_: (nothing, nothing), hidden, targets, learned, allowed)
         return None, found
 

@@ -75,6 +75,9 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer({self.vocab_size} tokens)"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self.files),)
+
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str]) -> Tokenizer:
         """Read the tokenizer in a checkpoint folder. Raises TokenizerError naming the file."""

@@ -1,19 +1,24 @@
 """Training data: records read from JSONL, encoded once, packed into rows, streamed as batches that can be resumed.
 
-What a batch holds is decided by the records, the seed and the number of hosts alone, through `grain`.
+What a batch holds is decided by the records, the seed and the numbers of hosts and workers alone, through `grain`.
 """
 
 import dataclasses
+import functools
 import hashlib
+import multiprocessing
 import os
+import threading
+import weakref
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import grain
 import jax
 import numpy as np
+from absl import flags
 from grain.experimental import FirstFitPackIterDataset
 from jaxtyping import Array, Bool, Int32
 from tqdm.auto import tqdm
@@ -176,34 +181,57 @@ def batches(
     epochs: int | None = 1,
     shuffle: bool = True,
     pad: int = 0,
+    workers: int = 0,
 ) -> grain.DatasetIterator:
     """Batches of packed rows, `[batch_size, length]`, in an order that `seed` decides, or, without
     `shuffle`, in that of the source; `epochs=None` never ends.
 
     `source[i]` gives `{"tokens", "learned"}`. Examples go whole into the first row with room; the last batch is filled
-    up with empty rows. Each host gets its share of the examples. The iterator's `get_state` and `set_state` resume it
-    at the exact example.
+    up with empty rows. Each host gets its share of the examples, and of that each of the `workers`, processes that make
+    batches in turn; without any, this one does. The iterator's `get_state` and `set_state` resume it at the exact
+    example.
     """
     order = grain.MapDataset.source(source).seed(seed)
     order = (order.shuffle() if shuffle else order).repeat(epochs)
-    mine = order[jax.process_index() :: jax.process_count()].to_iter_dataset()
+    mine = order[jax.process_index() :: jax.process_count()]
     rows = FirstFitPackIterDataset(
-        mine,
+        mine.to_iter_dataset(grain.ReadOptions(num_threads=0)),  # of Python: threads would take turns
         length_struct={"tokens": length, "learned": length},
         padding_struct={"tokens": pad, "learned": False},
         num_packing_bins=batch_size,
         seed=seed,
     )
+    filled = rows.batch(batch_size, drop_remainder=False, batch_fn=functools.partial(_batch, batch_size, pad))
+    if not workers:
+        return iter(filled)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # grain reads its own, which no command line of ours sets
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=8)
+    shared = iter(filled.mp_prefetch(options, worker_init_fn=_end_with_parent))
+    shared.get_state()  # makes an iterator for each; else they would start one after the other, when first read
+    shared.start_prefetch()
+    return shared
 
-    def batch(packed: list[Mapping[str, np.ndarray]]) -> Batch:
-        def column(name: str, empty: Any) -> np.ndarray:
-            filled = np.stack([row[name] for row in packed])
-            return np.pad(filled, ((0, batch_size - len(packed)), (0, 0)), constant_values=empty)
 
-        segments = column("tokens_segment_ids", 0).astype(np.int32) - 1
-        return Batch(column("tokens", pad), column("learned", False), segments)
+def _end_with_parent(*_: int) -> None:
+    """In a worker: not to go on when the process that it reads for was killed, which tells it nothing."""
 
-    return iter(rows.batch(batch_size, drop_remainder=False, batch_fn=batch))
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _batch(batch_size: int, pad: int, packed: Sequence[Mapping[str, np.ndarray]]) -> Batch:
+    """Packed rows, and empty ones below them if there are too few."""
+
+    def column(name: str, empty: Any) -> np.ndarray:
+        filled = np.stack([row[name] for row in packed])
+        return np.pad(filled, ((0, batch_size - len(packed)), (0, 0)), constant_values=empty)
+
+    segments = column("tokens_segment_ids", 0).astype(np.int32) - 1
+    return Batch(column("tokens", pad), column("learned", False), segments)
 
 
 class ReadAhead:
@@ -212,6 +240,7 @@ class ReadAhead:
     def __init__(self, source: grain.DatasetIterator):
         self._source, self._read = source, deque()
         self._state = source.get_state()
+        weakref.finalize(self, _close, source, self._read)  # its workers, before the interpreter ends
 
     def __next__(self) -> Batch:
         batch, self._state = self._read.popleft() if self._read else self._taken()
@@ -237,6 +266,11 @@ class ReadAhead:
 
     def _taken(self) -> tuple[Batch, dict[str, Any]]:
         return next(self._source), self._source.get_state()
+
+
+def _close(source: grain.DatasetIterator, read: deque) -> None:
+    read.clear()  # batches of workers lie in memory that is shared
+    source.close()
 
 
 def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:

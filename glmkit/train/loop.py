@@ -41,6 +41,7 @@ from glmkit.train.step import Objective, TrainState, compiled_step
 
 __all__ = ["Fit", "Step", "fit"]
 
+_ASIDE = ("remat", "workers")
 FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
@@ -271,13 +272,14 @@ class Fit:
                 self._state, metrics = self._step(self._state, batch, changes)
                 if self._number + 1 < self.steps:
                     self._batches.read(self.settings.micro_batches(self._number + 1))  # while the step computes
+                metrics = jax.device_get(metrics)  # waits for it
                 named = metrics._asdict().items()
-                values = {name: float(value) for name, value in named if name not in ("finite", "load")}  # waits for it
+                values = {name: float(value) for name, value in named if name not in ("finite", "load")}
             if not metrics.finite:
                 self._refuse(batch, values)
             self._number += 1
             self._position = self._batches.get_state()
-        return values, np.asarray(metrics.load)
+        return values, metrics.load
 
     def _evaluated(self) -> dict[str, float]:
         """The loss on what is held out, after steps that measure it."""
@@ -303,8 +305,9 @@ class Fit:
         s = self.settings
         epochs = s.epochs if s.steps is None else None
         return batches(
-            self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs, shuffle=s.shuffle
-        )
+            self._data, length=s.length, batch_size=s.batch_size, seed=s.seed, epochs=epochs, shuffle=s.shuffle,
+            workers=s.workers,
+        )  # fmt: skip
 
     def _count_steps(self) -> int:
         left, steps = sum(1 for _ in self._stream()), 0
@@ -321,7 +324,8 @@ class Fit:
             config=model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings={name: value for name, value in dataclasses.asdict(self.settings).items() if name != "remat"}
+            settings={name: value for name, value in dataclasses.asdict(self.settings).items() if name not in _ASIDE}
+            | ({"workers": self.settings.workers} if self.settings.workers else {})  # as before there were any
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
             | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them

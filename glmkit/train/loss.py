@@ -10,12 +10,13 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from glmkit.model import GLM, Interventions
 from glmkit.model.params import weight
 from glmkit.model.transformer import Output, Remat, token_logits
-from glmkit.sharding import constrain
+from glmkit.sharding import constrain, platform_of, zeros_like
 from glmkit.train.data import Batch
 
 __all__ = ["Sums", "Targets", "cross_entropy_sum", "loss_sums", "second_token_sum", "targets_ahead"]
 
-CHUNK_TOKENS = 1024  # of all rows together, whose logits are held at once
+CHUNK_TOKENS = 1024  # of all rows together, whose logits are held at once; of more, if an accelerator holds
+CHUNK_LOGITS = 2**27  # so many: each chunk costs it some launches
 
 
 class Targets(NamedTuple):
@@ -98,7 +99,10 @@ def cross_entropy_sum(
     """
     hidden = constrain(hidden, "batch", None, None, like=table)
     targets = Targets(*(constrain(x, "batch", None, like=table) for x in targets))
-    steps = max(1, CHUNK_TOKENS // hidden.shape[0])
+    tokens = CHUNK_TOKENS
+    if platform_of(hidden) != "cpu":
+        tokens = max(tokens, CHUNK_LOGITS // table.shape[0 if tied else -1])
+    steps = max(1, tokens // hidden.shape[0])
     return _chunked(hidden, table, targets, tied, min(steps, hidden.shape[1]))
 
 
@@ -132,7 +136,7 @@ def _chunked_forward(hidden, table, targets, tied, steps):
         d_rows = jax.lax.dynamic_update_slice_in_dim(d_rows, grads[0], i * steps, axis=1)
         return total + value, d_rows, d_table + grads[1].astype(wide) if with_table else None
 
-    start = jnp.zeros_like(rows.hidden), jnp.zeros_like(table, wide) if with_table else None
+    start = zeros_like(rows.hidden), zeros_like(table, wide) if with_table else None
     total, d_rows, d_table = jax.lax.fori_loop(0, rows.chunks, chunk, (jnp.zeros((), wide), *start))
     return total, (_by_row(d_rows, rows.places), d_table, jnp.zeros((), table.dtype))
 

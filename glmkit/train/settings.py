@@ -23,7 +23,8 @@ class Settings:
     data. `freeze` names parameters that stay, by patterns of their path such as "embed" or "blocks.0.*".
     With `master_weights`, parameters narrower than float32 have float32 copies, which are what is optimised.
     `remat="block"` trades time for memory, see `GLM.__call__`. Without `shuffle` the data are taken in their own order:
-    a curriculum.
+    a curriculum. With `workers` so many other processes read them, each a share: for accelerators that take batches
+    faster than one process makes them.
     """
 
     batch_size: int = 8
@@ -32,6 +33,7 @@ class Settings:
     batch_warmup: int = 0
     epochs: int = 1
     shuffle: bool = True
+    workers: int = 0
     steps: int | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-4
@@ -47,7 +49,8 @@ class Settings:
         object.__setattr__(self, "freeze", tuple(self.freeze))
         for name in ("batch_size", "length", "accumulate", "epochs"):
             check_integer(name, getattr(self, name), 1)
-        check_integer("batch_warmup", self.batch_warmup, 0)
+        for name in ("batch_warmup", "workers"):
+            check_integer(name, getattr(self, name), 0)
         if self.steps is not None:
             check_integer("steps", self.steps, 1)
         if not 0 <= self.warmup <= 1:

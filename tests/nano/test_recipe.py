@@ -147,7 +147,25 @@ def check_that_it_loads(folder: Path, copy: Path) -> None:
 def test_the_command_hands_its_arguments_to_the_recipe(tmp_path, monkeypatch, capsys):
     made = []
     monkeypatch.setattr(pipeline, "make_nano", lambda out, recipe: made.append((out, recipe)))
-    assert main(["train", "nano", "--tokens", "1000", "--seed", "3", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "nano",
+                "--tokens",
+                "1000",
+                "--seed",
+                "3",
+                "--rows",
+                "4",
+                "--workers",
+                "2",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert main(["train", "nano", "--out", str(tmp_path)]) == 0
-    assert made == [(tmp_path, Recipe(tokens=1000, seed=3)), (tmp_path, Recipe())]
+    assert made == [(tmp_path, Recipe(tokens=1000, seed=3, rows=4, workers=2)), (tmp_path, Recipe())]
     assert capsys.readouterr().out.split() == [str(tmp_path)] * 2

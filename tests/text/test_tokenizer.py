@@ -1,6 +1,7 @@
 """Tokens: files kept byte for byte, text cut into tokens and put together again without a broken character."""
 
 import json
+import pickle
 import re
 
 import pytest
@@ -55,6 +56,12 @@ def test_encode_adds_nothing_and_finds_special_tokens(tokenizer):
     assert [i for i in ids if i in map(tokenizer.token_id, marks)] == [tokenizer.token_id(mark) for mark in marks]
     assert ids[0] == tokenizer.token_id("[gMASK]")
     assert tokenizer.encode("") == []
+
+
+def test_it_goes_to_another_process_whole(tokenizer):
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    assert copy.files == tokenizer.files
+    assert copy.encode("<|user|>\nThe") == tokenizer.encode("<|user|>\nThe")
 
 
 def test_post_processor_truncation_and_padding_of_the_file_are_not_applied():
