@@ -54,7 +54,7 @@ def constrain(x: jax.Array, *axes: str | None, like: jax.Array | None = None) ->
 
 
 def zeros_like(x: jax.Array, dtype: DTypeLike | None = None) -> jax.Array:
-    """`jnp.zeros_like`, laid out as `x` by its type too: from 0.11 on JAX forgets axes of size one (seen in 0.12)."""
+    """`jnp.zeros_like`, laid out as `x` by its type too: which JAX 0.11 and 0.12 forget where no mesh is set."""
     sharding = jax.typeof(x).sharding
     zeros = jnp.zeros_like(x, dtype)
     return zeros if sharding.mesh.empty else jax.sharding.reshard(zeros, sharding)

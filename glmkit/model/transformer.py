@@ -381,4 +381,4 @@ def _count_within_segments(segment_ids: Int[Array, "B T"]) -> Int[Array, "B T"]:
     before = jnp.pad(segment_ids[:, :-1], ((0, 0), (1, 0)), constant_values=-2)  # which no segment has
     first = segment_ids != before
     places = steps - jax.lax.cummax(jnp.where(first, steps, 0), axis=1)
-    return jax.sharding.reshard(places, jax.typeof(segment_ids).sharding)  # which JAX 0.12 forgets on one device
+    return jax.sharding.reshard(places, jax.typeof(segment_ids).sharding)  # which JAX 0.12 forgets

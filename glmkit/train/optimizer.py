@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers
 
 from glmkit.model.params import is_variable
+from glmkit.sharding import mesh_of
 
 __all__ = ["adamw", "apply_optimizer", "batch_warmup", "cosine", "make_optimizer", "muon", "with_master_weights"]
 
@@ -139,7 +141,13 @@ def apply_optimizer(
         updates, after = update(gradients, opt_state, params, gradient_norm=gradient_norm)
         return optax.apply_updates(params, updates), jax.tree.map(lambda x, old: x.astype(old.dtype), after, opt_state)
 
-    like = jax.tree.map(lambda x: jax.typeof(x).sharding, (params, opt_state))
+    mesh = mesh_of(jax.tree.leaves(params)[0])
+
+    def layout(x: Array) -> NamedSharding:
+        own = jax.typeof(x).sharding  # of none where JAX 0.12 made zeros
+        return NamedSharding(mesh, PartitionSpec(*[None] * x.ndim)) if own.mesh.empty else own
+
+    like = jax.tree.map(layout, (params, opt_state))
     return jax.sharding.auto_axes(moved, out_sharding=like)(gradients, params, opt_state, gradient_norm)
 
 
