@@ -42,3 +42,10 @@ def test_the_bundled_model_answers_in_every_mode(thinking):
     assert bool(done.reasoning) == (thinking != "disabled")
     if thinking == "forced":  # what its card says it gets right; without a thought it mostly does not
         assert done.content.strip() == "1023"
+
+
+def test_the_bundled_model_drafts():
+    lm = gk.load("nano", speculative_tokens=1)
+    done = lm.chat("What is 345 + 678?", thinking="forced", temperature=0)
+    assert done.content.strip() == "1023"
+    assert 0 < done.usage.accepted_tokens <= done.usage.drafted_tokens

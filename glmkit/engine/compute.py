@@ -172,7 +172,7 @@ def _draft(
     """Run the prediction layer over what the step has found to be so, then over its own drafts."""
     table, length, tokens, segment_ids, following = given
     place = jnp.arange(tokens.shape[1])
-    shifted = tokens if tokens.shape[1] == 1 else jnp.roll(tokens, -1, axis=1)  # one, JAX 0.12 cannot roll on a mesh
+    shifted = tokens[:, (place + 1) % place.size]  # not rolled: JAX 0.12 forgets the layout of what is cut to one token
     if drawn.shape[1] > 1:  # drafts were verified: the row goes on to the first that is not what was drawn
         agrees = (drawn[:, :-1] == tokens[:, 1:]) & (segment_ids[:, 1:] >= 0)
         last = jnp.cumprod(agrees, axis=1, dtype=jnp.int32).sum(axis=1)
