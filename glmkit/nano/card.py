@@ -92,9 +92,9 @@ training never showed.
 {verdict}{balance}
 ## How it was made
 
-`make nano` writes this folder, card included: {about.tokens:,} tokens of generated tasks (seed {recipe.seed}, data
-digest `{digest}`, nothing downloaded), of which {about.learned_tokens:,} were learned, in {about.steps:,} steps of rows
-of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; over the last steps the loss was
+`{recipe.command}` writes this folder, card included: {about.tokens:,} tokens of generated tasks (seed {recipe.seed},
+data digest `{digest}`, nothing downloaded), of which {about.learned_tokens:,} were learned, in {about.steps:,} steps of
+rows of {recipe.length:,} tokens; {about.minutes:,.0f} minutes on {about.hardware}; over the last steps the loss was
 {about.loss:.3f} nats. The budget was {recipe.tokens:,} tokens, the first {recipe.first_lessons:.0%} of them copying,
 short look-ups and a little of what builds on these. Muon for matrices and AdamW for the rest, learning rate
 {recipe.learning_rate:g} at its peak with a cosine schedule; multi-token-prediction loss {mtp[0]:g}, in the last third

@@ -39,6 +39,15 @@ class Recipe:
     balance_weight: float = 1e-4
 
     @property
+    def command(self) -> str:
+        """What makes glm-nano by this recipe."""
+        options = (
+            name for name in ("tokens", "rows", "workers", "seed") if getattr(self, name) != getattr(Recipe, name)
+        )
+        given = [f"--{name} {getattr(self, name)}" for name in options]
+        return " ".join(("glmkit train nano", *given)) if given else "make nano"
+
+    @property
     def steps(self) -> int:
         """Optimiser steps; `tokens` counts the little padding too."""
         return max(1, self.tokens // (self.rows * self.length))

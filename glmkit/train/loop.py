@@ -41,7 +41,6 @@ from glmkit.train.step import Objective, TrainState, compiled_step
 
 __all__ = ["Fit", "Step", "fit"]
 
-_ASIDE = ("remat", "workers")
 FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
@@ -324,8 +323,11 @@ class Fit:
             config=model.config.to_hf(),
             optimizer=self.settings.optimizer,
             data=self._data.digest,
-            settings={name: value for name, value in dataclasses.asdict(self.settings).items() if name not in _ASIDE}
-            | ({"workers": self.settings.workers} if self.settings.workers else {})  # as before there were any
+            settings={
+                name: value
+                for name, value in dataclasses.asdict(self.settings).items()
+                if name != "remat" and (name, value) != ("workers", 0)  # as runs were before there were any
+            }
             | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
             | {"steps": self.steps}
             | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them

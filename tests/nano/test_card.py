@@ -9,12 +9,10 @@ import pytest
 from glmkit.config import GLMConfig
 from glmkit.nano.card import MEANINGS, model_card
 from glmkit.nano.evaluation import Result
+from glmkit.nano.recipe import Recipe
 from tiny import CONFIG
 
-RECIPE = SimpleNamespace(
-    tokens=50_000_000, seed=3, length=2304, learning_rate=3e-3, mtp_weights=(0.3, 0.1), bias_rate=1e-3,
-    balance_weight=1e-4, first_lessons=0.1,
-)  # fmt: skip
+RECIPE = Recipe(tokens=50_000_000, seed=3)
 ABOUT = SimpleNamespace(
     tokens=49_000_123, learned_tokens=12_000_000, steps=1234, minutes=187.4, hardware="2 CPU cores",
     digest="0123456789abcdef", loss=0.0421,
@@ -49,7 +47,7 @@ def test_how_it_was_made_is_told(card):
     for part in ("49,000,123 tokens", "seed 3", "0123456789ab", "12,000,000", "1,234 steps", "187 minutes on 2 CPU"):
         assert part in told
     assert "hard 75.0, tool call 25.0" in told
-    assert "`make nano`" in told
+    assert f"`{RECIPE.command}`" in told
 
 
 def test_it_is_a_card_without_open_places(card):

@@ -10,6 +10,7 @@ import pytest
 import glmkit as gk
 from glmkit.cli import main
 from glmkit.config import GLMConfig
+from glmkit.errors import TrainingError
 from glmkit.nano import data, pipeline, routing_history
 from glmkit.nano.evaluation import Result
 from glmkit.nano.recipe import CONTEXT, Recipe, nano_config
@@ -58,6 +59,8 @@ def test_every_feature_of_the_large_model_is_on_and_the_file_is_small(tokenizer:
 def test_the_default_budget_is_what_is_said_of_it():
     assert Recipe().steps * Recipe.rows * Recipe.length <= Recipe.tokens
     assert Recipe(tokens=1).steps == 1
+    assert Recipe().command == "make nano"
+    assert Recipe(rows=12, workers=13).command == "glmkit train nano --rows 12 --workers 13"
 
 
 @pytest.mark.parametrize("last", [1, 4, 1562, 100_000])
@@ -118,6 +121,24 @@ def test_the_whole_way_to_a_checkpoint_and_the_same_bits_after_an_interruption(m
     for name in ("model.safetensors", "routing_history.npz", "tokenizer.json"):
         assert (resumed / name).read_bytes() == (made / name).read_bytes(), name
     assert [line["loss"] for line in log_of(resumed)] == [line["loss"] for line in log_of(made)]
+
+
+def test_what_was_learned_is_kept_when_measuring_is_interrupted(small, tmp_path, monkeypatch):
+    def killed(lm, long):
+        raise Killed
+
+    out = tmp_path / "nano"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "evaluate", killed)
+        with pytest.raises(Killed):
+            pipeline.make_nano(out, SMALL)
+    monkeypatch.setattr(pipeline, "trained", None)  # it is not asked for again
+    with pytest.raises(TrainingError, match="another recipe"):
+        pipeline.make_nano(out, dataclasses.replace(SMALL, seed=1))
+    pipeline.make_nano(out, SMALL)
+    assert {path.name for path in out.iterdir()} == FILES
+    check_what_is_told(out)
+    check_that_it_loads(out, tmp_path / "saved")
 
 
 def check_what_is_told(folder: Path) -> None:
