@@ -56,14 +56,14 @@ def answered(_: Path) -> list[str]:
 
 def on_the_cpu(compute: Callable[[Path], Any], folder: Path) -> Callable[[], Any]:
     """What a process on the CPU computes, where kernels are chosen for it, while this one goes on."""
-    file = folder / f"{compute.__name__}.pickle"
-    command = [sys.executable, __file__, "--reference", compute.__name__, "--model", str(folder)]
+    out = tempfile.NamedTemporaryFile(suffix=".pickle")
+    command = [sys.executable, __file__, "--reference", compute.__name__, "--model", str(folder), "--out", out.name]
     process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
     def result() -> Any:
         if process.wait():
             raise SystemExit("the reference on the CPU failed")
-        return pickle.loads(file.read_bytes())
+        return pickle.load(out)
 
     return result
 
@@ -190,12 +190,12 @@ def main() -> None:
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)} (default: all)")
     parser.add_argument("--model", type=Path, help="a folder (default: one that is made for this)")
     parser.add_argument("--seconds", type=float, default=3600, help="for all (default: %(default)s)")
-    parser.add_argument("--reference", choices=REFERENCES, help="compute it, write it into the folder, and no more")
+    parser.add_argument("--reference", choices=REFERENCES, help="compute it, write it to --out, and no more")
+    parser.add_argument("--out", type=Path, help="of --reference")
     parser.add_argument("--stage", choices=STAGES, help="run it in this process, and print what it finds")
     args = parser.parse_args()
     if args.reference:
-        result = pickle.dumps(REFERENCES[args.reference](args.model))
-        (args.model / f"{args.reference}.pickle").write_bytes(result)
+        args.out.write_bytes(pickle.dumps(REFERENCES[args.reference](args.model)))
     elif args.stage:
         for name, value in STAGES[args.stage](args.model):
             print(json.dumps([jax.devices()[0].device_kind, name, value]), flush=True)
