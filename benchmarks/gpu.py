@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,19 @@ def answered(_: Path) -> list[str]:
         return [done.content for done in lm.chat_batch(PROMPTS, temperature=0.0, max_tokens=120)]
 
 
-def on_the_cpu(compute: Callable[[Path], Any], folder: Path) -> Callable[[], Any]:
+@contextmanager
+def on_the_cpu(compute: Callable[[Path], Any], folder: Path) -> Iterator[Callable[[], Any]]:
     """What a process on the CPU computes, where kernels are chosen for it, while this one goes on."""
-    out = tempfile.NamedTemporaryFile(suffix=".pickle")
-    command = [sys.executable, __file__, "--reference", compute.__name__, "--model", str(folder), "--out", out.name]
-    process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    with tempfile.NamedTemporaryFile(suffix=".pickle") as out:
+        command = [sys.executable, __file__, "--reference", compute.__name__, "--model", str(folder), "--out", out.name]
+        process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
-    def result() -> Any:
-        if process.wait():
-            raise SystemExit("the reference on the CPU failed")
-        return pickle.load(out)
+        def result() -> Any:
+            if process.wait():
+                raise SystemExit("the reference on the CPU failed")
+            return pickle.load(out)
 
-    return result
+        yield result
 
 
 def some_tokens(folder: Path) -> np.ndarray:
@@ -90,10 +92,10 @@ def gradient_of(model: GLM, tokens: np.ndarray) -> GLM:
 
 def parity(folder: Path) -> Found:
     """The largest error of a logit relative to the largest; the KL divergence is a mean over positions, in nats."""
-    reference, own = on_the_cpu(computed, folder), computed(folder)
-    narrow, tokens = load_hf(folder, dtype="bfloat16"), some_tokens(folder)
-    logits, gradient = np.asarray(logits_of(narrow, tokens)), jax.tree.leaves(gradient_of(narrow, tokens))
-    right = reference()
+    with on_the_cpu(computed, folder) as reference:
+        own, narrow, tokens = computed(folder), load_hf(folder, dtype="bfloat16"), some_tokens(folder)
+        logits, gradient = np.asarray(logits_of(narrow, tokens)), jax.tree.leaves(gradient_of(narrow, tokens))
+        right = reference()
     p, q = (jax.nn.log_softmax(jnp.asarray(x), axis=-1) for x in (right["logits"], logits))
     yield "float32_error", float(np.abs(own["logits"] - right["logits"]).max() / np.abs(right["logits"]).max())
     yield "float32_gradient_error", gradient_error(own["gradient"], right["gradient"])
@@ -102,8 +104,8 @@ def parity(folder: Path) -> Found:
 
 
 def answers(folder: Path) -> Found:
-    reference, own = on_the_cpu(answered, folder), answered(folder)
-    yield "same", f"{sum(map(str.__eq__, own, reference()))} of {len(PROMPTS)}"
+    with on_the_cpu(answered, folder) as reference:
+        yield "same", f"{sum(map(str.__eq__, answered(folder), reference()))} of {len(PROMPTS)}"
 
 
 def gradient_error(found: list, right: list[np.ndarray]) -> float:
