@@ -158,14 +158,14 @@ def small(folder: Path) -> Found:
 
 def nano(_: Path, steps: int = 60) -> Found:
     """Of the first `steps`, the later half; while examples are drawn by other processes."""
-    from glmkit.nano.pipeline import lessons
-    from glmkit.nano.recipe import Recipe, nano_config
+    from glmkit.nano.pipeline import lessons, untrained
+    from glmkit.nano.recipe import Recipe
     from glmkit.train import fit
 
     recipe = Recipe(rows=16, workers=max(1, (os.cpu_count() or 1) - 2))
     tokenizer, data = lessons(recipe)
-    model = GLM(nano_config(tokenizer), rngs=nnx.Rngs(0), dtype="bfloat16", stacked=True)
-    run = fit(model, data, objective=recipe.objective, donate=True, **recipe.settings | {"steps": steps})
+    settings = recipe.settings | {"steps": steps}
+    run = fit(untrained(recipe, tokenizer), data, objective=recipe.objective, donate=True, **settings)
     taken = []
     for step in run:
         taken.append(step.metrics)

@@ -30,7 +30,7 @@ from glmkit.train import fit
 from glmkit.weights import save_hf
 from glmkit.weights.atomic import refuse_existing
 
-__all__ = ["lessons", "make_nano", "trained"]
+__all__ = ["lessons", "make_nano", "trained", "untrained"]
 
 SAVE_EVERY = 300.0  # seconds
 BALANCE = Path(__file__).with_name("balance.json")  # what `benchmarks/nano_balance.py` found
@@ -93,12 +93,22 @@ def lessons(recipe: Recipe) -> tuple[Tokenizer, Curriculum]:
     return tokenizer, Curriculum(tokenizer, recipe.length, recipe.seed, first_tokens=recipe.first_tokens)
 
 
+def untrained(recipe: Recipe, tokenizer: Tokenizer) -> GLM:
+    """The model before the first step, in the form that this machine trains."""
+    stacked = jax.default_backend() != "cpu"  # few large operations, where each costs a launch
+    return GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed), dtype=default_dtype(), stacked=stacked)
+
+
 def trained(recipe: Recipe, tokenizer: Tokenizer, data: Curriculum, work: Path) -> GLM:
     """The model after the last step, reached from the newest checkpoint in `work` if there is one."""
-    stacked = jax.default_backend() != "cpu"  # few large operations, where each costs a launch
-    start = GLM(nano_config(tokenizer), rngs=nnx.Rngs(recipe.seed), dtype=default_dtype(), stacked=stacked)
     run = fit(
-        start, data, objective=recipe.objective, out=work, save_every=recipe.steps, donate=True, **recipe.settings
+        untrained(recipe, tokenizer),
+        data,
+        objective=recipe.objective,
+        out=work,
+        save_every=recipe.steps,
+        donate=True,
+        **recipe.settings,
     )
     history = RoutingHistory(work / "routing_history.npz", tokenizer, recipe.steps)
     history.go_on(run.number)

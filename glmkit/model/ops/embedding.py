@@ -14,7 +14,8 @@ def embedding(
 ) -> Float[Array, "*N D"]:
     """`table[ids]`. A frequent token's gradient is the sum of thousands, of which bfloat16 would lose most.
 
-    Nor is it fast: adding in bfloat16 took an H100 41 of the 68 ms of a step of glm-nano with 12 rows of 2,560 tokens.
+    Nor is it fast: adding in bfloat16 took an H100 41 of the 68 ms of a step of glm-nano with 12 rows of 2,560 tokens
+    (`benchmarks/results`).
     """
     return table.at[ids].get(out_sharding=out_sharding)
 
