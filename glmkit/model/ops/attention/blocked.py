@@ -64,16 +64,16 @@ def after_page(
     q: Float[Array, "*rows KV Q C"],
     keys: Float[Array, "*rows KV S C"],
     values: Float[Array, "*rows KV S C"],
-    number: Int[Array, ""],
+    number: Int[Array, ""] | Int[Array, "*rows 1"],
     last: Int[Array, "*rows Q"],
 ) -> Running:
-    """After the page of that number of each row; queries see slots up to their `last`."""
+    """After the page of that number, for all rows or for each, of each row; queries see slots up to their `last`."""
     place = number * keys.shape[-2] + jnp.arange(keys.shape[-2])
     scores = jnp.einsum("...qc,...sc->...qs", q, keys, preferred_element_type=running.out.dtype)
-    scores = jnp.where(place <= last[..., None, :, None], scores, MASKED)
+    scores = jnp.where(place[..., None, None, :] <= last[..., None, :, None], scores, MASKED)
     # What a page holds beyond its row may be anything, and NaN is NaN with any weight. The first page holds a key for
     # every query that sees any, so the highest score is never the mask's value for one of them.
-    values = jnp.where(place[:, None] <= last.max(-1)[..., None, None, None], values, 0)
+    values = jnp.where(place[..., None, :, None] <= last.max(-1)[..., None, None, None], values, 0)
     return running.after(scores, values)
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Self
 
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, DTypeLike, Float, Int
 
 from glmkit.model.ops.attention.reference import MASKED
 from glmkit.model.ops.vary import vary_like
@@ -31,3 +31,17 @@ class Running(NamedTuple):
             "...qs,...sc->...qc", weights.astype(values.dtype), values, preferred_element_type=self.out.dtype
         )
         return type(self)(highest, self.total * decay + weights.sum(-1, keepdims=True), self.out * decay + update)
+
+    def merged(self, other: Self) -> Self:
+        """After the keys of both, which had none in common."""
+        highest = jnp.maximum(self.highest, other.highest)
+        ours, theirs = jnp.exp(self.highest - highest), jnp.exp(other.highest - highest)
+        return type(self)(highest, *(mine * ours + its * theirs for mine, its in zip(self[1:], other[1:], strict=True)))
+
+    def of(self, block: Int[Array, ""]) -> Self:
+        """That of one block, where there are several along the first axis."""
+        return type(self)(*(x[block] for x in self))
+
+    def put(self, block: Int[Array, ""], of_block: Self) -> Self:
+        """With that of one block replaced."""
+        return type(self)(*(x.at[block].set(new) for x, new in zip(self, of_block, strict=True)))
