@@ -49,17 +49,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_as_stored(folder: Path, mesh, dtype: str | None):
-    """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly."""
+def read_as_stored(folder: Path, mesh, dtype: str | None, adapter: Path | None = None):
+    """The model of a folder in either layout, in `dtype` or the dtype that holds what is stored exactly.
+
+    What is wrong with an `adapter` for it is told before the weights are read.
+    """
     from glmkit.model import GLM
     from glmkit.parallel.planner import require_fit
     from glmkit.weights import load_hf, restore
     from glmkit.weights.hf import read_config, stored_dtype
     from glmkit.weights.orbax import Manifest, is_orbax
+    from glmkit.weights.peft import declare_adapter
 
     if is_orbax(folder):
-        require_fit(Manifest.read(folder).abstract(mesh, dtype, fsdp=False), max_len=0)
-        return restore(folder, mesh, dtype)
-    dtype = stored_dtype(folder) if dtype is None else dtype
-    require_fit(GLM.abstract(read_config(folder), mesh=mesh, dtype=dtype, mtp="own"), max_len=0)
-    return load_hf(folder, mesh, dtype)
+        abstract, read = Manifest.read(folder).abstract(mesh, dtype, fsdp=False), restore
+    else:
+        dtype = stored_dtype(folder) if dtype is None else dtype
+        abstract, read = GLM.abstract(read_config(folder), mesh=mesh, dtype=dtype, mtp="own"), load_hf
+    if adapter is not None:
+        declare_adapter(abstract, adapter)
+    require_fit(abstract, max_len=0)
+    return read(folder, mesh, dtype)

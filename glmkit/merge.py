@@ -24,18 +24,16 @@ def run(args: argparse.Namespace) -> int:
     from glmkit.parallel import mesh
     from glmkit.train.lora import merge_lora
     from glmkit.weights import load_adapter, save_hf
-    from glmkit.weights.adapter_config import AdapterConfig
     from glmkit.weights.atomic import refuse_existing
     from glmkit.weights.card import derived_card, facts_of, licence_of
 
     refuse_existing(args.target, args.overwrite)
     adapter = resolve_adapter(args.adapter, download=args.download)
-    AdapterConfig.read(adapter)  # what is wrong with it is told before the weights are read
     folder = resolve_source(args.base, revision=args.revision, download=args.download)
     print(f"reading {folder}", file=sys.stderr)
     # Merging rounds to the model's dtype, so it has to be no narrower than what is stored, nor than what was asked for.
     dtype = "float32" if args.dtype in ("float16", "float32") else None
-    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), dtype)
+    model = read_as_stored(folder, mesh(devices=jax.devices("cpu")[:1]), dtype, adapter)
     model = merge_lora(load_adapter(model, adapter))
     files = companions(folder)
     files["README.md"] = derived_card(

@@ -92,23 +92,24 @@ def _run_nano(args: argparse.Namespace) -> Path:
 def _run_given(args: argparse.Namespace) -> Path:
     """Train a model that is given, on data that are given."""
     from glmkit.loading import resolve_source
+    from glmkit.text import Tokenizer
     from glmkit.train import Objective, TokenDataset, fit
     from glmkit.train.loop import FINE_TUNING
-    from glmkit.weights.atomic import refuse_existing
 
     if args.from_scratch and (args.how == "sft" or args.lora is not None):
         raise ConfigError("--from-scratch is for pretrain, and without --lora: there is nothing yet to adapt")
     result = args.out / ("model" if args.lora is None else "adapter")
-    refuse_existing(result, overwrite=False)
+    if result.exists():
+        raise ConfigError(f"{result} exists: its run is finished; give another --out")
     folder = resolve_source(args.model)
-    lm = _given(args, folder)
-    data = TokenDataset.read(args.data, lm.tokenizer, args.length, progress=True)
+    tokenizer = Tokenizer.from_folder(folder)  # what is wrong with the data is told before the weights are read
+    data = TokenDataset.read(args.data, tokenizer, args.length, progress=True)
     print(data.report, file=sys.stderr)
-    held_out = None if args.eval is None else TokenDataset.read(args.eval, lm.tokenizer, args.length)
+    held_out = None if args.eval is None else TokenDataset.read(args.eval, tokenizer, args.length)
     if held_out is not None:
         print(f"{args.eval}: {held_out.report}", file=sys.stderr)
     training = fit(
-        lm,
+        _given(args, folder),
         data,
         objective=FINE_TUNING if args.how == "sft" else Objective(),
         out=args.out,
@@ -117,12 +118,7 @@ def _run_given(args: argparse.Namespace) -> Path:
         donate=True,
         **{name: getattr(args, name) for name in _SETTINGS},
     ).run()
-    facts = {
-        "steps": training.steps,
-        "data": f"{args.data.name}, {data.report.examples:,} examples",
-        "data SHA-256": data.digest,
-    }
-    _write(args, training, folder, result, facts)
+    _write(args, training, folder, result)
     return result
 
 
@@ -148,14 +144,16 @@ def _given(args: argparse.Namespace, folder: Path):
     return lm.with_model(adapted, max_len=args.length, about=lm.about)
 
 
-def _write(args: argparse.Namespace, training, folder: Path, result: Path, facts: dict) -> None:
+def _write(args: argparse.Namespace, training, folder: Path, result: Path) -> None:
     """The result, with a card that says where it came from."""
     from glmkit.loading import public_name
     from glmkit.weights import save_adapter
     from glmkit.weights.card import derived_card, licence_of
 
-    base = public_name(args.model)
-    origin = {"base_model": None if args.from_scratch else base, "licence": licence_of(folder), "facts": facts}
+    base = None if args.from_scratch else public_name(args.model)
+    facts = training.origin["facts"]
+    facts |= {"data": f"{args.data.name}: {facts['data']}"}
+    origin = {"base_model": base, "licence": licence_of(folder), "facts": facts}
     if args.lora is not None:
         save_adapter(training.model, result, **origin)
     else:

@@ -10,7 +10,7 @@ from glmkit.rl.description import described
 from glmkit.rl.policy import Policy
 from glmkit.rl.settings import Settings
 from glmkit.rl.task import Task
-from glmkit.train.checkpoint import Identity
+from glmkit.train.identity import Identity
 
 __all__ = ["RLIdentity"]
 

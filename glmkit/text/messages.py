@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glmkit.errors import RequestError
 from glmkit.text.tools import check_name
 
-__all__ = ["ROLES", "Messages", "normalize_messages"]
+__all__ = ["ROLES", "Messages", "PartLeftOut", "normalize_messages"]
 
 if TYPE_CHECKING:
     Messages = str | Sequence[Mapping[str, Any]]
@@ -20,14 +20,19 @@ else:
 ROLES = ("system", "user", "assistant", "tool")
 
 
+class PartLeftOut(UserWarning):
+    """A part of a message that is not text was left out."""
+
+
 def normalize_messages(messages: Messages) -> list[dict[str, Any]]:
     """Messages as new dictionaries: content a string, arguments of tool calls a mapping, other keys kept.
 
     A string is one user turn. Content may be a string, None (the empty string), or a list of strings and
-    `{"type": "text", "text": ...}`; parts of another type are dropped, as the released template does, with a
-    warning. The content of a tool message may also be a list of several results, each a string or
-    `{"output": ...}`; it becomes a list of `{"output": str}`. Arguments may be JSON text. Raises RequestError naming
-    the message's index and key.
+    `{"type": "text", "text": ...}`; parts of another type are dropped, as the released template does, with the
+    warning `PartLeftOut`. The content of a tool message may also be a list of several results, each a string or
+    `{"output": ...}`; it becomes a list of `{"output": str}`. Results that say by `tool_call_id` which call they are of
+    come in the order of the calls, which is all that the template tells of them. Arguments may be JSON text. Raises
+    RequestError naming the message's index and key.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
@@ -35,7 +40,20 @@ def normalize_messages(messages: Messages) -> list[dict[str, Any]]:
         raise RequestError(f"messages: expected a string or a list of messages, got {type(messages).__name__}")
     if not messages:
         raise RequestError("messages: expected at least one message, got an empty list")
-    return [_normalize_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    normal = [_normalize_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    for at, message in enumerate(normal):
+        _order_results(message, normal, at + 1)
+    return normal
+
+
+def _order_results(message: Mapping[str, Any], messages: list[dict[str, Any]], start: int) -> None:
+    """Put the results from `start` on into the order of the message's calls, if each says which one it is of."""
+    order = {call.get("id"): place for place, call in enumerate(message.get("tool_calls", ()))}
+    end = start
+    while end < len(messages) and messages[end]["role"] == "tool":
+        end += 1
+    if len(order) > 1 and all(result.get("tool_call_id") in order for result in messages[start:end]):
+        messages[start:end] = sorted(messages[start:end], key=lambda result: order[result.get("tool_call_id")])
 
 
 def _normalize_message(message: Any, where: str) -> dict[str, Any]:
@@ -75,7 +93,8 @@ def _part(part: Any, where: str) -> str:
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
         raise RequestError(f"{where}: expected a string or {{'type': 'text', 'text': ...}}, got {part!r}")
     if part["type"] != "text":
-        warnings.warn(f"{where}: a part of type {part['type']!r} is left out; this model reads text", stacklevel=2)
+        left_out = PartLeftOut(f"{where}: a part of type {part['type']!r} is left out; this model reads text")
+        warnings.warn(left_out, stacklevel=2)
         return ""
     if not isinstance(part.get("text"), str):
         raise RequestError(f"{where}.text: expected a string, got {part.get('text')!r}")

@@ -5,47 +5,19 @@ A killed process leaves the checkpoints before the one it was writing. What was 
 
 import contextlib
 import dataclasses
-import json
 import os
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from glmkit.errors import TrainingError
+from glmkit.train.identity import Identity, difference
+from glmkit.weights.unheard import failed_tasks_unheard
 
-__all__ = ["Checkpoints", "Identity", "RunIdentity", "leaving"]
-
-_SHOWN = 5  # differences
-
-
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """What two runs must have in common for one to go on with the other's state: fields that JSON can hold."""
-
-    def check(self, saved: Mapping[str, Any], folder: Path) -> None:
-        """Raise `TrainingError` naming what differs from the run in `folder`."""
-        for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items():  # as it was saved
-            if saved.get(name, value) != value:  # an older checkpoint may not say
-                differs = _difference(saved[name], value)
-                raise TrainingError(
-                    f"{folder} holds a run with another {name}: {differs}; go on as it began, "
-                    "or give another folder to start afresh"
-                )
-
-
-@dataclasses.dataclass(frozen=True)
-class RunIdentity(Identity):
-    """Of a run of `fit`. Its checkpoints hold what training moves; `frozen` is a fingerprint of the other weights."""
-
-    config: Mapping[str, Any]
-    optimizer: str
-    data: str
-    settings: Mapping[str, Any]
-    frozen: str = ""
-    lora_scales: Sequence[float] = ()
+__all__ = ["Checkpoints", "leaving"]
 
 
 class Checkpoints:
@@ -75,7 +47,7 @@ class Checkpoints:
             step_prefix="step",
         )
         handlers = {"arrays": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
-        self._ocp, self._keeps_best = ocp, keep_best > 0
+        self._ocp, self.keeps_best = ocp, keep_best > 0
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     @property
@@ -91,7 +63,7 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step with the least `metric` that is kept; None where the best are not, or none was measured."""
-        return self._manager.best_step() if self._keeps_best else None
+        return self._manager.best_step() if self.keeps_best else None
 
     def save(
         self,
@@ -109,12 +81,13 @@ class Checkpoints:
         about = {"identity": dataclasses.asdict(identity), "position": position}
         args = self._ocp.args
         try:
-            self._manager.save(
-                step,
-                args=args.Composite(arrays=args.StandardSave(_named(state)), about=args.JsonSave(about)),
-                metrics=dict(metrics) if self._metric in metrics else None,
-                force=True,
-            )
+            with failed_tasks_unheard():
+                self._manager.save(
+                    step,
+                    args=args.Composite(arrays=args.StandardSave(_named(state)), about=args.JsonSave(about)),
+                    metrics=dict(metrics) if self._metric in metrics else None,
+                    force=True,
+                )
         except (OSError, ValueError) as error:  # Orbax's for a full disk is either
             raise TrainingError(f"step {step} was not saved in {self.folder}: {error}") from error
 
@@ -144,7 +117,7 @@ class Checkpoints:
     def _check_arrays(self, wanted: Mapping[str, Any], saved: Any) -> None:
         """Raise `TrainingError` naming arrays that only one side has, or that differ in shape or dtype."""
         here, there = ({name: _described(leaf) for name, leaf in each.items()} for each in (wanted, saved))
-        if differing := _difference(there, here):
+        if differing := difference(there, here):
             raise TrainingError(
                 f"{self.folder} holds a run with other arrays: {differing}; go on as it began, or give another folder "
                 "to start afresh"
@@ -172,12 +145,3 @@ def _named(state: Any) -> dict[str, jax.Array]:
 
 def _described(leaf: Any) -> str:
     return f"{jax.numpy.dtype(leaf.dtype).name}{list(leaf.shape)}"
-
-
-def _difference(saved: Any, given: Any) -> str:
-    """What differs, of mappings by key; empty if nothing does."""
-    if isinstance(saved, Mapping) and isinstance(given, Mapping):
-        keys = sorted(key for key in saved.keys() | given.keys() if saved.get(key) != given.get(key))
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        return ", ".join(f"{key} {saved.get(key)!r} there, {given.get(key)!r} here" for key in keys[:_SHOWN]) + more
-    return f"{saved!r} there, {given!r} here"

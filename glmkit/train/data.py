@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
+import warnings
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from tqdm.auto import tqdm
 from glmkit.checks import parse_json
 from glmkit.errors import DataError, GLMKitError
 from glmkit.text import Tokenizer
+from glmkit.text.messages import PartLeftOut
 from glmkit.train.examples import Example, encode_record
 
 __all__ = ["Batch", "DataReport", "ReadAhead", "Source", "TokenDataset", "batches"]
@@ -87,15 +89,16 @@ class Source(Protocol):
 class TokenDataset:
     """Encoded examples, held flat in memory: a `grain` source of `{"tokens", "learned"}`.
 
-    `length` is the longest example. `report` tells what was dropped and why; `digest` is the SHA-256 of all
+    `length` is that of the longest. `report` tells what was dropped and why; `digest` is the SHA-256 of all
     tokens, `vocabulary` that of the vocabulary they are of.
     """
 
-    def __init__(self, examples: Iterable[Example], report: DataReport, length: int, vocabulary: str):
+    def __init__(self, examples: Iterable[Example], report: DataReport, vocabulary: str):
         self.vocabulary, examples = vocabulary, list(examples)
         if not examples:
             raise NothingToLearn(f"there is nothing to learn from:\n{report}")
-        self.report, self.length = report, length
+        self.report = report
+        self.length = max(len(example.tokens) for example in examples)
         self._ends = np.cumsum([len(example.tokens) for example in examples])
         self._tokens = np.concatenate([example.tokens for example in examples])
         self._learned = np.concatenate([example.learned for example in examples])
@@ -128,14 +131,20 @@ class TokenDataset:
         """Encode records, each alone or with the place it came from.
 
         What is longer than `length` tokens is split if it is a text and dropped if it is a conversation, unless
-        `too_long` says "split", "drop" or "error" for all. A piece of a conversation may lack its beginning.
+        `too_long` says "split", "drop" or "error" for all. A piece of a conversation may lack its beginning. A
+        conversation with parts that are not text is dropped.
         """
         count, split, dropped = Counter(), [], {}
         examples: list[Example] = []
         for number, item in enumerate(tqdm(records, desc="encoding", unit=" records", disable=not progress, delay=1)):
             place, record = item if isinstance(item, tuple) else (f"record {number + 1}", item)
             count["records"] += 1
-            for example in _encoded(place, record, tokenizer):
+            try:
+                encoded = _encoded(place, record, tokenizer)
+            except PartLeftOut:  # what is said about it would be learned blindly
+                dropped.setdefault("has parts that are not text", []).append(place)
+                continue
+            for example in encoded:
                 excess = len(example.tokens) - length
                 rule = too_long or ("drop" if "messages" in record else "split")
                 if excess > 0 and rule == "error":
@@ -158,7 +167,7 @@ class TokenDataset:
             dropped={reason: tuple(places) for reason, places in dropped.items()},
             split=tuple(split),
         )
-        return cls(examples, report, length, tokenizer.digest)
+        return cls(examples, report, tokenizer.digest)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -275,7 +284,9 @@ def _close(source: grain.DatasetIterator, read: deque) -> None:
 
 def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:
     try:
-        return encode_record(record, tokenizer)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PartLeftOut)
+            return encode_record(record, tokenizer)
     except GLMKitError as error:
         raise DataError(f"{place}: {error}") from error
 

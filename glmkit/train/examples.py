@@ -50,8 +50,8 @@ def _encode_conversation(record: Mapping[str, Any], tokenizer: Tokenizer) -> lis
         if not isinstance(record["messages"], str):
             _check_said(record["messages"])
         said = [message for message in messages if message["role"] == "assistant"]
-        has_thoughts = any(message.get("reasoning_content") or "</think>" in message["content"] for message in said)
-        mode = thinking_mode(record.get("thinking", "enabled" if has_thoughts else "disabled"))
+        mode = thinking_mode(record.get("thinking", "enabled" if any(map(_thinks, said)) else "disabled"))
+        _check_thoughts(messages, mode)
         turns = [
             _turn(messages[: at + 1], tools, mode, tokenizer.chat_template)
             for at, message in enumerate(messages)
@@ -65,8 +65,8 @@ def _encode_conversation(record: Mapping[str, Any], tokenizer: Tokenizer) -> lis
 
 
 def _check_order(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Each result of a tool answers a call: one is open before it."""
-    open_calls = 0
+    """Each result of a tool answers a call: one is open before it, and it is of none but those."""
+    open_calls, ids = 0, set()
     for index, message in enumerate(messages):
         if message["role"] == "tool":
             open_calls -= len(message["content"]) if isinstance(message["content"], list) else 1
@@ -74,8 +74,23 @@ def _check_order(messages: Sequence[Mapping[str, Any]]) -> None:
                 raise DataError(
                     f"messages[{index}]: a tool result, but no assistant message before it calls a tool for it"
                 )
+            answered = message.get("tool_call_id")
+            if answered is not None and None not in ids and answered not in ids:
+                raise DataError(f"messages[{index}].tool_call_id: no call before it has the id {answered!r}")
         else:
             open_calls = len(message.get("tool_calls", ()))
+            ids = {call.get("id") for call in message.get("tool_calls", ())}
+
+
+def _check_thoughts(messages: Sequence[Mapping[str, Any]], mode: str) -> None:
+    """None is to be learned in the mode in which nothing is thought."""
+    for index, message in enumerate(messages):
+        if mode == "disabled" and message["role"] == "assistant" and _thinks(message):
+            raise DataError(f"messages[{index}] has a thought, and thinking is 'disabled'; leave one of them out")
+
+
+def _thinks(message: Mapping[str, Any]) -> bool:
+    return bool(message.get("reasoning_content")) or "</think>" in message["content"]
 
 
 def _check_said(messages: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from glmkit.errors import ConfigError
-from glmkit.model import GLM
+from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.train.step import Objective
 
@@ -25,30 +25,37 @@ def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
         if not names(model, pattern):
             paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model, kind))]
             raise ConfigError(
-                f"freeze: {pattern!r} names no trained parameter; they are called {', '.join(paths[:3])}, ..."
+                f"freeze: {pattern!r} names nothing that training moves; it moves {', '.join(paths[:3])}, ..."
             )
-    return nnx.All(kind, _Free(freeze)) if freeze else kind
+    return _but(freeze, kind)
 
 
 def trained_objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
-    """An objective with the filter of `trainable`; without the second token's loss where no layer that learns has one.
+    """An objective of what it trains itself and `trainable` leaves; without the second token's loss where no layer that
+    learns has one.
 
     Adapters alone learn with the correction biases as they are: a file of adapters has no place for others. Raises as
-    `trainable`.
+    `trainable`, and `ConfigError` where nothing is left to train.
     """
     adapted = adapted_places(model)
     without_mtp = model.mtp is None or (adapted and not any(place.in_mtp for place in adapted))
+    moves = trainable(model, freeze)
+    if objective.trainable is not nnx.Param:  # of which an adapter's are none
+        moves = nnx.All(objective.trainable, moves)
+    if not nnx.to_flat_state(nnx.state(model, moves)):
+        raise ConfigError(f"there is nothing to train with freeze={freeze} and trainable={objective.trainable}")
     return dataclasses.replace(
         objective,
-        trainable=trainable(model, freeze),
+        trainable=moves,
+        biases=nnx.All(objective.biases, _but(freeze, Buffer)),
         mtp_weight=0.0 if without_mtp else objective.mtp_weight,
         bias_rate=0.0 if adapted else objective.bias_rate,
     )
 
 
 def names(model: GLM, pattern: str) -> bool:
-    """Whether a pattern names any parameter that would be trained."""
-    kind = LoRAParam if adapted_places(model) else nnx.Param
+    """Whether a pattern names anything that training could move: an adapter, or parameters and correction biases."""
+    kind = LoRAParam if adapted_places(model) else nnx.Any(nnx.Param, Buffer)
     return any(_named(pattern, path) for path, _ in nnx.to_flat_state(nnx.state(model, kind)))
 
 
@@ -58,9 +65,14 @@ def copied(model: GLM, which: nnx.filterlib.Filter) -> GLM:
     return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), own), shared)
 
 
+def _but(freeze: tuple[str, ...], kind: nnx.filterlib.Filter) -> nnx.filterlib.Filter:
+    """The filter of a kind of variables, but for those that patterns name."""
+    return nnx.All(kind, _Free(freeze)) if freeze else kind
+
+
 @dataclasses.dataclass(frozen=True)
 class _Free:
-    """A filter of the parameters whose path, such as `blocks.0.attention.q`, no pattern names."""
+    """A filter of the variables whose path, such as `blocks.0.attention.q`, no pattern names."""
 
     patterns: tuple[str, ...]
 

@@ -49,7 +49,8 @@ class JsonLog:
     """One JSON object per line, each in the file before the next step: `{"step": 3, "loss": 2.1, ...}`.
 
     A line `{"begin": ...}` goes before the first, `{"end": outcome}` behind the last. A line that a full disk broke off
-    is taken away when the run goes on. Raises `TrainingError` naming the file where a line cannot be written.
+    is taken away, at once or, where the process was killed, when the run goes on. Raises `TrainingError` naming the
+    file where a line cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -68,10 +69,13 @@ class JsonLog:
         self._line({"end": outcome})
 
     def _line(self, content: Mapping[str, Any]) -> None:
+        size = self._path.stat().st_size if self._path.exists() else 0
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(content) + "\n")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, size)
             raise TrainingError(f"{self._path}: the log was not written: {error.strerror}") from error
 
 

@@ -18,26 +18,27 @@ from tqdm.auto import tqdm
 
 from glmkit import heap
 from glmkit.checks import check_integer
-from glmkit.engine.context import fingerprint
-from glmkit.errors import ConfigError, TrainingError
+from glmkit.errors import CheckpointError, ConfigError, TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer, Interventions
-from glmkit.model.adapter import adapted_places
 from glmkit.model.intervene import leading_axes
 from glmkit.runs import Layers
 from glmkit.runs.plans import Plan
 from glmkit.sharding import partition_spec
 from glmkit.train.changes import Changes
-from glmkit.train.checkpoint import Checkpoints, RunIdentity, leaving
+from glmkit.train.checkpoint import Checkpoints, leaving
 from glmkit.train.data import Batch, ReadAhead, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
+from glmkit.train.identity import RunIdentity, origin_of
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.memory import to_start, to_step, told_of_memory
 from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Objective, TrainState, compiled_step
+from glmkit.weights.atomic import atomic_file
+from glmkit.weights.card import derived_card
 
 __all__ = ["Fit", "Step", "fit"]
 
@@ -161,6 +162,7 @@ class Fit:
         if out is not None:
             self._logs.append(JsonLog(Path(out) / "log.jsonl"))
             self._checkpoints = Checkpoints(Path(out) / "checkpoints", keep_best=keep_best)
+            self._identity = self._identify()
             self._go_on()
         for log in self._logs:
             about = {"model": self.name, "settings": dataclasses.asdict(settings), "steps": self.steps}
@@ -204,7 +206,13 @@ class Fit:
         """An LM of the model as it is now. Raises `TrainingError` if `fit` was given a model without a tokenizer."""
         if not isinstance(self._source, LM):
             raise TrainingError("fit was given a model; give it an LM to chat with the result")
-        return self._source.with_model(self.model)
+        card = derived_card(self.name, "Trained by `glmkit.train.fit`.", library="glmkit", **self.origin)
+        return self._source.with_model(self.model, about={**self._source.about, "README.md": card})
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a card tells of the result: `save_adapter(run.model, folder, **run.origin)`. The card of `lm` does."""
+        return origin_of(self._source, self._number, self._data)
 
     def __iter__(self) -> Iterator[Step]:
         bar = tqdm(total=self.steps, initial=self._number, desc="training", disable=not self._progress)
@@ -315,27 +323,16 @@ class Fit:
             steps += 1
         return steps
 
-    @functools.cached_property
-    def _identity(self) -> RunIdentity:
-        model = self._state.model
-        _, _, frozen = nnx.split(model, self._moving, ...)
-        return RunIdentity(
-            config=model.config.to_hf(),
-            optimizer=self.settings.optimizer,
-            data=self._data.digest,
-            settings={
-                name: value
-                for name, value in dataclasses.asdict(self.settings).items()
-                if name != "remat" and (name, value) != ("workers", 0)  # as runs were before there were any
-            }
-            | {name: getattr(self.objective, name) for name in ("mtp_weight", "bias_rate", "balance_weight")}
-            | {"steps": self.steps}
-            | {"master_weights": isinstance(self._state.opt_state, MasterState)}  # float32 has no need of them
-            | ({} if self._changes is None else {"interventions": self._changes.identity})
-            | {"trained_parameters": sum(leaf.size for leaf in jax.tree.leaves(self._saved()[0]))},
-            frozen=fingerprint(frozen),
-            lora_scales=sorted({place.parameter.scale for place in adapted_places(model)}),
-        )
+    def _identify(self) -> RunIdentity:
+        """Of the run as it begins, before anything has moved."""
+        wider = isinstance(self._state.opt_state, MasterState)  # float32 has no need of them
+        more = {"steps": self.steps, "master_weights": wider}
+        if self._changes is not None:
+            more["interventions"] = self._changes.identity
+        return RunIdentity.of(
+            self._state.model, self._moving, self.settings, self.objective, more,
+            data=self._data.digest, eval_data=self._eval_data.digest if self._checkpoints.keeps_best else "",
+        )  # fmt: skip
 
     def _saved(self) -> tuple[nnx.State, Any, jax.Array]:
         """What training moves: frozen weights are not written again with each checkpoint."""
@@ -358,11 +355,16 @@ class Fit:
         """Keep the batch and stop: the update was not applied."""
         number = self._number + 1
         path = (self.folder or Path(tempfile.mkdtemp())) / f"not_finite_step_{number}.npz"
-        np.savez(path, **{name: np.asarray(part) for name, part in batch._asdict().items()})
+        try:
+            with atomic_file(path) as partial, partial.open("wb") as file:
+                np.savez(file, **{name: np.asarray(part) for name, part in batch._asdict().items()})
+            kept = f"the batch is kept in {path}. Look at it"
+        except (OSError, CheckpointError) as error:
+            kept = f"the batch could not be kept ({error}). Make room"
         raise TrainingError(
             f"step {number}: loss {values['loss']}, gradient norm {values['gradient_norm']}; the update was not "
-            f"applied and the batch is kept in {path}. Look at it, or begin another run, in a folder of its own, from "
-            "this one's `model` with a lower learning_rate"
+            f"applied and {kept}, or begin another run, in a folder of its own, from this one's `model` with a lower "
+            "learning_rate"
         )
 
 

@@ -18,10 +18,11 @@ from glmkit.sharding import mesh_of
 __all__ = ["adamw", "apply_optimizer", "batch_warmup", "cosine", "make_optimizer", "muon", "with_master_weights"]
 
 Rate = float | optax.Schedule
+Optimizer = Literal["adamw", "muon"]
 
 
 def make_optimizer(
-    name: Literal["muon", "adamw"],
+    name: Optimizer,
     learning_rate: Rate,
     *,
     weight_decay: float = 0.1,
@@ -30,8 +31,6 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Clipping by the global norm, then Muon or AdamW; with `master_weights` as `with_master_weights` has it."""
     makers = {"muon": muon, "adamw": adamw}
-    if name not in makers:
-        raise ValueError(f"optimizer is {name!r}; expected one of {', '.join(makers)}")
     parts = [] if clip is None else [clip_by_gradient_norm(clip)]
     optimizer = optax.chain(*parts, makers[name](learning_rate, weight_decay=weight_decay))
     return with_master_weights(optimizer) if master_weights else optimizer
@@ -60,6 +59,9 @@ def muon(learning_rate: Rate, *, weight_decay: float = 0.1, adam_b2: float = 0.9
     """
     matrices = optax.contrib.muon(
         learning_rate,
+        ns_steps=5,
+        beta=0.95,
+        nesterov=True,
         consistent_rms=0.2,
         weight_decay=weight_decay,
         muon_weight_dimension_numbers=matrix_axes,

@@ -1,15 +1,16 @@
 """The numbers of a run, and whether its data and its model go with them."""
 
 import dataclasses
-from typing import Literal
+import math
+from typing import get_args
 
-from glmkit.checks import check_integer
+from glmkit.checks import check_integer, is_number
 from glmkit.errors import ConfigError, DataError
 from glmkit.model import GLM
 from glmkit.model.transformer import Remat
 from glmkit.text import Tokenizer
 from glmkit.train.data import Source
-from glmkit.train.optimizer import batch_warmup
+from glmkit.train.optimizer import Optimizer, batch_warmup
 
 __all__ = ["Settings", "check_data"]
 
@@ -35,26 +36,34 @@ class Settings:
     shuffle: bool = True
     workers: int = 0
     steps: int | None = None
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-4
     warmup: float = 0.03  # the share of all steps
     weight_decay: float = 0.1
-    clip: float = 1.0
+    clip: float | None = 1.0
     master_weights: bool = True
     remat: Remat = "none"
     freeze: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "freeze", tuple(self.freeze))
+        object.__setattr__(self, "freeze", (self.freeze,) if isinstance(self.freeze, str) else tuple(self.freeze))
         for name in ("batch_size", "length", "accumulate", "epochs"):
             check_integer(name, getattr(self, name), 1)
-        for name in ("batch_warmup", "workers"):
+        for name in ("batch_warmup", "workers", "seed"):
             check_integer(name, getattr(self, name), 0)
         if self.steps is not None:
             check_integer("steps", self.steps, 1)
-        if not 0 <= self.warmup <= 1:
+        for name, kind in (("optimizer", Optimizer), ("remat", Remat)):
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}")
+        if not (is_number(self.warmup) and 0 <= self.warmup <= 1):
             raise ConfigError(f"warmup is {self.warmup!r}; expected the share of all steps, from 0 to 1")
+        for name in ("learning_rate", "weight_decay"):
+            if not (is_number(getattr(self, name)) and 0 <= getattr(self, name) < math.inf):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a number of at least 0")
+        if self.clip is not None and not (is_number(self.clip) and self.clip > 0):
+            raise ConfigError(f"clip is {self.clip!r}; expected a norm above 0, or None")
 
     def micro_batches(self, step: int) -> int:
         """How many micro-batches the step after `step` steps takes."""
@@ -62,16 +71,19 @@ class Settings:
 
 
 def check_data(data: Source, model: GLM, tokenizer: Tokenizer | None, settings: Settings) -> None:
-    """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, or another
-    tokenizer's data.
+    """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, rows that
+    the devices cannot share, or another tokenizer's data.
     """
+    shares = model.embed[...].sharding.mesh.shape["data"]
+    if settings.batch_size % shares:
+        raise ConfigError(f"batch_size is {settings.batch_size}; the mesh divides rows among {shares} (its data axis)")
     if tokenizer is not None and getattr(data, "vocabulary", tokenizer.digest) != tokenizer.digest:
         raise DataError(
             "the data were encoded with another tokenizer than the model's; encode them again with lm.tokenizer"
         )
     if data.length > settings.length:
         raise DataError(
-            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again"
+            f"the data has examples of {data.length} tokens, a row length={settings.length}; encode it again, with that"
         )
     if settings.length > model.config.max_position_embeddings:
         raise ConfigError(f"length is {settings.length}; the model's context is {model.config.max_position_embeddings}")

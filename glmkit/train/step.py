@@ -38,14 +38,16 @@ class Objective:
     """What is minimised, by the weights of GLM-4.5's report; `trainable` is an nnx filter of the parameters that move.
 
     `mtp_weight` weighs the loss of the token after the next; GLM-4.5's fell when two thirds of its tokens were read,
-    `Change(0.3, steps, 0.1)`. `bias_rate` is the step of the correction biases, 0 leaves them as they are;
-    `balance_weight` weighs the sequence-level balance loss, the mean over sequences of its sum over layers.
+    `Change(0.3, steps, 0.1)`. `bias_rate` is the step of the correction biases, of those in the filter `biases`; 0
+    leaves them as they are. `balance_weight` weighs the sequence-level balance loss, the mean over sequences of its sum
+    over layers.
     """
 
     mtp_weight: float | Change = 0.3
     bias_rate: float = 1e-3
     balance_weight: float = 1e-4
     trainable: nnx.filterlib.Filter = nnx.Param
+    biases: nnx.filterlib.Filter = Buffer
 
 
 @jax.tree_util.register_dataclass
@@ -120,7 +122,9 @@ def train_step(
     params, opt_state = jax.lax.cond(finite, update, lambda _, *unmoved: unmoved, gradients, params, state.opt_state)
     model = nnx.merge(graph, params, rest)
     if objective.bias_rate:
+        held = jax.tree.map(lambda bias: bias, nnx.state(model, nnx.All(Buffer, nnx.Not(objective.biases))))
         move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
+        nnx.update(model, held)
     new = TrainState(model, opt_state, state.step + finite.astype(jnp.int32))
     metrics = Metrics(
         loss=sums.next_token / counts.next,

@@ -31,7 +31,13 @@ def facts_of(folder: Path) -> dict[str, str]:
 
 def licence_of(folder: Path) -> str | None:
     """The licence that the card in a checkpoint folder states, if there is one and it does."""
-    head = re.match(r"---\n(.*?)\n---\n", _card(folder) or "", re.DOTALL)
+    return stated_licence(_card(folder))
+
+
+def stated_licence(card: str | bytes | None) -> str | None:
+    """The licence that a card states, if it does."""
+    text = card.decode(errors="replace") if isinstance(card, bytes) else card or ""
+    head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", head[1], re.MULTILINE) if head else None
     return stated[1] if stated else None
 

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from glmkit.errors import GLMKitError
+
 __all__ = ["failed_tasks_unheard"]
 
 
@@ -40,4 +42,6 @@ def _is_heard(record: logging.LogRecord) -> bool:
 
 def _is_of_failed_save(error: BaseException | None) -> bool:
     """Whether tensorstore could not write, or has nobody to tell of it."""
+    if isinstance(error, GLMKitError):  # what the caller is told
+        return False
     return str(error) == "Event loop is closed" or "Error writing" in str(error)

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from glmkit.errors import TrainingError
-from glmkit.train.checkpoint import Checkpoints, RunIdentity
+from glmkit.train.checkpoint import Checkpoints
+from glmkit.train.identity import RunIdentity
 
 IDENTITY = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
 # Saves steps 1 and 2; the process kills itself at the given one of the file operations of the second save.
 TWO_SAVES = """
     import os, signal, sys
     import jax.numpy as jnp
-    from glmkit.train.checkpoint import Checkpoints, RunIdentity
+    from glmkit.train.checkpoint import Checkpoints
+    from glmkit.train.identity import RunIdentity
 
     checkpoints, last = Checkpoints(sys.argv[1]), int(sys.argv[2])
     identity = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})
@@ -93,7 +95,8 @@ FULL_DISK = """
     import sys
     import jax.numpy as jnp
     from glmkit.errors import TrainingError
-    from glmkit.train.checkpoint import Checkpoints, RunIdentity
+    from glmkit.train.checkpoint import Checkpoints
+    from glmkit.train.identity import RunIdentity
     from glmkit.train.log import JsonLog, ending
 
     identity = RunIdentity(config={"a": 1}, optimizer="adamw", data="0", settings={})

@@ -32,7 +32,7 @@ def test_every_example_is_in_the_batches_once_and_whole(lengths, row, rows, seed
         Example(np.arange(100 * at, 100 * at + n, dtype=np.int32), (np.arange(n) + at) % 3 > 0)
         for at, n in enumerate(lengths)
     ]
-    source, seen = TokenDataset(examples, None, max(lengths), ""), []
+    source, seen = TokenDataset(examples, None, ""), []
     for batch in batches(source, length=row, batch_size=rows, seed=seed, shuffle=shuffle):
         assert batch.tokens.shape == batch.learned.shape == batch.segment_ids.shape == (rows, row)
         assert not batch.learned[batch.segment_ids < 0].any()
@@ -115,6 +115,18 @@ def test_what_is_too_long_is_split_or_dropped_and_said():
     assert max(len(data[i]["tokens"]) for i in range(len(data))) == 40
     with pytest.raises(DataError, match=r"record 2: \d+ tokens are \d+ more than a row holds"):
         TokenDataset.encode([{"text": "a"}, chat], tokenizer(), 40, too_long="error")
+
+
+def test_the_length_of_data_is_that_of_the_longest_example():
+    assert TokenDataset.encode([{"text": "a"}, {"text": "abc"}], tokenizer(), 40).length == 4  # the end token's too
+
+
+def test_a_conversation_about_a_picture_is_dropped_and_said():
+    picture = {"type": "image_url", "image_url": {"url": "cat.png"}}
+    shown = [{"role": "user", "content": [picture, "What is it?"]}, {"role": "assistant", "content": "A cat"}]
+    data = TokenDataset.encode([{"messages": shown}, {"text": "a"}], tokenizer(), 60)
+    assert data.report.dropped == {"has parts that are not text": ("record 1",)}
+    assert len(data) == 1
 
 
 def test_a_piece_with_nothing_to_learn_is_dropped_and_said():

@@ -23,6 +23,13 @@ THOUGHT = [
 ]
 
 
+def called(results: str) -> list[dict]:
+    """Calls a and b, and results that say which call they are of."""
+    calls = [{"id": call, "function": {"name": f"tool_{call}", "arguments": {}}} for call in "ab"]
+    told = [{"role": "tool", "tool_call_id": call, "content": f"of {call}"} for call in results]
+    return [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": calls}, *told, THOUGHT[-1]]
+
+
 def marked(record) -> list[str]:
     """Each example as text, what is learned in braces."""
     shown = []
@@ -76,6 +83,11 @@ def test_tools_are_shown_to_the_model():
     assert json.dumps(tool) in text
 
 
+def test_results_come_in_the_order_of_their_calls():
+    there, back = (encode_record({"messages": called(ids)}, tokenizer())[0].tokens for ids in ("ab", "ba"))
+    np.testing.assert_array_equal(there, back)
+
+
 def test_a_text_is_learned_whole_and_ends():
     assert marked({"text": "once"}) == ["{once<|endoftext|>}"]
 
@@ -94,6 +106,8 @@ def test_a_text_is_learned_whole_and_ends():
         ({"messages": [*THOUGHT[:5], {"role": "tool", "content": "S"}]}, r"messages\[5\]: a tool result"),
         ({"messages": [THOUGHT[0], {"role": "assistant", "value": "Hi"}]}, r"messages\[1\]: .* only role, value"),
         ({"messages": THOUGHT, "thinking": "perhaps"}, "thinking"),
+        ({"messages": THOUGHT, "thinking": "disabled"}, r"messages\[\d\] has a thought, and thinking is 'disabled'"),
+        ({"messages": called("za")}, r"messages\[2\].tool_call_id: no call before it has the id 'z'"),
         ({"messages": THOUGHT, "tools": [{}]}, "tools"),
     ],
 )

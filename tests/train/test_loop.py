@@ -1,8 +1,11 @@
 """`fit`: a run in hand, that learns, stops cleanly, and goes on to the same bits."""
 
+import errno
 import json
+import os
 import shutil
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +18,7 @@ from glmkit.errors import ConfigError, DataError, RequestError, TrainingError
 from glmkit.model import Buffer
 from glmkit.train.checkpoint import Checkpoints
 from glmkit.train.data import TokenDataset
+from glmkit.train.log import JsonLog
 from glmkit.train.loop import _programs, fit
 from glmkit.train.lora import LoRAParam, add_lora
 from glmkit.train.step import Objective
@@ -200,14 +204,24 @@ def test_whatever_ends_the_iteration_the_steps_that_were_taken_are_saved(data, t
         ({"optimizer": "muon"}, "another optimizer"),
         ({"learning_rate": 1e-5}, "another settings: learning_rate 0.003 there, 1e-05 here"),
         ({"data": RECORDS[:10]}, "another data"),
+        ({"model": 2.0}, "another initial"),
     ],
 )
 def test_another_run_does_not_go_on_from_this_one(data, tmp_path, change, message):
     next(iter(fit(model(), data, steps=6, out=tmp_path, save_every=1, **SETTINGS)))
     if "data" in change:
         data, change = TokenDataset.encode(change["data"], tokenizer(), 32), {}
+    other = jax.tree.map(lambda leaf: leaf, model())
+    other.norm.scale[...] *= change.pop("model", 1.0)
     with pytest.raises(TrainingError, match=message):
-        fit(model(), data, steps=6, out=tmp_path, **(SETTINGS | change))
+        fit(other, data, steps=6, out=tmp_path, **(SETTINGS | change))
+
+
+def test_the_best_checkpoints_are_of_one_measure(data, tmp_path):
+    other = TokenDataset.encode(RECORDS[:10], tokenizer(), 32)
+    next(iter(fit(model(), data, steps=6, out=tmp_path, save_every=1, keep_best=1, eval_data=data, **SETTINGS)))
+    with pytest.raises(TrainingError, match="another eval_data"):
+        fit(model(), data, steps=6, out=tmp_path, keep_best=1, eval_data=other, **SETTINGS)
 
 
 def test_adapters_do_not_go_on_beside_other_weights_or_with_another_alpha(data, tmp_path):
@@ -258,6 +272,35 @@ def test_a_line_of_the_log_that_broke_off_is_taken_away(data, tmp_path):
     path.write_text(whole + '{"step": 2, "lo')
     fit(model(), data, steps=1, out=tmp_path, **SETTINGS)
     assert path.read_text().startswith(whole + '{"begin": ')
+
+
+def test_a_line_that_a_full_disk_broke_off_is_taken_away_at_once(tmp_path, monkeypatch):
+    log = JsonLog(tmp_path / "log.jsonl")
+    log.write(1, {"loss": 1.0})
+    whole = (tmp_path / "log.jsonl").read_text()
+
+    def half(path, *args, **kwargs):
+        os.write(fd := os.open(path, os.O_WRONLY | os.O_APPEND), b'{"step": 2')
+        os.close(fd)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", half)
+        with pytest.raises(TrainingError, match="the log was not written"):
+            log.write(2, {"loss": 1.0})
+    assert (tmp_path / "log.jsonl").read_text() == whole
+
+
+def test_a_batch_that_finds_no_room_does_not_hide_why_the_run_stopped(data, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    network = jax.tree.map(lambda leaf: leaf, model())
+    network.norm.scale[...] = network.norm.scale[...] * np.nan
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(TrainingError, match=r"step 1: loss nan.*could not be kept \(.*No space left"):
+        fit(network, data, steps=6, out=tmp_path, **SETTINGS).run()
+    assert not list(tmp_path.glob("*not_finite*"))
 
 
 def test_the_best_checkpoint_can_be_had(data, tmp_path):
@@ -332,15 +375,48 @@ def test_frozen_parameters_stay(data):
     assert same(after.embed, model().embed)
     assert same(after.blocks[0], model().blocks[0])
     assert not same(after.blocks[1], model().blocks[1])
-    with pytest.raises(ConfigError, match="freeze: 'attention' names no trained parameter"):
+    with pytest.raises(ConfigError, match="freeze: 'attention' names nothing that training moves"):
         fit(model(), data, freeze=("attention",), **SETTINGS)
+    with pytest.raises(ConfigError, match="there is nothing to train"):
+        fit(model(), data, freeze="*", **SETTINGS)
+
+
+@pytest.mark.parametrize("freeze", ["blocks", "blocks.*.router.bias"])
+def test_correction_biases_of_what_is_frozen_stay(data, freeze):
+    before, objective = model(mtp=True), Objective(bias_rate=0.1, balance_weight=0.0)
+    after = fit(before, data, steps=1, objective=objective, freeze=freeze, **SETTINGS).run().model
+    assert same(nnx.state(after.blocks, Buffer), nnx.state(before.blocks, Buffer))
+    assert not same(nnx.state(after.mtp, Buffer), nnx.state(before.mtp, Buffer))
+
+
+def test_an_objective_may_say_itself_what_moves(data):
+    objective = Objective(trainable=nnx.PathContains("embed"))
+    after = fit(model(), data, steps=1, objective=objective, freeze="head", **SETTINGS).run().model
+    assert not same(after.embed, model().embed)
+    assert same(nnx.state(after.blocks, nnx.Param), nnx.state(model().blocks, nnx.Param))
+
+
+def test_the_result_says_where_it_came_from(data, tmp_path):
+    lm = LM(model(), tokenizer(), name="base", about={"README.md": b"---\nlicense: mit\n---\n", "LICENSE": b"MIT"})
+    run = fit(lm, data, steps=2, **SETTINGS).run()
+    run.lm.save(tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    for line in ('license: "mit"', "| base model | base |", "| steps | 2 |", f"| data SHA-256 | {data.digest} |"):
+        assert line in card
+    assert (tmp_path / "out" / "LICENSE").read_text() == "MIT"
+    assert run.origin["licence"] == "mit"
+    assert fit(model(), data, steps=2, **SETTINGS).origin["base_model"] is None
 
 
 def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
-    with pytest.raises(DataError, match="examples of 32 tokens"):
-        fit(model(), data, **(SETTINGS | {"length": 16}))
-    with pytest.raises(ConfigError, match="warmup is 100; expected the share"):
-        fit(model(), data, warmup=100, **SETTINGS)
+    with pytest.raises(DataError, match="examples of 13 tokens"):
+        fit(model(), data, **(SETTINGS | {"length": 12}))
+    for name, value in (
+        *(("warmup", 100), ("optimizer", "sgd"), ("remat", "blocks"), ("learning_rate", -1.0), ("clip", -1.0)),
+        *(("learning_rate", np.nan), ("weight_decay", -5), ("seed", -1)),
+    ):
+        with pytest.raises((ConfigError, RequestError), match=f"{name} is {value!r}; expected"):
+            fit(model(), data, **(SETTINGS | {name: value}))
     data.vocabulary, known = "another", data.vocabulary
     with pytest.raises(DataError, match="encoded with another tokenizer than the model's"):
         fit(LM(model(), tokenizer(), max_len=64), data, **SETTINGS)

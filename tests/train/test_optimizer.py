@@ -12,7 +12,6 @@ from flax import nnx
 from glmkit.model.params import Buffer
 from glmkit.train.optimizer import (
     MasterState,
-    adamw,
     apply_optimizer,
     batch_warmup,
     clip_by_gradient_norm,
@@ -26,35 +25,53 @@ from tiny import model
 RATE, DECAY = 0.01, 0.1
 
 
-def numpy_muon(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Keller Jordan's Muon, first step: Nesterov momentum, five Newton-Schulz steps, root mean square 0.2."""
-    momentum = 0.05 * gradient
-    x = (0.95 * momentum + 0.05 * gradient) / (1 - 0.95)  # optax corrects the bias of the average
+def numpy_muon(weight: np.ndarray, *gradients: np.ndarray) -> np.ndarray:
+    """Keller Jordan's Muon: Nesterov momentum, five Newton-Schulz steps, root mean square 0.2; a step a gradient."""
+    momentum = np.zeros_like(weight, np.float64)
+    for step, gradient in enumerate(gradients, 1):
+        momentum = 0.95 * momentum + 0.05 * gradient
+        # Both parts are averages, whose bias optax corrects as Adam's is, the momentum's by the step to come.
+        ahead = 0.95 * momentum / (1 - 0.95 ** (step + 1)) + 0.05 * gradient / (1 - 0.95**step)
+        weight = weight - RATE * (0.2 * np.sqrt(max(weight.shape)) * orthogonal(ahead) + DECAY * weight)
+    return weight
+
+
+def orthogonal(x: np.ndarray) -> np.ndarray:
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (np.linalg.norm(x) + 1e-8)
     for _ in range(5):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    x = x.T if tall else x
-    return weight - RATE * (0.2 * np.sqrt(max(x.shape)) * x + DECAY * weight)
+    return x.T if tall else x
+
+
+def drawn_like(params, seed: int):
+    leaves, structure = jax.tree.flatten(params)
+    rng = np.random.default_rng(seed)
+    drawn = [jax.device_put(rng.standard_normal(leaf.shape).astype(leaf.dtype), leaf.sharding) for leaf in leaves]
+    return jax.tree.unflatten(structure, drawn)
 
 
 @pytest.fixture(scope="module")
-def moved():
-    """Parameters before and after one step of Muon, and the gradient."""
+def steps():
+    """Parameters before and after each of three steps of Muon, and the gradients."""
     params = nnx.state(model(), nnx.Param)
-    leaves, structure = jax.tree.flatten(params)
-    rng = np.random.default_rng(0)
-    gradients = jax.tree.unflatten(
-        structure,
-        [jax.device_put(rng.standard_normal(leaf.shape).astype(leaf.dtype), leaf.sharding) for leaf in leaves],
-    )
     optimizer = muon(RATE, weight_decay=DECAY)
     state = jax.jit(optimizer.init)(params)
     step = jax.jit(functools.partial(apply_optimizer, optimizer))
-    after, _ = step(gradients, params, state, optax.tree.norm(gradients))
-    return params, gradients, after
+    passed, gradients = [params], [drawn_like(params, seed) for seed in range(3)]
+    for gradient in gradients:
+        params, state = step(gradient, params, state, optax.tree.norm(gradient))
+        passed.append(params)
+    return passed, gradients
+
+
+@pytest.fixture(scope="module")
+def moved(steps):
+    """Parameters before and after one step of Muon, and the gradient."""
+    (before, after, *_), (gradient, *_) = steps
+    return before, gradient, after
 
 
 def at(tree, *path):
@@ -75,6 +92,12 @@ def test_a_projections_heads_are_one_matrix(moved):
     before, gradient, after = (at(tree, "blocks", 0, "attention", "q") for tree in moved)
     flat = before.reshape(before.shape[0], -1), gradient.reshape(before.shape[0], -1)
     np.testing.assert_allclose(after.reshape(flat[0].shape), numpy_muon(*flat), atol=2e-5)
+
+
+def test_momentum_goes_on_over_the_steps(steps):
+    (before, *_, after), gradients = steps
+    before, after, *gradients = (at(tree, "blocks", 1, "mlp", "down")[3] for tree in (before, after, *gradients))
+    np.testing.assert_allclose(after, numpy_muon(before, *gradients), atol=6e-5)  # three steps, each as above
 
 
 @pytest.mark.parametrize(
@@ -172,9 +195,3 @@ def test_schedules():
     assert [round(float(rate(step)), 3) for step in (0, 5, 10, 55, 100, 200)] == [0, 0.5, 1, 0.55, 0.1, 0.1]
     grown = batch_warmup(1, 5, 100)
     assert [grown(step) for step in (0, 24, 25, 99, 100, 1000)] == [1, 1, 2, 4, 5, 5]
-
-
-def test_an_unknown_optimiser_is_named():
-    with pytest.raises(ValueError, match=r"'sgd'.*muon, adamw"):
-        make_optimizer("sgd", 0.1)
-    assert isinstance(adamw(0.1), optax.GradientTransformation)
