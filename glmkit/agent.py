@@ -88,13 +88,18 @@ def _steps(
     settings: dict[str, Any],
 ) -> Iterator[AgentStep]:
     so_far = tuple(messages)
+    names = {tool["function"]["name"] for tool in declared}
     for number in range(1, max_turns + 1):
         told_results = so_far and so_far[-1]["role"] == "tool"
         demands = settings.get("tool_choice", "none") != "none"
         own = settings | {"tool_choice": "auto"} if told_results and demands else settings
         done = chat(so_far, tools=declared, **own)
-        calls = done.tool_calls if done.finish_reason == "tool_calls" else ()
-        results = tuple(run_call(call, functions, run) for call in calls)
+        called = done.finish_reason == "tool_calls" and settings.get("tool_choice") != "none"
+        # A model without tokens for calls follows no grammar: what it names may not be declared.
+        results = tuple(
+            run_call(call, functions, run if call.name in names else None)
+            for call in (done.tool_calls if called else ())
+        )
         told = ({"role": "tool", "content": result.content, "tool_call_id": result.call.id} for result in results)
         so_far = (*so_far, done.message, *told)
         yield AgentStep(number, done, results, so_far)
@@ -114,7 +119,7 @@ def run_call(call: ToolCall, functions: Mapping[str, Callable], run: Run | None 
             value = functions[call.name](**call.arguments)
         elif run is not None:
             value = run(call.name, call.arguments)
-        else:  # only a model without tokens for calls, which follows no grammar
+        else:
             raise RequestError(f"there is no tool {call.name!r}")
         content = result_text(value)
     except Exception as error:  # what is wrong with a call is for the model to hear

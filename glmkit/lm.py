@@ -74,14 +74,9 @@ class LM(Runs):
         self.generation.warn_of_missing_stops(model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
-        self._engine: Engine | None = Engine(
-            model,
-            model.config.context(max_len),
-            kv_memory,
-            reproducible=reproducible,
-            speculative_tokens=speculative_tokens,
-            draft_hidden=draft_hidden,
-        )
+        self._served = {"kv_memory": kv_memory, "reproducible": reproducible, "draft_hidden": draft_hidden}
+        self._served |= {"speculative_tokens": speculative_tokens}
+        self._engine: Engine | None = Engine(model, model.config.context(max_len), **self._served)
         self._model: GLM | None = model  # the last, since what has it is closed when it goes
 
     @property
@@ -134,8 +129,9 @@ class LM(Runs):
         `seed` (None draws one; it is in the result), by default the checkpoint's own, and `top_logprobs`, how many of
         the likeliest tokens are told at each place. `stream=True` returns a `ChatStream` of deltas; `show=True` prints
         them as they come; `n` above 1 returns a list of answers, which share the prompt's computation and have seeds
-        that follow one another. Interrupted, an answer is what came so far, with `finish_reason` "interrupted". Raises
-        `RequestError` or `TemplateError` before anything is computed.
+        that follow one another; one that fails is a `Completion` with `error`, unless all do. Interrupted, an answer is
+        what came so far, with `finish_reason` "interrupted". Raises `RequestError` or `TemplateError` before anything
+        is computed.
         """
         refuse_unknown(sampling, (*TURN, *SAMPLING))
         turn = {"tools": tools, "tool_choice": tool_choice, "response_format": response_format}
@@ -168,9 +164,10 @@ class LM(Runs):
         settings["stop"] = stop_strings(settings.get("stop", ()))
         settings["tools"] = normalize_tools(settings.get("tools"))
         # What is wrong for every conversation is told at once, and not in each of their answers.
-        thinking_mode(settings.get("thinking", "enabled"))
+        settings["thinking"] = thinking_mode(settings.get("thinking", "enabled"))
         shared = {name: settings[name] for name in (*SAMPLING, "budget") if name in settings}
         self._turns.request((0,), thinking="enabled", **shared)
+        self._turns.grammar(response_format=settings.get("response_format"), thinking=settings.get("thinking"))
         results: list[Completion | None] = [None] * len(conversations)
         running: list[tuple[int, Request, Answer]] = []
         for index, messages in enumerate(conversations):
@@ -249,10 +246,14 @@ class LM(Runs):
         save_hf(self.model, path, files=files, **options)
 
     def with_model(self, model: GLM, **options: Any) -> "LM":
-        """An LM of another model, such as a trained copy, with all else of this one but the card. `options` as `LM`."""
+        """An LM of another model, such as a trained copy, with all else of this one but the card. `options` as `LM`.
+
+        One without the prediction layer drafts nothing.
+        """
         about = {name: text for name, text in self.about.items() if name != "README.md"}
         given = {"generation": self.generation, "max_len": self.engine.max_len, "name": self.name, "about": about}
-        return LM(model, self.tokenizer, **given | options)
+        drafts = {} if model.mtp is not None else {"speculative_tokens": 0}
+        return LM(model, self.tokenizer, **given | self._served | drafts | options)
 
     @property
     def closed(self) -> bool:
@@ -313,9 +314,8 @@ class LM(Runs):
         asked = [ask(seed=first), *(ask(seed=(first + number) % 2**32) for number in range(1, n))]
         self.engine.check_fits(asked[0][0])
         answered = self._serve(asked)
-        for completion in answered:
-            if completion.error is not None:
-                raise completion.error
+        if all(completion.error is not None for completion in answered):
+            raise answered[0].error
         return answered
 
     def _serve(

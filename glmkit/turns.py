@@ -86,7 +86,9 @@ class Turns:
         callable_tools, required = chosen_tools(declared, tool_choice)
         shown = declared if callable_tools else []
         prompt = self.prompt(messages, tools=shown, thinking=thinking)
-        grammar = self._grammar(callable_tools, required, response_format, thinking)
+        grammar = self.grammar(
+            callable_tools, required, tool_choice == "none", response_format=response_format, thinking=thinking
+        )
         request = self.request(prompt, thinking=thinking, budget=budget, grammar=grammar, **sampling)
         said = 1 if isinstance(messages, str) else len(messages)
         prefix = f"{call_ids or f'call_{request.sampling.seed:08x}_'}{said}_"
@@ -141,11 +143,21 @@ class Turns:
             grammar=grammar,
         )
 
-    def _grammar(
-        self, tools: Sequence[Mapping[str, Any]], required: bool, response_format: Any, thinking: Any
+    def grammar(
+        self,
+        tools: Sequence[Mapping[str, Any]] = (),
+        required: bool = False,
+        forbidden: bool = False,
+        *,
+        response_format: Any,
+        thinking: Any,
     ) -> TurnMatcher | None:
-        """What the answer has to follow. Calls of a model without tokens for them are as free as its text."""
-        grammar = answer_grammar(tools, required=required, response_format=response_format)
+        """What the answer has to follow, as `answer_grammar` says it.
+
+        Calls of a model without tokens for them are as free as its text. Raises `RequestError` for what cannot be
+        followed.
+        """
+        grammar = answer_grammar(tools, required=required, forbidden=forbidden, response_format=response_format)
         asked = "response_format" if response_format is not None else "tools"
         if grammar is None:
             return None

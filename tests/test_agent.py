@@ -100,6 +100,20 @@ def test_a_call_that_is_demanded_is_demanded_once_for_what_the_user_says():
     assert turns.asked[0][1]["tool_choice"] == "none"
 
 
+def test_what_is_not_to_be_called_or_not_declared_is_not_run():
+    ran = []
+
+    def run(name, arguments):
+        ran.append(name)
+
+    schema = {"name": "search", "parameters": {"type": "object", "properties": {}}}
+    (step,) = run_agent(Turns([("search", {})]), "look", [schema], run=run, tool_choice="none")
+    assert (step.done, ran) == (True, [])
+    first, _ = run_agent(Turns([("wipe", {}), ("search", {})], "Found."), "look", [schema], run=run)
+    assert ran == ["search"]
+    assert "there is no tool 'wipe'" in first.results[0].content
+
+
 def test_it_ends_after_the_last_turn_that_is_allowed():
     steps = list(run_agent(Turns(*[[("add", {"a": 1, "b": 1})]] * 3), "again", [add], max_turns=2))
     assert [step.number for step in steps] == [1, 2]

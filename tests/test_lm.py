@@ -32,6 +32,13 @@ def test_a_string_is_one_user_turn_and_the_result_says_what_the_model_saw(lm):
     assert lm.chat([{"role": "user", "content": "hi"}], max_tokens=5, seed=1).tokens == done.tokens
 
 
+def test_an_lm_of_another_model_is_served_as_this_one():
+    lm = LM(model(), tokenizer(), max_len=60, reproducible=True, kv_memory=10**7, name="it")
+    other = lm.with_model(model())
+    assert (other._served, other.name, other.engine.max_len) == (lm._served, "it", 60)
+    assert lm.with_model(model(), reproducible=False)._served != lm._served
+
+
 def test_a_drawn_seed_is_in_the_result_and_reproduces_it(lm):
     one = lm.chat("hi", max_tokens=8, temperature=1.0)
     assert lm.chat("hi", max_tokens=8, temperature=1.0, seed=one.seed).tokens == one.tokens

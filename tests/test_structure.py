@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from typing import Literal
 
 import jax
@@ -15,6 +16,7 @@ from glmkit.engine.sampling import Sampling, SamplingBatch, allowed, sample
 from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM
+from glmkit.text.arguments import forms
 from tiny import CONFIG, randomised, tokenizer
 
 SCHEMA = {
@@ -117,9 +119,31 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_computed(lm):
         lm.chat("hi", tools=[get_weather], tool_choice={"type": "function", "function": {"name": "later"}})
     with pytest.raises(RequestError, match="did you mean response_format"):
         lm.chat("hi", response_fromat=FORMAT)
-    (answer,) = lm.chat_batch(["hi"], response_format=bad, progress=False)
-    assert answer.finish_reason == "error"
-    assert "not" in str(answer.error)
+    with pytest.raises(RequestError, match=r"response_format: .*not"):
+        lm.chat_batch(["hi"], response_format=bad, progress=False)
+
+
+def test_a_number_beyond_all_numbers_is_the_largest():
+    forms_ = forms({"type": "number"}, {})
+    assert forms_.read("1e999") == sys.float_info.max
+    assert forms({"type": ["number", "string"]}, {}).read("-1e999") == -sys.float_info.max
+
+
+def test_of_several_answers_one_may_fail(lm, monkeypatch):
+    serve = LM._serve
+
+    def failing(self, asked, *args):
+        for request, _ in asked[:failed]:
+            request.fail(RequestError("NaN"))
+        return serve(self, asked, *args)
+
+    monkeypatch.setattr(LM, "_serve", failing)
+    failed = 1
+    answers = lm.chat("hi", n=3, max_tokens=2, temperature=0.0)
+    assert [answer.finish_reason for answer in answers] == ["error", "length", "length"]
+    failed = 3
+    with pytest.raises(RequestError, match="NaN"):
+        lm.chat("hi", n=3, max_tokens=2)
 
 
 def test_a_mask_rules_out_before_all_else():

@@ -9,6 +9,7 @@ from typing import Any
 
 from glmkit.engine.request import FinishReason, Request, TokenLogprob
 from glmkit.text import Delta, IncrementalDecoder, StreamParser, Tag, Tokenizer, ToolCall, assemble
+from glmkit.text.parser import Phase
 
 
 @dataclass(frozen=True)
@@ -103,19 +104,35 @@ class Answer:
         self._stop = _StopStrings(stop)
         self._deltas: list[Delta] = []
         self._reasoning_tokens = 0
+        self._called = 0  # tokens since what may be a call began
         self._lock = threading.RLock()  # the engine's thread feeds it while others ask how far it is
 
     @_locked
     def feed(self, token: int) -> list[Delta]:
         """Take the next token; a complete stop string ends the request."""
-        if self._parser is not None and self._parser.phase == "think":
-            self._reasoning_tokens += 1
+        before = self._phase
         text, tag = self._decoder.feed(token), self._tags.get(token)
         pieces = [text] if tag is None else [text.removesuffix(tag), Tag(tag)]
         deltas = self._parse(self._stop.feed(pieces))
+        self._count(before)
         if self._stop.found:
             self._request.finish("stop")
         return deltas
+
+    @property
+    def _phase(self) -> Phase | None:
+        return None if self._parser is None else self._parser.phase
+
+    def _count(self, before: Phase | None) -> None:
+        """Count a token of the thought. What looked like a call may turn out to be one too."""
+        if before == "think":
+            self._reasoning_tokens += 1
+            self._called = 0
+        elif before == "tool":
+            self._called += 1
+            if self._phase == "think":
+                self._reasoning_tokens += self._called
+                self._request.think_on(self._called)
 
     @_locked
     def finish(self) -> list[Delta]:

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from glmkit.engine.pool import Pool
 from glmkit.engine.scheduler import Scheduler
@@ -20,11 +19,11 @@ from glmkit.errors import CheckpointError, RequestError
 from glmkit.model import GLM
 from glmkit.model.adapter import adapted_places
 from glmkit.model.ops.attention.blocked import PAGE
-from glmkit.weights.atomic import atomic_file
+from glmkit.weights.arrays import write_arrays
 
 __all__ = ["ContextCache", "fingerprint", "model_fingerprint"]
 
-_FORMAT = "glmkit-context-2"
+_FORMAT = "glmkit-context-3"
 
 
 class ContextCache:
@@ -91,8 +90,7 @@ class ContextCache:
             arrays[f"pages.{number}"] = np.concatenate(of_parts, axis=of_parts[0].ndim - 4)
         arrays = {name: _as_bits(array) for name, array in arrays.items()}
         about = {"contents": _digest(arrays), "reproducible": str(self._scheduler.reproducible)}
-        with atomic_file(path, nbytes=sum(array.nbytes for array in arrays.values())) as partial_path:
-            save_file(arrays, partial_path, metadata=self._identity() | about)
+        write_arrays(path, arrays, self._identity() | about)
         return len(tokens) * PAGE
 
     def _load(self, path: str | os.PathLike[str]) -> int:
@@ -179,18 +177,26 @@ def model_fingerprint(model: GLM) -> str:
 
 
 def fingerprint(weights: Any) -> str:
-    """SHA-256, in hexadecimal, of a checksum of every array; exact, so that it is the same on every mesh."""
-    sums = [(str(leaf.dtype), leaf.shape, int(_checksum(leaf))) for leaf in jax.tree.leaves(weights)]
+    """SHA-256, in hexadecimal, of checksums of every array; exact, so that they are the same on every mesh."""
+    sums = [(str(leaf.dtype), leaf.shape, np.asarray(_checksums(leaf)).tolist()) for leaf in jax.tree.leaves(weights)]
     return hashlib.sha256(repr(sums).encode()).hexdigest()
 
 
 @jax.jit
-def _checksum(x: jax.Array) -> jax.Array:
-    """The sum over all elements, modulo 2**32, of their bits times a number that depends on their place."""
-    if x.dtype.itemsize == 8:
-        x = x.astype(jnp.float32)
-    bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
+def _checksums(x: jax.Array) -> jax.Array:
+    """Two sums over all elements, modulo 2**32, of what MurmurHash3's finaliser makes of their bits and their place.
+
+    Not of the bits times a number: what turns the sign of every element adds up to nothing in such a sum.
+    """
+    bits = jax.lax.bitcast_convert_type(x, f"uint{min(32, 8 * x.dtype.itemsize)}").astype(jnp.uint32)
     place = jnp.zeros((), jnp.uint32)
-    for axis, size in enumerate(x.shape):
-        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-    return jnp.sum((bits + jnp.uint32(1)) * (place * jnp.uint32(2654435761) | jnp.uint32(1)), dtype=jnp.uint32)
+    for axis, size in enumerate(bits.shape):  # of eight bytes an element has two
+        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+    seeds = (jnp.uint32(2654435761), jnp.uint32(2246822519))
+    return jnp.stack([jnp.sum(_mixed(_mixed(place + seed) ^ bits), dtype=jnp.uint32) for seed in seeds])
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        x = (x ^ (x >> shift)) * jnp.uint32(factor)
+    return x ^ (x >> 16)

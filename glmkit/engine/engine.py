@@ -200,6 +200,7 @@ class Engine:
             self._ending, thread = True, self._thread
             if thread is None:
                 self._end()
+                self._ending = False
             self._changed.notify()
         if thread is not None and thread is not threading.current_thread():  # else it ends with the step that called
             thread.join()
@@ -261,7 +262,7 @@ class Engine:
                 self._steps.rest()
         self._end()
         with self._changed:
-            self._thread = None
+            self._thread, self._ending = None, False
         self._wake()  # for what came meanwhile
 
     def _take_in(self) -> None:
@@ -305,7 +306,6 @@ class Engine:
             self._jobs.popleft()()
         self._steps.rest()
         self._pool.release()
-        self._ending = False
 
 
 def _waker(engine: Engine) -> Callable[[], None]:

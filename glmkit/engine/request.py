@@ -154,6 +154,12 @@ class Request:
         elif self.thinking:
             self._thought += 1
 
+    def think_on(self, tokens: int) -> None:
+        """What began as a call, with so many tokens, was none: they are of the thought that it stands in."""
+        if self.budget is not None and self.finish_reason is None:
+            self.thinking, self._thought = True, self._thought + tokens
+            self._close_spent_thought()
+
     def _close_spent_thought(self) -> None:
         if self.budget is not None and self.thinking and self._thought >= self.budget.limit:
             self._queue.extend(self.budget.closing)

@@ -14,7 +14,8 @@ from glmkit.errors import CheckpointError, RequestError
 from glmkit.runs import Layers
 from glmkit.runs.frames import data_frame
 from glmkit.runs.routing import coactivations, expert_sums
-from glmkit.runs.run import read_arrays, write_arrays
+from glmkit.runs.run import read_arrays
+from glmkit.weights.arrays import write_arrays
 
 __all__ = ["MARGIN_EDGES", "STATS", "Experts", "RoutingStats", "largest"]
 

@@ -13,7 +13,8 @@ from glmkit.errors import DataError
 from glmkit.rl.rollout import BY_ROW, BY_SAMPLE, Rollout
 from glmkit.rl.sample import Sample, Turn
 from glmkit.rl.task import Problem
-from glmkit.runs.run import read_arrays, write_arrays
+from glmkit.runs.run import read_arrays
+from glmkit.weights.arrays import write_arrays
 
 __all__ = ["join", "read", "write"]
 

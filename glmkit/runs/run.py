@@ -3,16 +3,13 @@
 import functools
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from glmkit.engine.answer import Completion
 from glmkit.errors import CheckpointError, RequestError
@@ -21,6 +18,7 @@ from glmkit.runs.layers import Layers
 from glmkit.runs.routing import Routing
 from glmkit.runs.sites import canonical
 from glmkit.runs.tokens import Tokens
+from glmkit.weights.arrays import write_arrays
 
 __all__ = ["Run"]
 
@@ -159,18 +157,6 @@ class Run:
 def _wide(value: np.ndarray) -> Float[np.ndarray, "..."]:
     """In float32 at least: NumPy computes little in bfloat16."""
     return value if value.dtype in (np.float32, np.float64) else value.astype(np.float32)
-
-
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """A safetensors file that appears under its name when it is whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.partial")
-    try:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, dict(about))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ ANNOTATIONS = frozenset(
     ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment")
 )
 """Keywords that say nothing of what is valid."""
+
+
+_LARGEST = sys.float_info.max
 
 
 class Forms(NamedTuple):
@@ -30,7 +34,7 @@ class Forms(NamedTuple):
         if not self.texts:
             return read_value(written)
         try:
-            value = _plain(json.loads(written)) if written == written.strip() else written
+            value = _plain(_loads(written)) if written == written.strip() else written
         except (ValueError, TypeError, RecursionError, MemoryError):
             return written
         return value if any(_may_be(value, other) for other in self.others) else written
@@ -63,7 +67,7 @@ def read_value(text: str) -> Any:
 
     Never raises. What comes out can always be written as strict JSON, so NaN stays text and a tuple is a list.
     """
-    for read in (json.loads, _unescaped, ast.literal_eval):
+    for read in (_loads, _unescaped, ast.literal_eval):
         try:
             return _plain(read(text.strip()))
         # The readers and writers between them: malformed, not JSON, nested or long beyond what the parsers take.
@@ -129,7 +133,12 @@ def _may_be(value: Any, schema: Any) -> bool:
 
 def _unescaped(text: str) -> Any:
     """JSON that the model escaped once more, as `[{\\"id\\": 1}]`."""
-    return json.loads(json.loads(f'"{text}"'))
+    return _loads(json.loads(f'"{text}"'))
+
+
+def _loads(text: str) -> Any:
+    """JSON; a number larger than any that Python has is the largest."""
+    return json.loads(text, parse_float=lambda number: min(max(float(number), -_LARGEST), _LARGEST))
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,11 @@ from typing import Any
 
 from glmkit.errors import RequestError
 from glmkit.text.arguments import ANNOTATIONS, Forms, forms, json_type
+from glmkit.text.schemas import followed, has_an_end
 
-__all__ = ["call_rules", "in_short", "json_rule", "why_not"]
+__all__ = ["NO_END", "call_rules", "in_short", "json_rule", "why_not"]
+
+NO_END = "nothing finite follows its schema, which always asks for another of its own kind"
 
 _MOST_PARAMETERS = 64  # of a tool: those already given are counted in the bits of an integer
 # Blanks as people and models write JSON: one, or a new line and what it is indented by.
@@ -81,6 +84,7 @@ def call_rules(number: int, tool: Mapping[str, Any]) -> list[str]:
 
 def json_rule(schema: Any) -> str:
     """What follows a JSON schema, as the right side of a rule."""
+    schema = followed(schema)
     if isinstance(schema, Mapping):
         schema = {**schema, "x-guidance": _JSON_OPTIONS}
     return "%json " + json.dumps(schema, ensure_ascii=False)
@@ -127,6 +131,8 @@ def _value_rules(name: str, schema: Any, parameters: Mapping[str, Any], where: s
     whole = {**schema, **definitions} if isinstance(schema, Mapping) else schema
     if reason := why_not(f"start: {json_rule(whole)}"):
         raise RequestError(f"{where}: {reason}")
+    if not has_an_end(whole):
+        raise RequestError(f"{where}: {NO_END}")
     ways, options, rules = forms(schema, parameters), [], []
     for other in ways.others:
         if isinstance(other, Mapping):

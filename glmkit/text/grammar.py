@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from glmkit.errors import RequestError
-from glmkit.text.call_grammar import call_rules, in_short, json_rule
+from glmkit.text.call_grammar import NO_END, call_rules, in_short, json_rule
+from glmkit.text.schemas import has_an_end
 
 if TYPE_CHECKING:
     from glmkit.text.tokenizer import Tokenizer
@@ -66,9 +67,12 @@ def answer_grammar(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     required: bool = False,
+    forbidden: bool = False,
     response_format: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The grammar of an answer in `llguidance`'s dialect of Lark; None where nothing is asked of it.
+
+    Where calls are `forbidden` the answer is text, or JSON.
 
     With tools, text may be followed by calls, whose names, parameters and types are the declared ones: each parameter
     at most once, in any order, the required ones all. Texts follow their enum, const, pattern, format and lengths,
@@ -79,7 +83,7 @@ def answer_grammar(
     `call_rules` for what of a tool's declaration cannot be followed.
     """
     schema = _answer_schema(response_format)
-    if not tools and schema is None:
+    if not tools and schema is None and not forbidden:
         return None
     rules = [rule for number, tool in enumerate(tools) for rule in call_rules(number, tool)]
     if tools:
@@ -90,7 +94,7 @@ def answer_grammar(
     if required:
         answer = "calls"
     elif schema is None:
-        answer = "TEXT calls?"
+        answer = "TEXT calls?" if tools else "TEXT"
     else:
         answer = "document | calls" if tools else "document"
     return _RULES.format(answer=answer, rules="\n".join(rules))
@@ -118,6 +122,8 @@ def _answer_schema(response_format: Mapping[str, Any] | None) -> Any:
         json.dumps(schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"response_format.json_schema.schema: not JSON: {error}") from error
+    if not has_an_end(schema):
+        raise RequestError(f"response_format.json_schema.schema: {NO_END}")
     return schema
 
 

@@ -236,7 +236,7 @@ class StreamParser:
         text, start = self._tail + piece, 0
         while found := ends[self._at].pattern.search(text, start):
             self._take(text[start : found.start()])
-            self._turn(found.group())
+            self._end(found.group())
             start = found.end()
         text = text[start:]
         end = len(text) - ends[self._at].half(text)
@@ -247,7 +247,7 @@ class StreamParser:
     def _feed_tag(self, tag: Tag) -> list[Delta]:
         self._take(self._tail)
         self._tail = ""
-        (self._turn if tag in _TAGS[self._at] else self._take)(tag)
+        self._end(tag)
         return self._flush()
 
     def finish(self) -> list[Delta]:
@@ -282,6 +282,12 @@ class StreamParser:
             self._emit_arguments(_json(text)[1:-1])
         elif self._at in (_At.NAME, _At.KEY, _At.VALUE):
             self._held.append(text)
+            if self._at is _At.NAME and len("".join(self._held).split()) > 1:
+                self._not_a_call("")
+
+    def _end(self, tag: str) -> None:
+        """What ends a stretch of text; what ends none where the parser is by now is text too."""
+        (self._turn if tag in _TAGS[self._at] else self._take)(tag)
 
     def _turn(self, tag: str) -> None:
         """Move on at a tag; which tags can come where is in `_TAGS`."""

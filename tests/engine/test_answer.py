@@ -6,6 +6,7 @@ import pytest
 
 from glmkit.engine import Request, Sampling
 from glmkit.engine.answer import Answer
+from glmkit.engine.request import ThinkingBudget
 from glmkit.text import StreamParser
 from tiny import tokenizer
 
@@ -23,6 +24,20 @@ def test_a_call_that_broke_off_is_not_what_the_answer_ended_for(said, reason):
     answer.finish()
     (call,) = answer.completion().tool_calls
     assert (answer.completion().finish_reason, call.closed) == (reason, bool(said))
+
+
+def test_what_looked_like_a_call_and_was_none_counts_as_thought():
+    budget = ThinkingBudget(5, opening=277, closing=tuple(tokenizer().encode("\n</think>")), call=279)
+    said = [*tokenizer().encode("a<tool_call>"), *spelled("no call at all, but words on and on")]
+    request = Request((1,), Sampling(temperature=0.0), 100, frozenset(), budget=budget, thinking=True)
+    answer = Answer(request, tokenizer(), prompt="", parser=StreamParser(thinking_open=True, tags_apart=True))
+    for token in said:
+        answer.feed(request.accept(token, -1.0))
+    answer.finish()
+    done = answer.completion()
+    assert done.reasoning == "a<tool_call>no c"  # found to be none at the second word, of which one letter is out
+    assert done.usage.reasoning_tokens == done.forced.index(True) + 2
+    assert sum(done.forced) == 2
 
 
 def heard(tokens: Sequence[int], stop: Sequence[str] = ()) -> Answer:

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from glmkit.engine import Engine, Request, Sampling
+from glmkit.engine.context import fingerprint
 from glmkit.engine.snapshot import CacheTree
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.model.ops.attention.blocked import PAGE
@@ -67,6 +68,15 @@ def test_a_context_of_another_model_is_refused(saved):
         with pytest.raises(CheckpointError, match=what):
             engine.cache.load(saved)
         assert engine.cache.tokens == 0
+
+
+@pytest.mark.parametrize("factor", [-1.0, 2.0, 0.5])
+def test_a_change_of_all_signs_or_by_a_power_of_two_is_told_apart(factor):
+    for leaf in jax.tree.leaves(model()):
+        assert fingerprint(leaf) != fingerprint(leaf * factor)
+    with jax.enable_x64(True):
+        wide = jax.numpy.arange(1.0, 9.0, dtype="float64")
+        assert fingerprint(wide) != fingerprint(wide * (1 + 1e-15))
 
 
 def test_a_reproducible_engine_takes_only_what_such_a_one_wrote(saved):
@@ -171,6 +181,9 @@ def test_other_files_are_refused_and_a_save_is_whole_or_not_there(saved, tmp_pat
             engine.cache.load(tmp_path / name)
     with pytest.raises(CheckpointError, match="is a folder"):
         engine.cache.save(tmp_path)
+    for place in ("/proc/nowhere/x", "/sys/x", tmp_path / "text" / "x"):
+        with pytest.raises(CheckpointError, match=f"{place} (was not written|cannot be made)"):
+            engine.cache.save(place)
     assert engine.cache.save(tmp_path / "empty") == 0
     assert engine.cache.load(tmp_path / "empty") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "empty", "text"]

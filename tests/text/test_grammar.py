@@ -292,26 +292,62 @@ def test_an_answer_that_leaves_its_grammar_is_told():
 LOOP = {"a": {"$ref": "#/$defs/a"}}
 
 
-def test_a_schema_that_nothing_satisfies_is_refused():
-    grammar = answer_grammar(response_format=json_format({"$ref": "#/$defs/a", "$defs": LOOP}))
-    with pytest.raises(RequestError, match="response_format: there is nothing that satisfies it"):
-        VOCABULARY.matcher(grammar, "response_format")
+OWN = {"type": "object", "properties": {"next": {"$ref": "#"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "ends"),
+    [
+        ({"$ref": "#/$defs/a", "$defs": LOOP}, False),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"], "$defs": LOOP}, False),
+        (OWN | {"required": ["next"]}, False),
+        (OWN, True),
+        (OWN | {"type": ["object", "null"], "required": ["next"]}, True),
+        ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, False),
+        ({"type": "array", "items": {"$ref": "#"}}, True),
+        ({"anyOf": [OWN | {"required": ["next"]}, {"type": "string"}]}, True),
+    ],
+)
+def test_a_schema_that_no_finite_document_follows_is_refused(schema, ends):
+    if ends:
+        assert matcher(response_format=json_format(schema))
+        return
+    with pytest.raises(RequestError, match="schema: nothing finite follows its schema"):
+        answer_grammar(response_format=json_format(schema))
 
 
 def test_an_answer_does_not_stop_before_it_is_whole():
-    dead = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"], "$defs": LOOP}
-    for schema, said, why in (
-        (dead, '{"a": ', "left its grammar"),
-        ({"type": "object"}, '{"a"', "nothing that it allows"),
-    ):
-        match = matcher(response_format=json_format(schema))
-        request = Request((1,), Sampling(), 100, frozenset(STOPS), grammar=match)
-        for token in (*tokenizer().encode(said), STOPS[0]):
-            may_come(match)
-            request.accept(token, -1.0)
-        assert request.finish_reason == "error"
-        with pytest.raises(RequestError, match=f"test: .*{why}"):
-            raise request.error
+    match = matcher(response_format={"type": "json_object"})
+    request = Request((1,), Sampling(), 100, frozenset(STOPS), grammar=match)
+    for token in (*tokenizer().encode('{"a"'), STOPS[0]):
+        may_come(match)
+        request.accept(token, -1.0)
+    assert request.finish_reason == "error"
+    with pytest.raises(RequestError, match=r"test: .*nothing that it allows"):
+        raise request.error
+
+
+@pytest.mark.parametrize(
+    ("bounds", "valid", "invalid"),
+    [
+        ({"exclusiveMinimum": 0, "maximum": 0.5}, ("0.5", "0.001"), ("0", "0.0", "0.6")),
+        ({"exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, ("0.0001",), ("0", "0.001")),
+        ({"exclusiveMinimum": -0.5, "exclusiveMaximum": 0}, ("-0.3",), ("0", "-0", "-0.5")),
+        ({"exclusiveMinimum": 0, "maximum": 1}, ("1", "0.25"), ("0",)),
+    ],
+)
+def test_an_exclusive_bound_of_0_is_one(bounds, valid, invalid):
+    schema = {"type": "object", "properties": {"x": {"type": "number", **bounds}}, "required": ["x"]}
+    for number in (*valid, *invalid):
+        assert passes(matcher(response_format=json_format(schema)), f'{{"x": {number}}}') == (number in valid), number
+
+
+def test_where_no_call_may_come_there_is_none():
+    match = matcher(forbidden=True)
+    assert passes(match.copy(), "a text of any kind")
+    (call,) = tokenizer().encode("<tool_call>")
+    assert call in may_come(matcher(tools=TOOLS))
+    assert call not in may_come(match)
 
 
 def test_nothing_asked_is_no_grammar():

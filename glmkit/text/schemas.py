@@ -1,0 +1,103 @@
+"""JSON schemas as they can be followed token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+__all__ = ["followed", "has_an_end"]
+
+_VALUES = ("enum", "const", "default", "examples")  # whose content is no schema
+_SMALL = 1e-9  # of the other bound: numbers below it are valid, and are not written
+
+
+def followed(schema: Any) -> Any:
+    """A schema as it is given to `llguidance`, which takes an exclusive bound of 0 for 0 itself where the other is
+    between -1 and 1: a small number stands for it."""
+    if isinstance(schema, Mapping):
+        found = {key: each if key in _VALUES else followed(each) for key, each in schema.items()}
+        for exclusive, closed, others in (
+            ("exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum")),
+            ("exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum")),
+        ):
+            other = [found[name] for name in others if _is_number(found.get(name))]
+            if _is_number(found.get(exclusive)) and found[exclusive] == 0 and any(0 < abs(each) < 1 for each in other):
+                del found[exclusive]
+                found[closed] = min(other, key=abs) * _SMALL
+        return found
+    return [followed(each) for each in schema] if isinstance(schema, list | tuple) else schema
+
+
+def has_an_end(schema: Any, root: Any = None) -> bool:
+    """Whether some finite document follows a schema: one that always asks for another of its own kind has none.
+
+    `root` is what references are into, by default the schema itself.
+    """
+    root = schema if root is None else root
+    targets = {name: _target(name, root) for name in _references(root)}
+    ending: set[str] = set()
+    while more := {name for name in targets.keys() - ending if _ends(targets[name], ending)}:
+        ending |= more
+    return _ends(schema, ending | (set(_references(schema)) - targets.keys()))
+
+
+def _ends(schema: Any, ending: set[str]) -> bool:
+    """Whether a finite document follows a schema, where the references that have one are known."""
+    if not isinstance(schema, Mapping):
+        return True
+
+    def each(schemas: Any) -> Iterator[bool]:
+        return (_ends(member, ending) for member in schemas) if isinstance(schemas, list | tuple) else iter(())
+
+    if "$ref" in schema and schema["$ref"] not in ending:
+        return False
+    if any(isinstance(schema.get(union), list) and not any(each(schema[union])) for union in ("anyOf", "oneOf")):
+        return False
+    if not all(each(schema.get("allOf"))):
+        return False
+    types = schema.get("type")
+    types = [types] if isinstance(types, str) else types
+    if "enum" in schema or "const" in schema or not isinstance(types, Sequence):
+        return True
+    return any(_ends_as(kind, schema, ending) for kind in types)
+
+
+def _ends_as(kind: str, schema: Mapping[str, Any], ending: set[str]) -> bool:
+    if kind == "object":
+        properties, required = schema.get("properties"), schema.get("required")
+        properties = properties if isinstance(properties, Mapping) else {}
+        return all(_ends(properties.get(name), ending) for name in required or ())
+    least = schema.get("minItems")
+    if kind == "array" and _is_number(least) and least > 0:
+        first = schema.get("prefixItems")
+        first = list(first)[: int(least)] if isinstance(first, list | tuple) else []
+        rest = [] if len(first) >= least else [schema.get("items")]
+        return all(_ends(item, ending) for item in (*first, *rest))
+    return True
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("$ref"), str):
+            yield schema["$ref"]
+        for key, each in schema.items():
+            if key not in _VALUES:
+                yield from _references(each)
+    elif isinstance(schema, list | tuple):
+        for each in schema:
+            yield from _references(each)
+
+
+def _target(name: str, root: Any) -> Any:
+    """What a reference is to; True, which anything follows, where it is not into `root`."""
+    if not name.startswith("#"):
+        return True
+    for key in filter(None, name.removeprefix("#").split("/")):
+        if not isinstance(root, Mapping) or key not in root:
+            return True
+        root = root[key]
+    return root
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
