@@ -59,7 +59,7 @@ def routing_page(
             if knockout is not None:
                 said.append(_saved("knockout", knockout))
             data = {"traits": dict(traits), "messages": said, "film": film}
-            page = _PAGE.format(css=css, esm=_module(esm), data=json.dumps(data).replace("</", "<\\/"))
+            page = _PAGE.format(css=css, esm=_module(esm), data=_in_a_page(data))
             if len(page.encode()) <= LIMIT:
                 return page
         if length <= 1:
@@ -75,6 +75,11 @@ def _left_out(length: int, of: int) -> str:
 def _saved(kind: str, message: Message) -> dict[str, Any]:
     buffers = [base64.b64encode(zlib.compress(buffer, 9)).decode() for buffer in message.buffers]
     return {"kind": kind, **message.content, "buffers": buffers}
+
+
+def _in_a_page(data: Mapping[str, Any]) -> str:
+    """As JSON without "<": after "<!--" and "<script" a browser looks for the end of another script."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _module(esm: str) -> str:

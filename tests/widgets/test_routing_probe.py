@@ -289,6 +289,15 @@ def test_the_page_needs_nothing_from_outside(probe, tmp_path):
     assert said["effect"]["changed_routes"] == probe.effect.changed_routes
 
 
+def test_no_text_of_a_run_ends_or_hides_what_comes_after_it_in_the_page(lm):
+    text = "<!-- <script> </script> ]]>"
+    probe = gk.widgets.RoutingProbe(lm, text, max_tokens=1, thinking="disabled")
+    data = probe._page().split('id="data">')[1].split("</script>")[0]
+    assert "<" not in data  # of which "<!--" and "<script" are made
+    (run,) = (message for message in json.loads(data)["messages"] if message["kind"] == "run")
+    assert text in "".join(run["text"])
+
+
 def test_the_page_of_a_long_run_says_what_was_left_out():
     page = routing_page(assets(*ESM), assets("style.css"), {}, big_run(4096, 92, 160, 8), None, None)
     assert LIMIT / 2 < len(page.encode()) <= LIMIT
