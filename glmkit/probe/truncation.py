@@ -67,11 +67,7 @@ def truncate(
     Raises RequestError for a run without a thought that ended, for lengths that it has not, and for a run that was
     made with other interventions than `lm.using` has in use.
     """
-    if run.interventions != (using := str(lm.interventions or "")):
-        raise RequestError(
-            f"this run was made with {run.interventions or 'no interventions'}, and in use is {using or 'nothing'}; "
-            "have what it was made with in use: with lm.using(...)"
-        )
+    lm._check_in_use(run)
     opening, closing = _thought(lm, run)
     ids, whole = run.tokens.id.tolist(), closing - opening - 1
     if lengths is None:

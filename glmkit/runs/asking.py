@@ -197,6 +197,14 @@ class Runs:
             request.probe = Probe(used.probing, PhaseFollower(self._tokenizer))
         return request
 
+    def _check_in_use(self, run: Run) -> None:
+        """Raise RequestError unless a run was made with what is in use, by what both say of themselves."""
+        if run.interventions != (using := str(self.interventions or "")):
+            raise RequestError(
+                f"this run was made with {run.interventions or 'no interventions'}, and in use is "
+                f"{using or 'nothing'}; have what it was made with in use: with lm.using(...)"
+            )
+
     def _planned(self, interventions: Plan | None) -> Plan | None:
         """With what is in use, for whoever binds it and tells what of it did nothing; None for nothing at all."""
         used = self._used

@@ -75,8 +75,10 @@ def measure(
 ) -> Effect:
     """Read a run's tokens with the changes and, `controls` times, with other experts of the same layers in their place.
 
-    `go_on` is called between passes and may raise.
+    `go_on` is called between passes and may raise. Raises RequestError for a run that was made with other interventions
+    than `lm.using` has in use.
     """
+    lm._check_in_use(run)
     logits = run.tokens.id.size * lm.config.vocab_size * 4 <= _LOGITS_BYTES
     kept = keep("router", "logits") if logits else keep("router")
 

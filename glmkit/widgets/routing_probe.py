@@ -24,6 +24,7 @@ from glmkit.widgets.export import routing_page
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import Message, pack_history, pack_run, packed
 from glmkit.widgets.picture import routing_picture
+from glmkit.widgets.rereading import require_run_of
 from glmkit.widgets.skills import Skills, knockout_message, knockout_words
 
 __all__ = ["RoutingProbe", "RoutingSelection"]
@@ -182,8 +183,12 @@ class RoutingProbe(Widget):
         self.begin("running", lambda: self._ask(x, given))
 
     def regenerate(self) -> None:
-        """Run the same with the interventions, and read the baseline's tokens with them, in the background."""
-        self._need_lm(), self._there()
+        """Run the same with the interventions, and read the baseline's tokens with them, in the background.
+
+        Raises RequestError where `lm.using` has not in use what the baseline was made with: it would be compared with
+        another.
+        """
+        self._need_lm()._check_in_use(self._there())
         if not self._changes:
             raise RequestError("nothing is changed yet; ablate, bias or force an expert first")
         self.begin("regenerating", self._regenerate)
@@ -376,7 +381,7 @@ class RoutingProbe(Widget):
         """A run that there is, and what it was asked with; of one that was read, as many tokens as its answer has."""
         run.routing  # noqa: B018 - says at once if there is none
         if self._lm is not None:
-            _require_run_of(self._lm, run)
+            require_run_of(self._lm, run)
         prompt = run.tokens.phase.count("prompt")
         read = {**SETTINGS, "x": run.tokens.id[:prompt].tolist(), "max_tokens": len(run) - prompt, "seed": 0}
         asked = read if run.asked is None else {"thinking": SETTINGS["thinking"], **run.asked}
@@ -387,12 +392,3 @@ class RoutingProbe(Widget):
     def _write_code(self, _: Any = None) -> None:
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
         self._code = python_code(self._shown_name(), self._x, self._settings, self._changed, steps)
-
-
-def _require_run_of(lm: LM, run: Run) -> None:
-    layers, most = Layers.of(lm.model), int(run.tokens.id.max(initial=0))
-    if run.layers != layers or most >= lm.config.vocab_size:
-        raise RequestError(
-            f"this run is of another model than {lm.name}: it has token ids up to {most} and {run.layers}, {lm.name} "
-            f"has {lm.config.vocab_size} tokens and {layers}; RoutingProbe(run=run) shows it without a model"
-        )

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import glmkit as gk
 from glmkit.errors import CheckpointError, RequestError
 from glmkit.widgets.base import assets
-from glmkit.widgets.effects import Change, _controls
+from glmkit.widgets.effects import Change, _controls, measure
 from glmkit.widgets.export import LIMIT, routing_page
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
@@ -69,6 +69,23 @@ def test_regenerating_is_what_lm_run_and_compare_say(probe, lm):
     np.testing.assert_allclose(np.mean(probe.effect.controls), probe.effect.control.mean(), rtol=1e-6)
     assert kinds(probe)[-2:] == ["effect", "state"]
     assert expert not in probe.effect.read.routing.ids[:, 1]
+
+
+def test_a_baseline_that_was_made_with_something_else_in_use_is_not_compared_with(lm):
+    plan = gk.scale_shared(0.5)
+    with lm.using(plan):
+        probe = gk.widgets.RoutingProbe(lm, "hi", **SETTINGS)
+        probe.change("ablate", 2, int(probe.run.routing.load()[1].argmax()))
+        probe.regenerate()
+        probe.wait()
+    assert probe.effect.read.interventions == str(plan + probe.interventions)
+    given = gk.widgets.RoutingProbe(lm, run=lm.run("hi", interventions=plan, **SETTINGS))  # which can be looked at
+    given.change("ablate", 2, 1)
+    for other in (probe, given):
+        with pytest.raises(RequestError, match=r"made with scale_shared\(0.5, layer=all\), and in use is nothing"):
+            other.regenerate()
+    with pytest.raises(RequestError, match="in use is nothing"):
+        measure(lm, given.run, given._changed, go_on=lambda: None)
 
 
 SKILLS = {
