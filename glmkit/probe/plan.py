@@ -152,6 +152,15 @@ class Plan:
         target = Target(Layers.of(model), c.hidden_size, c.n_group, c.topk_group, steps)
         return Bound(target, [part.bind(target) for part in self.parts])
 
+    def check_given(self, what: str) -> None:
+        """Raise RequestError if a part holds by phase: of `what` is given to go on from, all counts as the prompt."""
+        for part in self.parts:
+            if part.tokens.phases is not None:
+                raise RequestError(
+                    f"{part}: {what} is given to go on from, as part of the prompt, and no token of it has another "
+                    "phase; expected interventions that hold for all tokens, or at positions"
+                )
+
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts))
 

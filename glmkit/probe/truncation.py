@@ -64,10 +64,13 @@ def truncate(
     `run` is of `lm.run(x, thinking="forced", max_tokens=...)`, whose first thought has ended. `lengths` are by default
     up to 17, evenly spaced from none to the whole thought, and `max_tokens` twice what the run's answer has.
     `sampling` as for `lm.complete`, by default temperature 0: take the run greedily too, to compare its answer.
-    Raises RequestError for a run without a thought that ended, for lengths that it has not, and for a run that was
-    made with other interventions than `lm.using` has in use.
+    Raises RequestError for a run without a thought that ended, for lengths that it has not, for a run that was made
+    with other interventions than `lm.using` has in use, and for interventions that hold by phase: the thought is part
+    of what the model is given.
     """
     lm._check_in_use(run)
+    if lm.interventions is not None:
+        lm.interventions.check_given("a thought that is cut")
     opening, closing = _thought(lm, run)
     ids, whole = run.tokens.id.tolist(), closing - opening - 1
     if lengths is None:

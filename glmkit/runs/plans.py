@@ -21,3 +21,6 @@ class Plan(Protocol):
 
         Raises RequestError naming a layer, expert, site or token that does not exist.
         """
+
+    def check_given(self, what: str) -> None:
+        """Raise RequestError if it depends on phases, which `what` does not keep when it is given to go on from."""

@@ -156,7 +156,8 @@ class ThinkingExplorer(Widget):
         """Have the model go on from this thought, in the background: it becomes the start of the assistant's turn.
 
         It takes the place of the thought of an attempt, by default the one that is picked, whose seed it goes on with;
-        with `close` the thought ends there, and the answer follows.
+        with `close` the thought ends there, and the answer follows. Raises RequestError for interventions that hold by
+        phase: the thought is part of what the model is given.
         """
         source = self._source(attempt)
         text = self._lm.prompt(self._x, tools=self._settings.get("tools"), thinking="forced") + thought
@@ -166,7 +167,7 @@ class ThinkingExplorer(Widget):
         """Have the model go on, in the background, from a thought cut after `token`, a step of the attempt's run.
 
         By default that is what is picked. Up to there the tokens stay the same ids: with the same seed, what follows is
-        drawn as before. With `close` the thought ends there, and the answer follows.
+        drawn as before. With `close` the thought ends there, and the answer follows. Raises RequestError as `edit`.
         """
         source = self._source(attempt)
         if token is None and source.number == self.selection.attempt:
@@ -288,6 +289,8 @@ class ThinkingExplorer(Widget):
         return attempt.prompt, {name: value for name, value in self._settings.items() if name in known}
 
     def _go_on(self, source: Attempt, ids: Sequence[int], origin: Any, given: int | str, close: bool) -> None:
+        for plan in filter(None, (self._plan, self._lm.interventions)):
+            plan.check_given(f"a thought that is {origin}")
         if close:
             ids = [*ids, self._lm.tokenizer.token_id("</think>")]
         mode = "forced" if source.mode == "disabled" else source.mode  # it has a thought now

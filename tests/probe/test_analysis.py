@@ -227,6 +227,13 @@ def test_a_thought_is_cut_with_what_its_run_was_made_with(lm):
         gk.truncate(lm, plain)
 
 
+def test_a_thought_is_not_cut_with_what_holds_by_phase(lm):
+    with lm.using(gk.scale_shared(0.5, tokens=("think", "answer"))):
+        run = lm.run("one two", thinking="forced", budget=5, max_tokens=14, temperature=0)
+        with pytest.raises(RequestError, match=r"tokens=think\+answer\): a thought that is cut is given to go on from"):
+            gk.truncate(lm, run)
+
+
 def test_the_least_thought_that_settles_the_answer():
     def settled(*answers):
         return gk.probe.TruncationSweep("", "85", 3, (0, 1, 3), answers, np.zeros(3)).settled

@@ -106,6 +106,19 @@ def test_an_edited_thought_becomes_the_start_of_the_turn(explorer, lm):
     assert explorer.attempts[2].reasoning.startswith("another")
 
 
+def test_what_holds_by_phase_holds_for_no_thought_that_is_given(explorer, lm):
+    first, plan = explorer.attempts[0].turn.first, gk.scale_shared(0.5, tokens="think")
+    explorer.interventions = plan
+    with pytest.raises(RequestError, match=r"tokens=think\): a thought that is cut is given .* as part of the prompt"):
+        explorer.cut(first, attempt=0)
+    explorer.interventions = gk.scale_shared(0.5, tokens=range(60))
+    with lm.using(plan):
+        lm.run("hi", thinking="forced", max_tokens=2)  # it holds for what is written
+        with pytest.raises(RequestError, match="a thought that is edited is given"):
+            explorer.edit("so", attempt=0)
+    assert continued(explorer, attempt=0, token=first).run.interventions == str(explorer.interventions)
+
+
 def test_a_thought_can_be_written_for_an_answer_that_had_none(lm):
     explorer = gk.widgets.ThinkingExplorer(lm, "hi", modes=["disabled"], seeds=[0], **SETTINGS)
     explorer.edit("well", close=True)
