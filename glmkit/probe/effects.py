@@ -110,7 +110,7 @@ def effects_of(
     """As `expert_effects`, of answers that were read; `advance` is told how many rows were scored."""
     lm, layers = answers.lm, Layers.of(answers.lm.model)
     used = bound_to(lm)
-    out = np.zeros((len(layers.moe), layers.experts), np.bool_) if used is None else used.ruled_out
+    out = np.zeros((len(layers.moe), layers.experts), np.bool_) if used is None else used.out
     places = [(layers.row(layers.moe_number(layer)), layers.expert(expert)) for layer, expert in experts]
     places = [place for place in places if not out[place]]
     plans = [ablate(layer=layers.moe[row], expert=expert, how=how, tokens=tokens) for row, expert in places]

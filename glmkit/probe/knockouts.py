@@ -163,7 +163,7 @@ def knockout_of(
         return bound_to(lm, without(experts, **settings))
 
     used = bound_to(lm)
-    out = () if used is None else [(layers.moe[row], int(expert)) for row, expert in np.argwhere(used.ruled_out)]
+    out = () if used is None else [(layers.moe[row], int(expert)) for row, expert in np.argwhere(used.out)]
     chosen = {g: stats.specialists(g, count, out=out) if experts is None else tuple(experts[g]) for g in groups}
     if empty := [group for group, own in chosen.items() if not own]:
         raise RequestError(f"experts of {empty[0]!r} are none; expected (layer, expert) of one or more")

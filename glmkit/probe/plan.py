@@ -175,10 +175,12 @@ class Bound:
         self.target, self.parts = target, parts
         self._tables: dict[TokenSelector, Tables] = {}
         self.ruled_out = np.zeros((len(target.layers.moe), target.layers.experts), bool)  # for some token
+        self.out = self.ruled_out.copy()  # these, and those whose outputs count for nothing
         for part in parts:
             if (tables := part.tables()) is not None:
                 self._tables.setdefault(part.tokens, Tables.idle(target.layers)).add(tables)
                 self.ruled_out |= np.isneginf(tables.select_bias)
+                self.out |= self.ruled_out | (tables.weight_scale == 0)
         self.target.check_enough_experts(self.ruled_out)
         self._stacked = {
             name: np.stack([getattr(tables, name) for tables in self._tables.values()])

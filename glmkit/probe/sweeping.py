@@ -29,7 +29,8 @@ _HEAD = 32  # positions of all rows whose logits are held at once
 class AblationSweep:
     """What taking out one expert does: `kl` is the mean over tokens of KL(whole || ablated), in nats.
 
-    `control` is the mean of `kl` over random other experts of the same layer. Rows are `layers`, columns `experts`.
+    `control` is the mean of `kl` over random other experts of the same layer. Both are NaN for experts that were out
+    already. Rows are `layers`, columns `experts`.
     """
 
     layers: tuple[int, ...]
@@ -43,8 +44,8 @@ class AblationSweep:
         return self.kl - self.control
 
     def top(self, count: int = 10) -> list[tuple[int, int, float, float]]:
-        """(layer, expert, kl, control) of the experts that matter most."""
-        order = np.argsort(-self.kl, axis=None)[:count]
+        """(layer, expert, kl, control) of the experts that matter most, of those that were taken out."""
+        order = np.argsort(-self.kl, axis=None)[: min(count, int(np.isfinite(self.kl).sum()))]  # NaN comes last
         rows, columns = np.unravel_index(order, self.kl.shape)
         return [
             (self.layers[row], self.experts[column], float(self.kl[row, column]), float(self.control[row, column]))
@@ -74,8 +75,9 @@ def sweep(
 
     `x` as for `lm.run`; `layer` and `expert` default to all. The rows of a pass are the text whole and once for each
     ablation, all of them with what `lm.using` has in use. `controls` is how many others of the layer, drawn by `seed`,
-    make up each control. Raises RequestError for a layer or expert that does not exist, one that no other can take the
-    place of, or a text that the context has no room for. Warns of interventions in use that held for no token.
+    make up each control. Experts that what is in use takes out, for whatever tokens, are not taken out again, and are
+    in no control. Raises RequestError for a layer or expert that does not exist, one that no other can take the place
+    of, or a text that the context has no room for. Warns of interventions in use that held for no token.
     """
     if how not in ("reroute", "drop"):
         raise RequestError(f"how is {how!r}; expected 'reroute' or 'drop'")
@@ -87,12 +89,8 @@ def sweep(
         raise RequestError(f"x has {len(ids)} tokens; expected 1 to {lm.engine.max_len}, the context")
     bound = (lm._planned(None) or Plan()).bind(model, len(ids))
     bound.check_prompt(ids)
-    rng, others = np.random.default_rng(seed), {}
-    for number in numbers:
-        for one in experts:
-            rest = np.delete(np.arange(layers.experts), one)
-            others[number, one] = rng.permutation(rest)[: check_integer("controls", controls, 1)].tolist()
-    wanted = sorted({(n, e) for n, one in others for e in (one, *others[n, one])})
+    others = _others(bound, numbers, experts, check_integer("controls", controls, 1), seed)
+    wanted = sorted({(n, e) for (n, one), drawn in others.items() for e in (one, *drawn)})
     if how == "reroute":
         _check_places_taken(bound, wanted)
     known = phases(ids.tolist(), lm._tokenizer)
@@ -101,10 +99,23 @@ def sweep(
         part = wanted[start : start + batch_size]
         values = _kl(model, *_inputs(model, bound, ids, known, part, batch_size, how))
         found |= dict(zip(part, np.asarray(values)[1:].tolist(), strict=False))
-    kl = np.asarray([[found[n, e] for e in experts] for n in numbers])
-    control = np.asarray([[np.mean([found[n, o] for o in others[n, e]]) for e in experts] for n in numbers])
-    warn_of_idle(bound, None, stacklevel=3)
-    return AblationSweep(numbers, experts, kl, control)
+    control = {one: np.mean([found[one[0], e] for e in drawn]) for one, drawn in others.items() if drawn}
+    tables = [np.asarray([[of.get((n, e), np.nan) for e in experts] for n in numbers]) for of in (found, control)]
+    if wanted:
+        warn_of_idle(bound, None, stacklevel=3)
+    return AblationSweep(numbers, experts, *tables)
+
+
+def _others(
+    bound: Bound, numbers: Sequence[int], experts: Sequence[int], count: int, seed: int
+) -> dict[tuple[int, int], list[int]]:
+    """Of each (layer, expert) that is not out already, up to `count` others of its layer that are not either."""
+    rng, others = np.random.default_rng(seed), {}
+    for number in numbers:
+        there = np.flatnonzero(~bound.out[bound.target.layers.row(number)])
+        for one in filter(there.__contains__, experts):
+            others[number, one] = rng.permutation(there[there != one])[:count].tolist()
+    return others
 
 
 def _check_places_taken(bound: Bound, wanted: Sequence[tuple[int, int]]) -> None:

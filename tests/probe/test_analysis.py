@@ -183,6 +183,23 @@ def test_a_sweep_is_each_ablation_by_itself(lm):
         gk.sweep(lm, ids, layer=2, expert=[5], how="reroute", controls=1)
 
 
+def test_what_is_in_use_takes_out_is_not_swept_and_is_no_control(lm):
+    ids, out = lm.tokenizer.encode("one two three"), [1, 4]
+    plan = gk.ablate(layer=2, expert=out[0], how="drop") + gk.ablate(layer=2, expert=out[1])
+    with warnings.catch_warnings(), lm.using(plan):
+        warnings.simplefilter("error")
+        swept = gk.sweep(lm, ids, layer=2)
+        nothing_left = gk.sweep(lm, ids, layer=2, expert=out)
+    there = np.delete(np.arange(8), out)
+    for table in (swept.kl, swept.control):
+        assert np.flatnonzero(np.isnan(table[0])).tolist() == out
+    others = [np.mean([swept.kl[0, other] for other in there if other != expert]) for expert in there]
+    np.testing.assert_allclose(swept.control[0, there], others, rtol=1e-6)
+    assert {expert for _, expert, *_ in swept.top(8)} == set(there)
+    assert np.isnan(nothing_left.kl).all()
+    assert nothing_left.top() == []
+
+
 def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(lm):
     run = lm.run("one two", thinking="forced", budget=5, max_tokens=14, temperature=0)
     found = gk.truncate(lm, run, max_tokens=14)

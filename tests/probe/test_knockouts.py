@@ -226,9 +226,10 @@ def test_specialists_by_effect_cost_their_group_most_beyond_the_others():
         alone.specialists("a")
 
 
-def test_what_is_in_use_is_neither_taken_nor_a_control(lm, stats):
+@pytest.mark.parametrize("how", ["reroute", "drop"])
+def test_what_is_in_use_is_neither_taken_nor_a_control(lm, stats, how):
     used = stats.specialists("sums", 1)
-    with lm.using(without(used)):
+    with lm.using(without(used, how=how)):
         found = gk.knockout(lm, RECORDS, stats, by="kind", count=1, controls=2, groups=["sums"], progress=False)
         effects = gk.expert_effects(lm, RECORDS[:2], by="kind", progress=False)
     assert set(found.experts["sums"]).isdisjoint(used)
