@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from glmkit.engine.pool import Pool
+from glmkit.engine.probing import Probe
 from glmkit.engine.scheduler import Scheduler
 from glmkit.engine.snapshot import CacheTree, snapshot
 from glmkit.errors import CheckpointError, RequestError
@@ -52,6 +53,12 @@ class ContextCache:
         It costs nothing, and waits for no step.
         """
         return sum(tree.changes for tree in self._pool.trees)
+
+    def scope(self, probe: Probe | None) -> Hashable:
+        """Whose pages a request that is probed so shares, as `KnownPage.scope` tells it."""
+        if probe is None:
+            return None
+        return probe.exact_scope if self._scheduler.reproducible else probe.scope
 
     def clear(self) -> None:
         """Know nothing any more; requests that run are not disturbed."""

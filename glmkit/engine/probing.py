@@ -103,16 +103,27 @@ class Probe:
     def __init__(self, probing: Probing, follower: PhaseFollower, *, captures: bool = False):
         self.probing, self.captures = probing, captures
         self.pieces: list[tuple[int, int, Kept, int, float]] = []  # start, count, of a step its row, when it came
+        self._own = object()  # for a scope that no other request has
         self._follower, self._phases = follower, []
         self._following = threading.Lock()  # a step may be seated while somebody takes what was captured before it
 
     @property
+    def is_private(self) -> bool:
+        """Whether what it computes is of no use to others, however alike."""
+        return self.probing.plan is not None and self.probing.plan.scope is None
+
+    @property
     def scope(self) -> Hashable:
-        """Of the pages that this request may share; those of a scope of None that is not the model's own, with none."""
+        """Of the pages that this request may share, None for the model's own; a private one's is equal to no other."""
         plan = self.probing.plan
         if plan is None:
             return None
-        return plan.scope if plan.scope is not None else self
+        return self._own if self.is_private else plan.scope
+
+    @property
+    def exact_scope(self) -> Hashable:
+        """Of those to the last bit: shaped by the compiled steps too, which are others where more is kept."""
+        return self.scope, self.probing.program
 
     def begin(self) -> None:
         """The request is computed from its first token on, perhaps once more."""

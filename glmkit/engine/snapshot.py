@@ -1,6 +1,6 @@
 """The pages of an engine as they are at one moment, for whoever wants to look: plain values, and no part of it."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from glmkit.engine.pool import Pool
@@ -16,8 +16,9 @@ class KnownPage:
     """A full page that requests share, whose `tokens` come after those of its `parent`, a place in `CacheTree.pages`.
 
     `part` and `page` say where it lies, `hits` how many requests found it there, `readers` how many that run read it,
-    `used` when it was last read, as a number that only grows. `plain` is false for what was computed with
-    interventions, which is found by requests with the same ones alone.
+    `used` when it was last read, as a number that only grows. `scope` is None for what was computed without
+    interventions, else what is equal for the same ones alone: the requests with these find it, and no others. Of a
+    reproducible engine it tells the compiled steps apart, too.
     """
 
     part: int
@@ -27,7 +28,7 @@ class KnownPage:
     hits: int
     readers: int
     used: int
-    plain: bool
+    scope: Hashable = None
 
     @property
     def name(self) -> str:
@@ -89,10 +90,10 @@ class CacheTree:
         """All tokens up to the end of a page."""
         return tuple(token for at in self.path(place) for token in self.pages[at].tokens)
 
-    def find(self, tokens: Sequence[int], plain: bool = True) -> tuple[int, ...]:
-        """The places of the pages that hold the beginning of `tokens`, computed without interventions if `plain`."""
+    def find(self, tokens: Sequence[int], scope: Hashable = None) -> tuple[int, ...]:
+        """The places of the pages that hold the beginning of `tokens`, by default those without interventions."""
         tokens, found = tuple(tokens), []
-        below = {(page.parent, page.tokens): at for at, page in enumerate(self.pages) if page.plain == plain}
+        below = {(page.parent, page.tokens): at for at, page in enumerate(self.pages) if page.scope == scope}
         for start in range(0, len(tokens) - self.page_size + 1, self.page_size):
             at = below.get((found[-1] if found else None, tokens[start : start + self.page_size]))
             if at is None:
@@ -111,7 +112,7 @@ def snapshot(pool: Pool, scheduler: Scheduler) -> CacheTree:
                 places[id(node)] = len(pages)
                 above = places.get(id(node.parent))
                 read = node.hits, node.leases, node.used
-                pages.append(KnownPage(part, node.page, above, node.tokens, *read, plain=scope is None))
+                pages.append(KnownPage(part, node.page, above, node.tokens, *read, scope))
 
     def running(ticket: Ticket) -> RunningRequest:
         request, lease = ticket.request, ticket.lease

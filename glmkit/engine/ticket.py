@@ -102,12 +102,12 @@ class Ticket:
     @property
     def exact_scope(self) -> Hashable:
         """What shapes them to the last bit: the compiled steps too, which are others where more is kept."""
-        return None if self.request.probe is None else (self.scope, self.request.probe.probing.program)
+        return None if self.request.probe is None else self.request.probe.exact_scope
 
     @property
     def is_private(self) -> bool:
         """Whether what it computes is of no use to others, however alike."""
-        return self.request.probe is not None and self.scope is self.request.probe
+        return self.request.probe is not None and self.request.probe.is_private
 
     @property
     def may_share(self) -> bool:

@@ -5,7 +5,7 @@ import functools
 import operator
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
@@ -188,6 +188,12 @@ class Runs:
             used.bound.check_prompt(row)
         known = [numbered(phases(row, self._tokenizer)) for row in rows]
         return used.probing.changes(np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape), np.asarray(known))
+
+    @property
+    def _page_scope(self) -> Hashable:
+        """Whose pages what is asked now shares, as `KnownPage.scope` tells it."""
+        used = self._used
+        return self.engine.cache.scope(None if used is None else Probe(used.probing, PhaseFollower(None)))
 
     def _probed(self, request: Request) -> Request:
         """With the interventions in use, unless it has its own. Raises RequestError if these are of another prompt."""

@@ -38,8 +38,9 @@ def branches(tree: CacheTree, most: int = MOST_PAGES) -> list[Branch]:
     waiting = [(None, 0, place) for place in reversed(below.get(None, ()))]
     while waiting:
         parent, depth, place = waiting.pop()
-        siblings = below[tree.pages[place].parent]
-        common = max((_common(tree, place, other) for other in siblings if other != place), default=0)
+        siblings = [other for other in below[tree.pages[place].parent] if other != place]
+        own = [other for other in siblings if tree.pages[other].scope == tree.pages[place].scope]
+        common = max((_common(tree, place, other) for other in own), default=0)
         pages = [place]
         while len(after := below.get(pages[-1], ())) == 1:
             pages.append(after[0])
@@ -70,7 +71,7 @@ def _branch_message(tree: CacheTree, branch: Branch, words: Words) -> dict[str, 
     return {
         "depth": branch.depth,
         "start": (len(tree.path(branch.pages[0])) - 1) * tree.page_size,
-        "plain": pages[0].plain,
+        "plain": pages[0].scope is None,
         "common": branch.common,
         "text": words(pages[0].tokens[start : start + _SHOWN]),
         "names": [page.name for page in pages],

@@ -220,7 +220,7 @@ class CacheExplorer(Widget):
             self.post("requests", {"requests": [self._request_message(request) for request in self._requests]})
 
     def _request_message(self, request: CacheRequest) -> dict[str, Any]:
-        found = self._tree.find(request.ids, plain=True)
+        found = self._tree.find(request.ids, request.scope)
         done = request.completion
         return {
             "number": request.number,
@@ -249,7 +249,7 @@ class CacheExplorer(Widget):
 
     def _answer(self, request: CacheRequest) -> None:
         given = {name: value for name, value in request.settings.items() if name != "thinking"}
-        request.plan = self._lm.interventions
+        request.plan, request.scope = self._lm.interventions, self._lm._page_scope
         stream = self._stream = self._lm.complete(request.prompt, stream=True, **given)
         with self._telling:
             self._requests.append(request)
@@ -324,8 +324,9 @@ class CacheExplorer(Widget):
         if isinstance(page, str) and page.startswith("r") and page[1:].isdecimal():
             if int(page[1:]) >= len(self._requests):
                 return None
-            ids = self._requests[int(page[1:])].ids
-            start = max(len(tree.find(ids)) * tree.page_size, len(ids) - _MOST_TOKENS)
+            request = self._requests[int(page[1:])]
+            ids, found = request.ids, tree.find(request.ids, request.scope)
+            start = max(len(found) * tree.page_size, len(ids) - _MOST_TOKENS)
             return ids[:start], ids[start:]
         place = next((at for at, known in enumerate(tree.pages) if known.name == page), None)
         if place is None:

@@ -1,6 +1,6 @@
 """Requests that a cache explorer asked for, and the Python that asks them again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ class CacheRequest:
     """One request: it was asked `x`, or goes on with `text` from the first `kept` tokens of a context.
 
     That context is of the request `source`, or of none that is known here. `plan` is what `lm.using` had in use when it
-    was asked. `answer` is what came so far, `completion` all of it once it is over; `ids` are all its tokens then, and
-    the prompt's before.
+    was asked, `scope` that of the pages which it shared then. `answer` is what came so far, `completion` all of it once
+    it is over; `ids` are all its tokens then, and the prompt's before.
     """
 
     number: int
@@ -27,6 +27,7 @@ class CacheRequest:
     kept: int = 0
     source: int | None = None
     plan: Plan | None = None
+    scope: Hashable = None
     answer: str = ""
     count: int = 0
     completion: Completion | None = None

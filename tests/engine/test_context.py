@@ -205,7 +205,7 @@ def test_the_tree_shows_who_shares_what_and_how_often_it_was_found():
     assert [tree.pages[place].hits for place in (first, second, other)] == [2, 1, 0]
     assert tree.hits == 3  # one of the second request, two of the third
     assert tree.nbytes == 3 * tree.page_bytes > 0
-    assert tree.find(LONG[1:]) == tree.find(LONG, plain=False) == ()
+    assert tree.find(LONG[1:]) == tree.find(LONG, "of no plan") == ()
     assert not tree.requests
 
 

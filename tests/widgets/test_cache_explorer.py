@@ -41,7 +41,7 @@ def tree_of(*paths: str) -> CacheTree:
             if path[:end] not in places:
                 places[path[:end]] = len(pages)
                 tokens = (1, 2, ord(path[end - 1]))
-                pages.append(KnownPage(0, len(pages), places.get(path[: end - 1]), tokens, end, 0, len(pages), True))
+                pages.append(KnownPage(0, len(pages), places.get(path[: end - 1]), tokens, end, 0, len(pages)))
     return CacheTree(3, 10, 8, 8 - len(pages), tuple(pages), ())
 
 
@@ -95,6 +95,38 @@ def test_a_request_is_read_with_what_was_in_use_when_it_was_asked(explorer, lm):
         pytest.raises(RequestError, match="request 1 was made with other interventions"),
     ):
         explorer.run  # noqa: B018
+
+
+def test_pages_of_a_request_are_those_of_what_was_in_use(explorer, lm):
+    """The same tokens three times, each with pages of its own, and once more what was in use first."""
+    ids, plans = lm.tokenizer.encode(LONG), [gk.scale_shared(by) for by in (0.5, -1.0)]
+    for plan in (*plans, plans[0]):
+        with lm.using(plan):
+            explorer.ask(ids)
+            explorer.wait()
+    explorer._post_requests()
+    names = [tuple(request["names"]) for request in told(explorer, "requests")[-1]["requests"]]
+    assert [len(own) for own in names] == [2] * 4
+    assert len(set(names)) == 3
+    assert names[1] == names[3]
+    tree = explorer.tree
+    hits = {page.name: page.hits for page in tree.pages}
+    assert [[hits[name] for name in own] for own in names[:3]] == [[0, 0], [1, 1], [0, 0]]
+    for request, own in zip(explorer.requests, names, strict=True):
+        assert tuple(tree.pages[place].name for place in tree.find(ids, request.scope)) == own
+    plain = [branch for branch in tree_message(tree, lambda tokens: str(len(tokens)))["branches"] if branch["plain"]]
+    assert [branch["names"] for branch in plain] == [list(names[0])]
+    assert plain[0]["common"] == 0  # with no other of its own
+    lm.engine.cache.clear()
+    with lm.using(plans[0]):
+        explorer.fork(context=ids[:PAGE])
+        explorer.wait()
+    explorer.select(page="r4", token=3)  # after the page that it computed
+    assert explorer.selection.context == explorer.requests[4].ids[: PAGE + 4]
+    with lm.using(gk.scale_shared(0.5, tokens="prompt")):  # by phase: its pages are its own, and gone with it
+        explorer.ask(ids)
+        explorer.wait()
+    assert explorer._request_message(explorer.requests[5])["names"] == []
 
 
 def test_the_code_it_copies_asks_the_same(explorer, lm, monkeypatch, capsys):
