@@ -142,6 +142,20 @@ def test_keys_do_what_the_mouse_does(lab, looker):
     assert lab.console_errors == []
 
 
+def test_keys_that_a_control_takes_are_no_commands_of_the_notebook(lab, probe):
+    """Of which b, in JupyterLab, puts a cell below."""
+    cells = lab.page.locator(".jp-Cell")
+    count = cells.count()
+    expect(probe.locator(".gp-status")).to_be_hidden(timeout=RUN_SECONDS * 1000)
+    probe.get_by_role("combobox", name="Thinking").press("b")
+    probe.get_by_role("button", name="Training film").click()
+    probe.get_by_role("combobox", name="Task family").press("b")
+    probe.get_by_role("slider").press("b")
+    lab.page.wait_for_timeout(500)
+    expect(cells).to_have_count(count)
+    assert lab.console_errors == []
+
+
 def test_a_view_that_missed_a_message_asks_for_all_anew(lab, looker):
     write = "probe._number += 1; probe.post_state(); print('[]')"
     lab.page.evaluate("() => document.querySelectorAll('.gp-name')[0].textContent = 'stale'")

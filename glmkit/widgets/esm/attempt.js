@@ -119,7 +119,6 @@ class AttemptCard {
     this.editButton.focus({ preventScroll: true });
   }
   key(event) {
-    event.stopPropagation();
     if (event.key === "Escape") this.closeEditor();
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.sendEdit(false);
     else return;

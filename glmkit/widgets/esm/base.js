@@ -1,5 +1,8 @@
 // What the widgets share: elements, colours, the theme, numbered messages with binary data, and what views do.
 
+// Controls that keys are for, which JupyterLab would take for commands.
+const KEYED = ["input", "select", "textarea"];
+
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -7,6 +10,7 @@ function h(tag, props = {}, ...children) {
     else if (name in node && name !== "list") node[name] = value;
     else node.setAttribute(name, value);
   }
+  if (KEYED.includes(tag)) node.addEventListener("keydown", event => event.stopPropagation());
   node.append(...children.filter(child => child !== null && child !== undefined));
   return node;
 }

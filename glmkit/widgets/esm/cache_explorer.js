@@ -19,10 +19,10 @@ class CacheExplorer extends View {
   // What there is on the page.
 
   build(el) {
-    const { parts } = this, quiet = event => event.stopPropagation();
+    const { parts } = this;
     for (const name of ["figures", "tree", "page", "requests"]) parts[name] = h("div", { className: `gp-${name}` });
-    const number = (title, more) => h("input", { type: "number", title, "aria-label": title, onkeydown: quiet, ...more });
-    const enter = act => event => { event.stopPropagation(); if (event.key === "Enter") act(); };
+    const number = (title, more) => h("input", { type: "number", title, "aria-label": title, ...more });
+    const enter = act => event => { if (event.key === "Enter") act(); };
     this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: enter(() => this.ask()) });
     this.thinking = h("select", { "aria-label": "Thinking" }, ...["enabled", "disabled", "forced"].map(mode => h("option", { value: mode }, `thinking ${mode}`)));
     this.limit = number("Tokens at most", { min: 1, max: 100000 });
@@ -33,7 +33,7 @@ class CacheExplorer extends View {
       "aria-label": "Known pages. Left and right within a branch, up and down between branches, Enter for the tokens, Escape to take it back.",
     }));
     this.strip = new TokenStrip(brush => this.pickToken(brush), () => {});
-    this.words = h("textarea", { className: "gp-fork-words", rows: 2, placeholder: "Text to go on with; none goes on as it is", "aria-label": "Text to go on with", onkeydown: quiet });
+    this.words = h("textarea", { className: "gp-fork-words", rows: 2, placeholder: "Text to go on with; none goes on as it is", "aria-label": "Text to go on with" });
     this.forkLimit = number("Tokens at most", { min: 1, max: 100000 });
     this.heat = number("Temperature", { min: 0, max: 5, step: 0.1 });
     this.forkButton = this.button("Continue here", () => this.fork(), { className: "gp-primary gp-forker" });

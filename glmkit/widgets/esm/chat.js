@@ -17,8 +17,8 @@ class ChatView extends View {
   // What there is on the page.
 
   build(el) {
-    const quiet = event => event.stopPropagation(), ask = content => this.channel.ask(content);
-    const number = (title, more) => h("input", { type: "number", title, "aria-label": title, onkeydown: quiet, ...more });
+    const ask = content => this.channel.ask(content);
+    const number = (title, more) => h("input", { type: "number", title, "aria-label": title, ...more });
     this.log = h("div", { className: "gp-log", role: "log", tabIndex: 0, "aria-label": "Conversation" });
     this.words = h("textarea", { className: "gp-say", rows: 2, placeholder: "Say something; Enter sends, Shift and Enter begin a new line", "aria-label": "Message", onkeydown: event => this.type(event) });
     this.thinking = h("select", { "aria-label": "Thinking" }, ...["enabled", "disabled", "forced"].map(mode => h("option", { value: mode }, `thinking ${mode}`)));
@@ -107,7 +107,6 @@ class ChatView extends View {
   get picked() { return this.model.get("_selection")?.turn ?? null; }
   pick(turn) { this.set("_selection", { turn: this.picked === turn ? null : turn }); }
   type(event) {
-    event.stopPropagation();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     this.say();

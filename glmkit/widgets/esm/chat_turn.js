@@ -86,14 +86,13 @@ class TurnView {
 // A tool call: while it waits, its arguments can be edited, and it is approved, its result made up, or declined.
 class CardView {
   constructor(ask) {
-    const quiet = event => event.stopPropagation();
     const button = (text, title, name, onclick) => h("button", { type: "button", textContent: text, title, className: name, onclick });
     this.decide = (how, value) => ask({ kind: "decide", call: this.id, how, value });
     this.name = h("code", {});
     this.chip = h("span", { className: "gp-call-state" });
     this.shown = h("pre", { className: "gp-call-arguments" });
-    this.editor = h("textarea", { className: "gp-call-editor", rows: 3, spellcheck: false, "aria-label": "Arguments, to be edited", onkeydown: quiet });
-    this.mock = h("textarea", { className: "gp-call-editor", rows: 1, placeholder: "What it is to have given", "aria-label": "Made-up result", onkeydown: quiet });
+    this.editor = h("textarea", { className: "gp-call-editor", rows: 3, spellcheck: false, "aria-label": "Arguments, to be edited" });
+    this.mock = h("textarea", { className: "gp-call-editor", rows: 1, placeholder: "What it is to have given", "aria-label": "Made-up result" });
     this.buttons = h("div", { className: "gp-call-buttons" },
       button("Approve", "Call it, with the arguments as they stand", "gp-primary", () => this.approve()), button("Decline", "Tell the model that it is not called", "", () => this.decide("decline", "")),
       h("span", { className: "gp-space" }), this.mock, button("Mock", "Tell the model this result, and call nothing", "", () => this.decide("mock", this.mock.value)));

@@ -43,9 +43,9 @@ class RoutingProbe extends View {
     this.tabs = h("div", { className: "gp-switch", role: "group", "aria-label": "What the map shows" },
       this.button("This run", () => this.setMode("run")), this.button("Training film", () => this.setMode("film")));
     this.exporter = this.button("Export HTML", () => this.channel.ask({ kind: "export" }));
-    this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: event => { event.stopPropagation(); if (event.key === "Enter") this.ask(); } });
+    this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: event => { if (event.key === "Enter") this.ask(); } });
     this.thinking = h("select", { "aria-label": "Thinking" }, ...["enabled", "disabled", "forced"].map(mode => h("option", { value: mode }, `thinking ${mode}`)));
-    this.limit = h("input", { type: "number", min: 0, max: 100000, title: "Tokens at most; 0 only reads the prompt", "aria-label": "Tokens at most", onkeydown: event => event.stopPropagation() });
+    this.limit = h("input", { type: "number", min: 0, max: 100000, title: "Tokens at most; 0 only reads the prompt", "aria-label": "Tokens at most" });
     this.runButton = this.button("Run", () => this.ask(), { className: "gp-primary" });
     this.asking = h("div", { className: "gp-ask" }, this.question, this.thinking, this.limit, h("span", { className: "gp-faint" }, "tokens"), this.runButton);
     parts.stream.hidden = true;
@@ -219,7 +219,7 @@ class RoutingProbe extends View {
     const { layer, expert } = this.picked, set = (change, by = 0) => this.setChanges([
       ...this.changes.filter(c => c.layer !== layer || c.expert !== expert), { kind: change, layer, expert, by }]);
     this.bias ??= "1";
-    const strength = h("input", { type: "number", step: 0.1, value: this.bias, "aria-label": "Bias of the selection score", oninput: e => (this.bias = e.target.value), onkeydown: e => e.stopPropagation() });
+    const strength = h("input", { type: "number", step: 0.1, value: this.bias, "aria-label": "Bias of the selection score", oninput: e => (this.bias = e.target.value) });
     const button = (text, title, onclick) => this.button(text, onclick, { title });
     const actions = this.live ? h("div", { className: "gp-actions" },
       button("Ablate", "Rule it out: others take its place", () => set("ablate")), button("Force", "Have every token choose it", () => set("force")),
@@ -236,7 +236,7 @@ class RoutingProbe extends View {
     const skills = this.about?.skills ?? [];
     if (!skills.length || !this.live) return null;
     const options = skills.map(name => h("option", { value: name, selected: name === this.skill }, name.replaceAll("_", " ")));
-    const select = h("select", { "aria-label": "Skill", onchange: event => (this.skill = event.target.value), onkeydown: event => event.stopPropagation() }, ...options);
+    const select = h("select", { "aria-label": "Skill", onchange: event => (this.skill = event.target.value) }, ...options);
     const title = "Ablate the experts that this skill needs most beyond the others, which takes a while to find, and test all skills without them";
     const take = () => this.channel.ask({ kind: "knock_out", skill: this.skill ?? skills[0] });
     return h("span", { className: "gp-join gp-join-select" }, select, this.button("Take its experts away", take, { title, disabled: this.busy }));
@@ -279,7 +279,6 @@ class RoutingProbe extends View {
     const { film, parts } = this;
     if (!parts.filmBar.firstChild) {
       this.slider = h("input", { type: "range", min: 0, max: film.steps.length - 1, "aria-label": "Step of training", oninput: e => { this.step = Number(e.target.value); this.refresh(); } });
-      this.slider.addEventListener("keydown", event => event.stopPropagation());
       this.playButton = h("button", { type: "button", onclick: () => this.play() });
       const families = h("select", { "aria-label": "Task family", onchange: e => { this.family = Number(e.target.value); this.refresh(); } }, ...film.families.map((name, index) => h("option", { value: index }, name)));
       this.stepText = h("output", {});

@@ -23,10 +23,10 @@ class ThinkingExplorer extends View {
   // What there is on the page.
 
   build(el) {
-    const { parts } = this, quiet = event => event.stopPropagation(); // or JupyterLab would take the keys for commands
-    const enter = event => { quiet(event); if (event.key === "Enter") this.ask(); };
+    const { parts } = this;
+    const enter = event => { if (event.key === "Enter") this.ask(); };
     for (const name of ["settings", "columns"]) parts[name] = h("div", { className: `gp-${name}` });
-    this.examples = h("select", { "aria-label": "Examples", onchange: () => this.useExample(), onkeydown: quiet });
+    this.examples = h("select", { "aria-label": "Examples", onchange: () => this.useExample() });
     this.system = h("input", { type: "text", className: "gp-question", placeholder: "System prompt", "aria-label": "System prompt", onkeydown: enter });
     this.systemRow = h("div", { className: "gp-ask", hidden: true }, h("span", { className: "gp-faint" }, "system"), this.system);
     this.question = h("input", { type: "text", className: "gp-question", placeholder: "Ask the model something", "aria-label": "Prompt", onkeydown: enter });
@@ -35,7 +35,7 @@ class ThinkingExplorer extends View {
     this.seeds = h("input", { type: "text", className: "gp-short", "aria-label": "Seeds", title: "Several, with commas between", onkeydown: enter });
     this.temperature = h("input", { type: "number", min: 0, step: 0.1, "aria-label": "Temperature", onkeydown: enter });
     this.limit = h("input", { type: "number", min: 1, max: 100000, "aria-label": "Tokens at most", onkeydown: enter });
-    this.budget = h("input", { type: "range", min: 0, "aria-label": "Thinking budget", oninput: () => this.tellBudget(), onkeydown: quiet });
+    this.budget = h("input", { type: "range", min: 0, "aria-label": "Thinking budget", oninput: () => this.tellBudget() });
     this.budgetText = h("output", {});
     const named = (words, ...nodes) => h("label", { className: "gp-named" }, h("span", { className: "gp-faint" }, words), ...nodes);
     parts.settings.append(this.modes, named("seeds", this.seeds), named("temperature", this.temperature), named("tokens", this.limit),

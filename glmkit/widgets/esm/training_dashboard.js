@@ -25,7 +25,7 @@ class TrainingDashboard extends View {
     parts.progress.append(this.outcome, h("span", { className: "gp-track" }, this.fill), this.note);
     this.chips = h("span", { className: "gp-chips" });
     this.logButton = this.button("Log scale", () => { this.log = !this.log; this.refresh(); });
-    this.smooth = h("input", { type: "range", min: 0, max: 6, step: 1, value: 3, "aria-label": "Steps of the running mean", oninput: () => this.refresh(), onkeydown: event => event.stopPropagation() });
+    this.smooth = h("input", { type: "range", min: 0, max: 6, step: 1, value: 3, "aria-label": "Steps of the running mean", oninput: () => this.refresh() });
     this.smoothWords = h("output", {});
     parts.options.append(this.chips, this.logButton, h("label", {}, "running mean", this.smooth, this.smoothWords));
     parts.charts.tabIndex = 0;
