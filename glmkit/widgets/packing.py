@@ -1,8 +1,10 @@
 """Runs and routing histories as messages for a browser: a few words, and arrays of small integers."""
 
 import os
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -52,7 +54,9 @@ def pack_history(path: str | os.PathLike[str]) -> Message:
         with np.load(path) as saved:
             load, steps = saved["load"].astype(np.float32), saved["steps"].tolist()
             families, layers = saved["families"].tolist(), saved["layers"].tolist()
-    except (OSError, KeyError, ValueError) as error:
+        if load.ndim != 4:
+            raise ValueError(f"load is {list(load.shape)}; expected [step, family, layer, expert]")
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} is no routing_history.npz: {error}") from error
     rounded, scale = _rounded(load, np.uint8)
     about = {"steps": steps, "families": families, "layers": layers, "experts": load.shape[-1]}

@@ -331,6 +331,19 @@ def test_the_film_of_training_is_that_of_the_history(tmp_path):
     np.testing.assert_allclose(shown, load, atol=1 / 255)
 
 
+def test_a_damaged_history_is_named(tmp_path):
+    load, path = np.ones((2, 1, 3, 8), np.float16), tmp_path / "damaged.npz"
+    np.savez(path, load=load, steps=np.arange(2), families=np.array(["a"]), layers=np.arange(3))
+    whole = path.read_bytes()
+    np.savez(tmp_path / "flat.npz", load=load[0, 0, 0], steps=0, families=0, layers=0)
+    np.save(tmp_path / "array.npy", load)
+    others = ((tmp_path / name).read_bytes() for name in ("flat.npz", "array.npy"))
+    for content in (b"", whole[:100], whole[:-30], *others):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"damaged\.npz is no routing_history\.npz"):
+            pack_history(path)
+
+
 def test_margins_that_are_infinite_are_wide():
     run = big_run(4, 2, 6, 2)
     run.arrays["router_margins"][0, 0] = np.inf
