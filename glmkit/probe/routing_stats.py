@@ -130,8 +130,9 @@ class RoutingStats:
         """Sets of as many other experts of the same layers, each drawn from the `nearest` by their share of the group's
         choices, none of `out`: no two sets alike, fewer than `count` where there are no more.
 
-        Raises RequestError where a layer has too few others.
+        Raises RequestError for a layer or expert that there is not, and where a layer has too few others.
         """
+        experts, out = self._checked(experts), self._checked(out)
         share, rng, found = self.share(group), np.random.default_rng(seed), dict[frozenset, Experts]()
         for _ in range(_TRIES * count):
             drawn: list[tuple[int, int]] = []
@@ -221,6 +222,10 @@ class RoutingStats:
     def __repr__(self) -> str:
         groups = ", ".join(f"{name} {count:,}" for name, count in zip(self.groups, self.tokens, strict=True))
         return f"RoutingStats({', '.join(self.stats)} of {self.records:,} records; tokens: {groups or 'none'})"
+
+    def _checked(self, experts: Experts) -> Experts:
+        """Raises RequestError for a dense layer, and for a layer or an expert that there is not."""
+        return tuple((self.layers.moe_number(layer), self.layers.expert(expert)) for layer, expert in experts)
 
     def _of(self, name: str, group: str | None) -> np.ndarray:
         value = self._kept(name)

@@ -38,7 +38,7 @@ def collect(
     dataset: Iterable[Any],
     *,
     by: By = None,
-    stats: Sequence[str] = ("load", "weight_mass"),
+    stats: str | Sequence[str] = ("load", "weight_mass"),
     phases: Phase | Sequence[Phase] | None = None,
     interventions: Plan | None = None,
     length: int | None = None,
@@ -51,17 +51,18 @@ def collect(
 
     `dataset` gives records: texts, read as they are; token ids; or mappings with "text", "messages" (and "tools",
     "thinking") or "tokens". Each is a context of its own, cut to `length` tokens, by default the LM's context. `by` is
-    a key of the records or a function of one, and says which group it counts for. `stats` are some of "load",
+    a key of the records or a function of one, and says which group it counts for. `stats` are one or some of "load",
     "weight_mass", "coactivation", "margin" and "top_tokens". With `phases`, as ("think", "answer"), all is read, and
-    tokens of these alone count, of every assistant turn or of what is said to it. `batch_size` records are
-    computed side by side; alone, as by default, each gives the counts of `lm.run` to the last. With `resume`, a file,
-    what was counted is saved every `save_every` records and at the end, and what the file has counted already is
-    skipped. Raises DataError naming a record that cannot be read, RequestError for a statistic or a phase that there is
-    not, MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that counted something
-    else: other statistics, phases, weights, interventions, lengths, groups or first records. Warns of interventions
-    that did nothing.
+    tokens of these alone count, of every assistant turn or of what is said to it. `batch_size` records are computed
+    side by side; alone, as by default, each gives the counts of `lm.run` to the last. With `resume`, a file, what was
+    counted is saved every `save_every` records and at the end, and what the file has counted already is skipped. Raises
+    DataError naming a record that cannot be read, RequestError for a statistic or a phase that there is not,
+    MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that counted something else:
+    other statistics, phases, weights, interventions, lengths, groups or first records. Warns of interventions that did
+    nothing.
     """
     layers = Layers.of(lm.model)
+    stats, save_every = (stats,) if isinstance(stats, str) else stats, check_integer("save_every", save_every, 1)
     _check(stats, layers, lm.config.vocab_size)
     if phases is not None:
         phases, _ = checked_phases(phases), lm.tokenizer  # without which nothing tells them apart

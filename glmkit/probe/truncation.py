@@ -13,6 +13,7 @@ from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.runs import Run
 from glmkit.runs.frames import data_frame
+from glmkit.turns import SAMPLING, refuse_unknown, stop_strings
 
 __all__ = ["TruncationSweep", "truncate"]
 
@@ -57,17 +58,24 @@ class TruncationSweep:
 
 
 def truncate(
-    lm: LM, run: Run, *, lengths: Sequence[int] | None = None, max_tokens: int | None = None, **sampling: Any
+    lm: LM,
+    run: Run,
+    *,
+    lengths: Sequence[int] | None = None,
+    max_tokens: int | None = None,
+    stop: str | Sequence[str] = (),
+    **sampling: Any,
 ) -> TruncationSweep:
     """Close the thought of a run after each of `lengths` tokens and have the model answer, all of them at once.
 
     `run` is of `lm.run(x, thinking="forced", max_tokens=...)`, whose first thought has ended. `lengths` are by default
     up to 17, evenly spaced from none to the whole thought, and `max_tokens` twice what the run's answer has.
-    `sampling` as for `lm.complete`, by default temperature 0: take the run greedily too, to compare its answer.
-    Raises RequestError for a run without a thought that ended, for lengths that it has not, for a run that was made
-    with other interventions than `lm.using` has in use, and for interventions that hold by phase: the thought is part
-    of what the model is given.
+    `stop` and `sampling` are as for `lm.complete`, by default temperature 0: take the run greedily too, to compare its
+    answer. Raises RequestError for a run without a thought that ended, for lengths that it has not, for a run that was
+    made with other interventions than `lm.using` has in use, and for interventions that hold by phase: the thought is
+    part of what the model is given.
     """
+    refuse_unknown(sampling, SAMPLING)
     lm._check_in_use(run)
     if lm.interventions is not None:
         lm.interventions.check_given("a thought that is cut")
@@ -83,7 +91,7 @@ def truncate(
     prompts = [(*ids[: opening + 1 + length], ids[closing]) for length in kept]
     given = {"temperature": 0.0, "seed": 0, **sampling}
     requests = [lm._turns.request(prompt, max_tokens=max_tokens, **given) for prompt in prompts]
-    asked = [(request, Answer(request, lm.tokenizer, prompt="")) for request in requests]
+    asked = [(request, Answer(request, lm.tokenizer, prompt="", stop=stop_strings(stop))) for request in requests]
     for request in requests:
         lm.engine.check_fits(request)
     done = lm._serve(asked)

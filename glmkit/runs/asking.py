@@ -81,6 +81,8 @@ class Runs:
         holds, before anything is computed. Warns of interventions that did nothing.
         """
         selection = Selection.of("router") if keep is None else keep
+        if not isinstance(selection, Selection):
+            raise RequestError(f"keep is {keep!r}; expected what glmkit.keep gives, such as gk.keep('router')")
         plan = self._planned(interventions)
         if check_integer("max_tokens", max_tokens, 0):
             return self._written(x, selection, plan, max_tokens=max_tokens, watch=watch, **settings)

@@ -106,6 +106,15 @@ def test_counts_of_adapters_at_another_scale_are_not_gone_on_with(lm, tmp_path):
         collect(2.0)
 
 
+def test_one_statistic_may_be_named_by_itself_and_saving_never_is_no_interval(lm, stats):
+    found = gk.collect(lm, RECORDS, by="domain", stats="load", progress=False)
+    np.testing.assert_array_equal(found.load, stats.load)
+    assert found.weight_mass is None
+    for wrong, message in (({"stats": "loads"}, "no statistic 'loads'"), ({"save_every": 0}, "save_every is 0")):
+        with pytest.raises(RequestError, match=message):
+            gk.collect(lm, RECORDS, progress=False, **wrong)
+
+
 def test_a_record_that_cannot_be_read_is_named(lm):
     with pytest.raises(DataError, match="record 1: expected 'text'"):
         gk.collect(lm, ["fine", {"texts": "x"}], progress=False)
@@ -212,6 +221,9 @@ def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(l
     assert found.same == tuple(answer == found.answer for answer in found.answers)
     # Scored in parallel here, and token by token when it was generated; float32.
     np.testing.assert_allclose(found.logprob[-1], run.tokens.logprob[closing + 1 :].sum(), rtol=1e-4)
+    stop = found.answers[-1][1]
+    stopped = gk.truncate(lm, run, max_tokens=14, stop=stop)
+    assert stopped.answers == tuple(answer.split(stop)[0].strip() for answer in found.answers)
     few = gk.truncate(lm, run, lengths=[4, 0], max_tokens=14)
     assert few.lengths == (0, 4)
     np.testing.assert_allclose(few.logprob, found.logprob[[0, 4]], rtol=1e-4)
@@ -220,6 +232,7 @@ def test_a_thought_that_ends_earlier_has_the_answer_that_the_model_gives_there(l
         (lambda: gk.truncate(lm, lm.run("one", thinking="forced", max_tokens=2)), "ends before its thought"),
         (lambda: gk.truncate(lm, run, lengths=[99]), "the thought has 0 to"),
         (lambda: gk.truncate(lm, run, lengths=[]), "lengths are"),
+        (lambda: gk.truncate(lm, run, thinking="forced"), "there is no setting thinking"),
     ):
         with pytest.raises(RequestError, match=words):
             call()

@@ -134,6 +134,10 @@ def test_controls_are_as_busy_and_no_two_are_alike():
     drawn = stats.controls(((2, 2),), "g0", 9, nearest=2)
     assert sorted(drawn) == [((2, 0),), ((2, 1),)]
     assert stats.controls(((2, 2),), "g0", 9, nearest=2, out=[(2, 0)]) != drawn
+    assert stats.controls(((-1, 2),), "g0", 9, nearest=2) == drawn  # the same layer, from the end
+    for wrong, message in (((0, 1), "layer 0 is dense"), ((3, 1), "no layer 3"), ((1, 4), "no expert 4")):
+        with pytest.raises(RequestError, match=message):
+            stats.controls((wrong,), "g0", 1)
     with pytest.raises(RequestError, match="layer 1 has no experts left"):
         stats.controls(((1, 0), (1, 1), (1, 2)), "g0", 1)
 
@@ -187,6 +191,8 @@ def test_what_cannot_be_knocked_out_is_told_before_anything_is_scored(lm, stats,
         ({"how": "mean"}, "how='mean' needs mean="),
         ({"tokens": "thought"}, "no phase 'thought'"),
         ({"count": 16, "how": "drop"}, "no experts left for a control"),
+        ({"experts": {"sums": [(0, 1)]}}, "layer 0 is dense"),
+        ({"experts": {"sums": [(1, 8)]}}, "no expert 8"),
     ):
         with pytest.raises(RequestError, match=message):
             gk.knockout(lm, RECORDS, stats, **ask, **change)

@@ -82,6 +82,8 @@ def test_what_does_not_exist_is_refused_by_name(lm, run):
         (lambda: run["resid_post", 1], r"only of \[2\]"),
         (lambda: run["resid_mid", 1], "did not keep resid_mid"),
         (lambda: run.routing.load(phase="thought"), "no phase 'thought'"),
+        (lambda: lm.run("x", keep="router"), r"keep is 'router'; expected what glmkit.keep gives"),
+        (lambda: lm.run("x", keep="router", max_tokens=2), "keep is 'router'"),
         (lambda: lm.run("x", keep=gk.keep("router"), temperature=1.0), "no setting temperature"),
         (lambda: lm.run([1] * 500), "500 tokens; expected 1 to 400"),
     ]:
