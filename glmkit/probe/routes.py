@@ -11,6 +11,7 @@ from glmkit.errors import RequestError
 from glmkit.probe.plan import BoundPart, Tables, Target
 from glmkit.probe.selectors import TokenSelector
 from glmkit.runs import Routing, Run
+from glmkit.runs.layers import in_words
 
 __all__ = ["Ablated", "Biased", "Forced", "Replayed", "SharedScaled"]
 
@@ -218,7 +219,7 @@ class _BoundReplay(BoundPart):
 
 
 def _shape(moe: tuple[int, ...], experts: int, top_k: int) -> str:
-    return f"{len(moe)} MoE layers, {top_k} of {experts} experts"
+    return f"{len(moe)} MoE layers ({in_words(moe)}), {top_k} of {experts} experts"
 
 
 @dataclass(frozen=True)

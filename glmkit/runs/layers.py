@@ -1,6 +1,6 @@
 """The layers of a model by the checkpoint's numbers, and where each lies in the arrays of a forward pass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,7 +8,14 @@ from glmkit.checks import is_integer
 from glmkit.errors import RequestError
 from glmkit.model import GLM
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "in_words"]
+
+
+def in_words(numbers: Sequence[int]) -> str:
+    """Ascending numbers, such as "0 to 45" where none between is missing."""
+    if len(numbers) > 1 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers)) or "none"
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,15 @@ class Layers:
         count = self.numbers[-1] + 1
         number = layer + count if is_integer(layer) and layer < 0 else layer
         if not is_integer(number) or number not in self.numbers:
-            held = f"0 to {count - 1}" if self.numbers == tuple(range(count)) else str(list(self.numbers))
-            raise RequestError(f"there is no layer {layer!r}; this model holds {held}")
+            raise RequestError(f"there is no layer {layer!r}; this model holds {in_words(self.numbers)}")
         return int(number)
 
     def moe_number(self, layer: Any) -> int:
         """As `number`; also raises RequestError for a dense layer."""
         number = self.number(layer)
         if number not in self.moe:
-            routed = f"{self.moe[0]} to {self.moe[-1]}" if self.moe else "none"
             raise RequestError(
-                f"layer {number} is dense: it has no router and no experts; layers with experts: {routed}"
+                f"layer {number} is dense: it has no router and no experts; layers with experts: {in_words(self.moe)}"
             )
         return number
 

@@ -38,9 +38,18 @@ class Routing:
     ids: Integer[np.ndarray, "T moe_layer k"]  # uint8, or uint16 beyond 256 experts
     weights: Float[np.ndarray, "T moe_layer k"] | None
     margin: Float[np.ndarray, "T moe_layer"] | None
-    layers: tuple[int, ...]
-    experts: int
+    held: Layers  # of the model, those without experts too
     tokens: Tokens
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The numbers of the layers with experts, in the order of the `moe_layer` axis."""
+        return self.held.moe
+
+    @property
+    def experts(self) -> int:
+        """How many a layer has."""
+        return self.held.experts
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,8 +60,7 @@ class Routing:
 
     def row(self, layer: int) -> int:
         """The place of a layer on the `moe_layer` axis. Raises RequestError for one that is dense or not there."""
-        held = Layers(tuple(range(self.layers[-1] + 1)), self.layers, self.experts, self.ids.shape[-1])
-        return held.row(held.moe_number(layer))
+        return self.held.row(self.held.moe_number(layer))
 
     def at(self, layer: int) -> LayerRouting:
         """One layer. Raises RequestError for a dense layer, or one that does not exist."""
@@ -96,7 +104,7 @@ class Routing:
 
     def top_tokens(self, layer: int, expert: int, count: int = 10) -> list[tuple[str, int]]:
         """The texts that went to an expert most often, each with how often."""
-        row, expert = self.row(layer), Layers((), (), self.experts, 0).expert(expert)
+        row, expert = self.row(layer), self.held.expert(expert)
         (steps,) = np.nonzero((self.ids[:, row] == expert).any(-1))
         return Counter(self.tokens.text[step] for step in steps).most_common(count)
 

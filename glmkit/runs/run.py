@@ -56,7 +56,7 @@ class Run:
             raise RequestError(f"this run did not keep its routes; run it with keep=gk.keep('router'); {self._has()}")
         weights, margin = (self.arrays.get(name) for name in ("router_weights", "router_margins"))
         ids = self.arrays["router_ids"]
-        return Routing(ids, weights, margin, self.layers.moe, self.layers.experts, self.tokens)
+        return Routing(ids, weights, margin, self.layers, self.tokens)
 
     def __getitem__(self, key: str | tuple[str, int]) -> np.ndarray:
         name, layer = key if isinstance(key, tuple) else (key, None)
@@ -70,6 +70,8 @@ class Run:
         if site in _ROUTES:
             return value if layer is None else value[:, self.layers.row(self.layers.moe_number(layer))]
         if site not in self.slots:
+            if layer is not None:
+                raise RequestError(f"{site} is of no layer; expected run[{site!r}]")
             return _wide(value)
         held = self.slots[site]
         if layer is None:

@@ -1,22 +1,24 @@
 """Runs: what is asked for is there under its name, is what the model computed, and survives a file."""
 
+import dataclasses
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import glmkit as gk
 from glmkit.engine.steps import Steps
 from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
-from glmkit.model import Keep, Kept
+from glmkit.model import GLM, Keep, Kept
 from glmkit.runs import Watch
 from glmkit.runs.reading import joined
 from glmkit.text.phases import phases
-from tiny import model, tokenizer
+from tiny import CONFIG, model, randomised, tokenizer
 
 CONVERSATION = [
     {"role": "user", "content": "hi"},
@@ -80,6 +82,7 @@ def test_what_does_not_exist_is_refused_by_name(lm, run):
         (lambda: lm.run("x", keep=gk.keep("blocks.0.mlp.hook_expert_weights")), "layer 0 is dense"),
         (lambda: run.routing.at(layer=0), "layer 0 is dense"),
         (lambda: run["resid_post", 1], r"only of \[2\]"),
+        (lambda: run["logits", 3], r"logits is of no layer; expected run\['logits'\]"),
         (lambda: run["resid_mid", 1], "did not keep resid_mid"),
         (lambda: run.routing.load(phase="thought"), "no phase 'thought'"),
         (lambda: lm.run("x", keep="router"), r"keep is 'router'; expected what glmkit.keep gives"),
@@ -89,6 +92,26 @@ def test_what_does_not_exist_is_refused_by_name(lm, run):
     ]:
         with pytest.raises(RequestError, match=message):
             ask()
+
+
+def test_layers_that_were_left_out_are_not_called_dense():
+    part = randomised(GLM(CONFIG, rngs=nnx.Rngs(0), layer_numbers=(0, 2), mtp=None))
+    with LM(part, tokenizer(), max_len=64) as lm:
+        run = lm.run([1, 2, 3])
+        other = dataclasses.replace(run.layers, numbers=(0, 1), moe=(1,))
+        routing = dataclasses.replace(run, layers=other).routing
+        for ask, message in (
+            (lambda: run.routing.at(layer=1), "there is no layer 1; this model holds 0, 2"),
+            (lambda: run.routing.top_tokens(1, 0), "there is no layer 1"),
+            (lambda: run.routing.at(layer=0), "layer 0 is dense.*layers with experts: 2"),
+            (
+                lambda: lm.run([1, 2, 3], interventions=gk.replay(routing)),
+                r"1 MoE layers \(1\), 2 of 8 experts; this one has 1 MoE layers \(2\)",
+            ),
+        ):
+            with pytest.raises(RequestError, match=message):
+                ask()
+        assert run.routing.at(layer=-1).layer == 2
 
 
 def test_more_than_the_memory_holds_is_refused_with_what_to_drop(lm, monkeypatch):
