@@ -42,6 +42,7 @@ def routing_page(
 ) -> str:
     """At most `LIMIT` bytes: of a run that is too long weights are left out, then the last tokens, and it says so.
 
+    Without its last tokens it is not compared with the changed run either, and nothing beyond is brushed.
     Raises RequestError if even a short run does not fit.
     """
     length = len(run)
@@ -51,14 +52,14 @@ def routing_page(
     while True:
         for weights in (True, False) if length == len(run) else (False,):
             whole = weights and length == len(run)
-            note = "" if whole else _left_out(length, len(run))
+            note = "" if whole else _left_out(length, len(run), effect is not None)
             told = Message({**about.content, "note": note}, [])
             said = [_saved("about", told), _saved("run", pack_run(run, weights=weights, tokens=length))]
             if effect is not None and length == len(run):
                 said.append(_saved("effect", effect))
             if knockout is not None:
                 said.append(_saved("knockout", knockout))
-            data = {"traits": dict(traits), "messages": said, "film": film}
+            data = {"traits": _within(traits, length), "messages": said, "film": film}
             page = _PAGE.format(css=css, esm=_module(esm), data=_in_a_page(data))
             if len(page.encode()) <= LIMIT:
                 return page
@@ -67,9 +68,19 @@ def routing_page(
         length = length * 3 // 4
 
 
-def _left_out(length: int, of: int) -> str:
+def _left_out(length: int, of: int, compared: bool) -> str:
     tokens = "" if length == of else f" and all but the first {length} of {of} tokens"
-    return f"To stay below 1 MB, weights{tokens} were left out."
+    comparison = ", the comparison with the changed run" if tokens and compared else ""
+    return f"To stay below 1 MB, weights{comparison}{tokens} were left out."
+
+
+def _within(traits: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """With only the first `length` tokens brushed, or none, which shows all, where those that were lie beyond."""
+    selection = dict(traits.get("_selection") or {})
+    if selection.get("brush") is not None:
+        start, stop = (min(place, length) for place in selection["brush"])
+        selection["brush"] = [start, stop] if start < stop else None
+    return {**traits, "_selection": selection}
 
 
 def _saved(kind: str, message: Message) -> dict[str, Any]:

@@ -1,13 +1,9 @@
 """The routing probe without a browser: its state, what it tells its views, its page and its picture."""
 
-import base64
-import json
-import re
 import subprocess
 import sys
 import threading
 import time
-import zlib
 
 import numpy as np
 import pytest
@@ -15,12 +11,9 @@ from safetensors.numpy import save_file
 
 import glmkit as gk
 from glmkit.errors import CheckpointError, RequestError
-from glmkit.widgets.base import assets
 from glmkit.widgets.effects import Change, _controls, measure
-from glmkit.widgets.export import LIMIT, routing_page
 from glmkit.widgets.packing import pack_history, pack_run
 from glmkit.widgets.picture import png
-from glmkit.widgets.routing_probe import ESM
 from made import big_run
 from widgets.views import heard, kept, told
 
@@ -289,36 +282,6 @@ def test_what_cannot_be_is_refused(probe, lm, tmp_path):
     save_file({"load": np.zeros(1)}, tmp_path / "other.npz")
     with pytest.raises(CheckpointError, match=r"other\.npz is no routing_history\.npz"):
         gk.widgets.RoutingProbe(lm, history=tmp_path / "other.npz")
-
-
-def test_the_page_needs_nothing_from_outside(probe, tmp_path):
-    probe.change("ablate", 2, int(probe.run.routing.load()[1].argmax()))
-    probe.regenerate()
-    probe.wait()
-    page = probe.export(tmp_path / "probe.html").read_text()
-    assert len(page.encode()) <= LIMIT
-    assert set(re.findall(r"https?://[^\s\"'<)]*", page)) <= {"http://www.w3.org/2000/svg"}
-    assert not re.search(r"\b(import|export)\b\s*[\w{*(]", page.split('<script type="module">')[1])
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    said = {message["kind"]: message for message in data["messages"]}
-    ids = zlib.decompress(base64.b64decode(said["run"]["buffers"][0]))
-    assert ids == probe.run.routing.ids.tobytes()
-    assert said["effect"]["changed_routes"] == probe.effect.changed_routes
-
-
-def test_no_text_of_a_run_ends_or_hides_what_comes_after_it_in_the_page(lm):
-    text = "<!-- <script> </script> ]]>"
-    probe = gk.widgets.RoutingProbe(lm, text, max_tokens=1, thinking="disabled")
-    data = probe._page().split('id="data">')[1].split("</script>")[0]
-    assert "<" not in data  # of which "<!--" and "<script" are made
-    (run,) = (message for message in json.loads(data)["messages"] if message["kind"] == "run")
-    assert text in "".join(run["text"])
-
-
-def test_the_page_of_a_long_run_says_what_was_left_out():
-    page = routing_page(assets(*ESM), assets("style.css"), {}, big_run(4096, 92, 160, 8), None, None)
-    assert LIMIT / 2 < len(page.encode()) <= LIMIT
-    assert re.search(r"weights and all but the first \d+ of 4096 tokens were left out", page)
 
 
 def test_the_film_of_training_is_that_of_the_history(tmp_path):
