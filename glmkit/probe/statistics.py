@@ -59,7 +59,7 @@ def collect(
     DataError naming a record that cannot be read, RequestError for a statistic or a phase that there is not,
     MemoryPlanError for a table of tokens that is too large, CheckpointError for a file that counted something else:
     other statistics, phases, weights, interventions, lengths, groups or first records. Warns of interventions that did
-    nothing.
+    nothing, if it counted all of the records itself.
     """
     layers = Layers.of(lm.model)
     stats, save_every = (stats,) if isinstance(stats, str) else stats, check_integer("save_every", save_every, 1)
@@ -93,7 +93,7 @@ def collect(
                 found.save(resume)
     if resume is not None:
         found.save(resume)
-    if bound is not None and found.records > before:
+    if bound is not None and found.records and not before:  # what it did to the records of a file is not known
         warn_of_idle(bound, effects, stacklevel=3)
     return found
 

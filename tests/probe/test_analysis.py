@@ -93,6 +93,18 @@ def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
         gk.collect(lm, RECORDS, interventions=idle, progress=False)
 
 
+def test_what_did_something_before_a_file_was_saved_is_not_called_idle(lm, tmp_path):
+    """The intervention holds for a token that the first record alone has."""
+    records, settings = ["a longer text", "short"], {"resume": tmp_path / "stats.safetensors", "progress": False}
+    settings["interventions"] = gk.scale_shared(0.0, tokens=[10])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gk.collect(lm, records[:1], **settings)
+        assert gk.collect(lm, records, **settings).records == 2
+    with pytest.warns(UserWarning, match="never held"):
+        gk.collect(lm, records[1:], progress=False, interventions=settings["interventions"])
+
+
 def test_counts_of_adapters_at_another_scale_are_not_gone_on_with(lm, tmp_path):
     path = tmp_path / "stats.safetensors"
 
