@@ -52,6 +52,9 @@ class Part(Protocol):
     def bind(self, target: Target) -> "BoundPart":
         """Checked against a model. Raises RequestError naming what does not exist."""
 
+    def code(self) -> str | None:
+        """As Python that makes it, `gk` being glmkit; None where a run or a large table would have to be written."""
+
 
 class BoundPart:
     """One intervention of a model, as what it adds to the arrays; most parts add to few of them."""
@@ -151,6 +154,15 @@ class Plan:
         c = model.config
         target = Target(Layers.of(model), c.hidden_size, c.n_group, c.topk_group, steps)
         return Bound(target, [part.bind(target) for part in self.parts])
+
+    def code(self) -> str:
+        """As Python that makes it, `gk` being glmkit: all parts but those that are `unwritten`."""
+        return " + ".join(filter(None, (part.code() for part in self.parts))) or "gk.probe.Plan()"
+
+    @property
+    def unwritten(self) -> tuple[Part, ...]:
+        """The parts that `code` is without: they hold a run, or more numbers than can be read."""
+        return tuple(part for part in self.parts if part.code() is None)
 
     def check_given(self, what: str) -> None:
         """Raise RequestError if a part holds by phase: of `what` is given to go on from, all counts as the prompt."""

@@ -9,6 +9,7 @@ from glmkit.errors import RequestError
 from glmkit.model.intervene import RESIDUAL_SITES
 from glmkit.probe.plan import BoundPart, Target
 from glmkit.probe.selectors import TokenSelector
+from glmkit.probe.written import call
 
 __all__ = ["Added", "Patched"]
 
@@ -25,6 +26,10 @@ class Added:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundAddition(self, target)
+
+    def code(self) -> str | None:
+        more = {} if self.scale == 1 else {"scale": self.scale}
+        return call("add", self.site, self.layer, self.vector, **more, tokens=self.tokens.code())
 
     def __str__(self) -> str:
         return f"add({self.site}, layer={self.layer}, scale={self.scale:g}{self.tokens})"
@@ -62,6 +67,10 @@ class Patched:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundPatch(self, target)
+
+    def code(self) -> str | None:
+        more = {} if self.source_tokens is None else {"source_tokens": self.source_tokens}
+        return call("patch", self.site, self.layer, self.values, **more, tokens=self.tokens.code())
 
     def __str__(self) -> str:
         return f"patch({self.site}, layer={self.layer}{self.tokens})"

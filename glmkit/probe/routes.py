@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from glmkit.errors import RequestError
 from glmkit.probe.plan import BoundPart, Tables, Target
 from glmkit.probe.selectors import TokenSelector
+from glmkit.probe.written import call
 from glmkit.runs import Routing, Run
 from glmkit.runs.layers import in_words
 
@@ -18,7 +19,11 @@ __all__ = ["Ablated", "Biased", "Forced", "Replayed", "SharedScaled"]
 
 def _named(layer: Any, experts: tuple[Any, ...]) -> str:
     which = "all" if layer is None else layer
-    return f"layer={which}, expert={experts[0] if len(experts) == 1 else list(experts)}"
+    return f"layer={which}, expert={_one_or_more(experts)}"
+
+
+def _one_or_more(experts: tuple[Any, ...]) -> Any:
+    return experts[0] if len(experts) == 1 else list(experts)
 
 
 class _OfExperts(BoundPart):
@@ -52,6 +57,14 @@ class Ablated:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundAblation(self, target)
+
+    def code(self) -> str | None:
+        if isinstance(self.mean, Run):
+            return None
+        more = {} if self.how == "reroute" else {"how": self.how}
+        more |= {} if self.mean is None else {"mean": np.asarray(self.mean, np.float32)}
+        experts = _one_or_more(self.experts)
+        return call("ablate", layer=self.layer, expert=experts, **more, tokens=self.tokens.code())
 
     def __str__(self) -> str:
         return f"ablate({_named(self.layer, self.experts)}, how={self.how}{self.tokens})"
@@ -112,6 +125,11 @@ class Biased:
     def bind(self, target: Target) -> BoundPart:
         return _BoundBias(self, target)
 
+    def code(self) -> str | None:
+        more = {} if self.at == "selection" else {"at": self.at}
+        experts = _one_or_more(self.experts)
+        return call("bias", layer=self.layer, expert=experts, by=self.by, **more, tokens=self.tokens.code())
+
     def __str__(self) -> str:
         return f"bias({_named(self.layer, self.experts)}, by={self.by:g}, at={self.at}{self.tokens})"
 
@@ -138,6 +156,9 @@ class Forced:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundForce(self, target)
+
+    def code(self) -> str | None:
+        return call("force", layer=self.layer, expert=_one_or_more(self.experts), tokens=self.tokens.code())
 
     def __str__(self) -> str:
         return f"force({_named(self.layer, self.experts)}{self.tokens})"
@@ -175,6 +196,9 @@ class Replayed:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundReplay(self, target)
+
+    def code(self) -> None:
+        return None
 
     def __str__(self) -> str:
         where = "" if self.layer is None else f", layer={self.layer}"
@@ -232,6 +256,10 @@ class SharedScaled:
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundSharedScale(self, target)
+
+    def code(self) -> str | None:
+        more = {} if self.layer is None else {"layer": self.layer}
+        return call("scale_shared", self.by, **more, tokens=self.tokens.code())
 
     def __str__(self) -> str:
         return f"scale_shared({self.by:g}, layer={'all' if self.layer is None else self.layer}{self.tokens})"

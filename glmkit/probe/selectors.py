@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 
 from glmkit.checks import is_integer
 from glmkit.errors import RequestError
+from glmkit.probe.written import literal
 from glmkit.runs import PHASES
 from glmkit.text.phases import checked_phases
 
@@ -96,6 +97,14 @@ class TokenSelector:
         if isinstance(places, slice):
             places = None if places.stop is None else range(places.start or 0, places.stop, places.step or 1)
         return max((place for place in places or () if place >= count), default=None)
+
+    def code(self) -> str | None:
+        """As Python from which `of` makes it; None for all tokens."""
+        if self.phases is not None:
+            return literal(self.phases[0] if len(self.phases) == 1 else self.phases)
+        if self.length is not None:
+            return f"[place in {literal(self.positions)} for place in range({self.length})]"
+        return None if self.positions is None else literal(self.positions)
 
     def __str__(self) -> str:
         if self.phases is not None:

@@ -52,6 +52,34 @@ def test_an_expert_that_is_ablated_is_gone(lm, plain, how):
     assert_close(run["resid_post", 1], plain["resid_post", 1] + (share * (instead - out)).sum(1))
 
 
+def test_a_plan_is_written_as_the_python_that_makes_it(lm, plain):
+    vector = np.random.default_rng(0).standard_normal(32).astype(np.float32)
+    values, mask = plain["resid_post", 1], [True, False] * 11 + [True]
+    plans = [
+        gk.ablate(layer=1, expert=3),
+        gk.ablate(layer=[1, 2], expert=[0, 4], how="drop", tokens=("answer", "think")),
+        gk.ablate(layer=None, expert=2, how="mean", mean=vector, tokens="prompt"),
+        gk.bias(layer=slice(1, 3), expert=0, by=np.float32(0.123456789), at="logit", tokens=slice(2, None)),
+        gk.force(layer=-1, expert=[1, 2], tokens=[0, np.int64(5)]),
+        gk.scale_shared(0.1, layer=2) + gk.scale_shared(-1.5),
+        gk.add("resid_mid", 0, vector, scale=2.5, tokens=mask),
+        gk.patch("resid_post", 1, values),
+        gk.patch("resid_post", 1, values, tokens=[4, 6], source_tokens=[0, 9]),
+        gk.probe.Plan(),
+    ]
+    for plan in plans:
+        assert plan.unwritten == ()
+        again = eval(plan.code(), {"gk": gk})
+        assert again.bind(lm.model, 23).digest == plan.bind(lm.model, 23).digest  # to the last bit
+    assert gk.bias(layer=1, expert=2, by=0.5).code() == "gk.bias(layer=1, expert=2, by=0.5)"
+    wide = gk.patch("resid_post", 1, np.zeros((200, 32)))
+    runs = gk.replay(plain) + gk.ablate(layer=1, expert=busiest(plain, 1), how="mean", mean=plain) + wide
+    mixed = runs + plans[0]
+    assert mixed.unwritten == runs.parts
+    assert mixed.code() == plans[0].code()
+    assert runs.code() == "gk.probe.Plan()"
+
+
 def test_plans_that_differ_in_any_digit_share_nothing(lm):
     def scopes(by: float) -> list[str]:
         vector = np.ones(32, np.float32)
