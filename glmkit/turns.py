@@ -22,6 +22,7 @@ __all__ = [
     "SAMPLING",
     "TURN",
     "Turns",
+    "as_data",
     "checked_ids",
     "checked_record",
     "checked_rows",
@@ -174,6 +175,14 @@ class Turns:
         token_id = self._tokenizer.token_id
         closing = (*self._tokenizer.encode("\n"), token_id("</think>"))
         return ThinkingBudget(limit, token_id("<think>"), closing, token_id("<tool_call>"))
+
+
+def as_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are given, as what a file takes, or code: tools as schemas, numbers of NumPy as Python's."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    forms = {"tools": normalize_tools, "stop": stop_strings, "stop_ids": lambda ids: [int(token) for token in ids]}
+    given |= {name: form(given[name]) for name, form in forms.items() if name in given}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
 
 
 def checked_ids(name: str, tokens: Any, vocab_size: int) -> tuple[int, ...]:

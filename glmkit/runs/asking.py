@@ -26,9 +26,9 @@ from glmkit.runs.scoring import require_room
 from glmkit.runs.sites import Selection
 from glmkit.runs.watch import Watch
 from glmkit.runs.writing import written_run
-from glmkit.text import normalize_messages, normalize_tools
+from glmkit.text import normalize_messages
 from glmkit.text.phases import PhaseFollower, numbered, phases
-from glmkit.turns import SAMPLING, TURN, checked_ids, refuse_unknown, stop_strings
+from glmkit.turns import SAMPLING, TURN, as_data, checked_ids, refuse_unknown, stop_strings
 
 __all__ = ["Runs"]
 
@@ -225,8 +225,4 @@ class Runs:
 def _settings_of(request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
     """Those that were given, as data that a file takes, and what the request took where nothing was."""
     sampling = {name: value for name, value in dataclasses.asdict(request.sampling).items() if name in SAMPLING}
-    as_data = {"tools": normalize_tools, "stop": stop_strings, "stop_ids": lambda ids: [int(token) for token in ids]}
-    settings = {name: value for name, value in given.items() if value is not None}
-    settings |= {name: form(settings[name]) for name, form in as_data.items() if name in settings}
-    settings |= {**sampling, "max_tokens": request.max_tokens}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    return as_data({**given, **sampling, "max_tokens": request.max_tokens})

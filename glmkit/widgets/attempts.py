@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from glmkit.engine.answer import Completion
+from glmkit.probe import Plan
 from glmkit.runs import Run
 from glmkit.text import IncrementalDecoder, Tokenizer, parse
 from glmkit.text.phases import numbered
@@ -77,7 +78,7 @@ class Piece(NamedTuple):
 
 @dataclass
 class Attempt:
-    """One answer: the mode and the seed it was asked for with, and what came.
+    """One answer: the mode and the seed it was asked for with, the interventions in `plan`, and what came.
 
     `prompt` is what the model was given, the beginning of a thought too if it goes on from one: then `source` is the
     number of the attempt that was cut or edited, as `origin` says, `given` the number of tokens that were kept or the
@@ -91,6 +92,7 @@ class Attempt:
     budget: int | None
     prompt: tuple[int, ...]
     turn: Turn
+    plan: Plan
     source: int | None = None
     origin: Literal["", "cut", "edited"] = ""
     given: int | str = ""

@@ -6,6 +6,8 @@ from typing import Any
 
 from glmkit.engine.answer import Completion
 from glmkit.probe import Plan
+from glmkit.turns import as_data
+from glmkit.widgets.code import using_lines
 
 __all__ = ["CacheRequest", "cache_code"]
 
@@ -65,7 +67,7 @@ def _way_to(requests: Sequence[CacheRequest], last: CacheRequest) -> list[CacheR
 
 def _request_code(request: CacheRequest) -> list[str]:
     number = request.number
-    given = "".join(f", {name}={value!r}" for name, value in request.settings.items() if name != "thinking")
+    given = "".join(f", {name}={value!r}" for name, value in as_data(request.settings).items() if name != "thinking")
     if request.kept and request.source is not None:
         base = f"[*ids{request.source}, *done{request.source}.tokens][:{request.kept}]"
     elif request.kept:
@@ -76,4 +78,5 @@ def _request_code(request: CacheRequest) -> list[str]:
     else:
         base = repr(list(request.prompt))
     added = f" + lm.tokenizer.encode({request.text!r})" if request.text else ""
-    return [f"ids{number} = {base}{added}", f"done{number} = lm.complete(ids{number}{given})"]
+    asked = using_lines(request.plan, [f"done{number} = lm.complete(ids{number}{given})"])
+    return [f"ids{number} = {base}{added}", *asked]

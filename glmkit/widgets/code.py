@@ -3,31 +3,55 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glmkit.turns import SAMPLING, TURN
+from glmkit.probe import Plan
+from glmkit.turns import SAMPLING, TURN, as_data
 from glmkit.widgets.attempts import Attempt
-from glmkit.widgets.effects import Change
+from glmkit.widgets.effects import Change, joined
 
-__all__ = ["python_code", "run_settings", "thinking_code"]
+__all__ = ["plan_lines", "python_code", "run_settings", "thinking_code", "using_lines"]
 
 
 def python_code(
-    model: str, x: Any, settings: Mapping[str, Any], changes: Sequence[Change], steps: Sequence[int] | None
+    model: str,
+    x: Any,
+    settings: Mapping[str, Any],
+    changes: Sequence[Change],
+    steps: Sequence[int] | None,
+    used: Plan | None = None,
+    made_with: str = "",
 ) -> str:
-    """Load, run, and, as far as they are set, pick tokens, change experts and compare."""
-    given = "".join(f", {name}={value!r}" for name, value in run_settings(x, settings).items())
+    """Load, run with what was in use, and, as far as they are set, pick tokens, change experts and compare.
+
+    `made_with` says in words with what the run was made, where that is not known as a plan.
+    """
+    given = "".join(f", {name}={value!r}" for name, value in as_data(run_settings(x, settings)).items())
     lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
     if x is None:
         return "\n".join([*lines, "probe = gk.widgets.RoutingProbe(lm)", "probe"])
-    lines += [f"x = {x!r}", f"run = lm.run(x{given})"]
+    lines.append(f"x = {x if _is_said(x) else list(map(int, x))!r}")
+    work = [f"print({f'this is without {made_with}'!r})"] if made_with and not used else []
+    work.append(f"run = lm.run(x{given})")
     if steps is not None:
-        lines.append(f"brushed = run.routing.ids[{_places(steps)}]  # [step, moe_layer, k]")
+        work.append(f"brushed = run.routing.ids[{_places(steps)}]  # [step, moe_layer, k]")
     if changes:
-        lines.append(f"plan = {' + '.join(change.code() for change in changes)}")
-        lines.append(f"alt = lm.run(x, interventions=plan{given})")
-        lines.append("print(alt.answer)")
-        lines.append("reread = lm.run(run.tokens.id, interventions=plan)  # the baseline's tokens, changed")
-        lines.append("print(gk.compare(lm.run(run.tokens.id), reread).kl)")
-    return "\n".join(lines)
+        work += [*plan_lines(joined(changes)), f"alt = lm.run(x, interventions=plan{given})", "print(alt.answer)"]
+        work.append("reread = lm.run(run.tokens.id, interventions=plan)  # the baseline's tokens, changed")
+        work.append("print(gk.compare(lm.run(run.tokens.id), reread).kl)")
+    return "\n".join([*lines, *using_lines(used, work)])
+
+
+def plan_lines(plan: Plan | None, name: str = "plan") -> list[str]:
+    """A plan under a name, and what says, as it runs, which of it is too much to be written; none for no plan."""
+    if not plan:
+        return []
+    return [f"{name} = {plan.code()}", *(f"print({f'{name} is without {part}'!r})" for part in plan.unwritten)]
+
+
+def using_lines(used: Plan | None, lines: Sequence[str]) -> list[str]:
+    """These with what is to be in use."""
+    if not used:
+        return list(lines)
+    return [*plan_lines(used, "used"), "with lm.using(used):", *(f"    {line}" for line in lines)]
 
 
 def thinking_code(
@@ -37,43 +61,54 @@ def thinking_code(
     settings: Mapping[str, Any],
     attempts: Sequence[Attempt],
     picked: int | None,
-    plan: str,
 ) -> str:
     """Load, ask in all modes and with all seeds, which `shape` has, and lead to the attempt that is picked."""
     lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
     if x is None:
         return "\n".join([*lines, "explorer = gk.widgets.ThinkingExplorer(lm)", "explorer"])
-    given = {name: value for name, value in settings.items() if value is not None}
-    if plan:
-        lines.append(f"plan = ...  # {plan}")
-    lines += [f"x = {x!r}", f"settings = {given!r}"]
+    given, plan = as_data(settings), plan_lines(attempts[0].plan) if attempts else []
+    lines += [*plan, f"x = {x!r}", f"settings = {given!r}"]
     budget = "" if shape["budget"] is None else f', budget=None if mode == "disabled" else {shape["budget"]}'
-    changed = ", interventions=plan" if plan else ""
     lines += [
         "runs = {",
-        f"    (mode, seed): lm.run(x, thinking=mode, seed=seed{budget}{changed}, **settings)",
+        f"    (mode, seed): lm.run(x, thinking=mode, seed=seed{budget}{_changed(plan)}, **settings)",
         f"    for mode in {shape['modes']!r}",
         f"    for seed in {shape['seeds']!r}",
         "}",
     ]
     if picked is not None:
-        lines += [*_way_to(attempts, attempts[picked], changed), "print(run.answer)"]
+        lines += [*_way_to(attempts, attempts[picked], given), "print(run.answer)"]
     return "\n".join(lines)
 
 
-def _way_to(attempts: Sequence[Attempt], attempt: Attempt, changed: str) -> list[str]:
+def _changed(plan: Sequence[str]) -> str:
+    return ", interventions=plan" if plan else ""
+
+
+def _way_to(attempts: Sequence[Attempt], attempt: Attempt, given: Mapping[str, Any]) -> list[str]:
     """One line for the run of an attempt that goes on from nothing, else those of its source, and how it goes on."""
-    if attempt.source is None:
-        return [f"run = runs[{attempt.mode!r}, {attempt.seed}]"]
-    if attempt.origin == "cut":
-        lines = _way_to(attempts, attempts[attempt.source], changed)
-        lines.append(f"ids = run.tokens.id[:{attempt.given}].tolist()  # the thought, cut")
-    else:
-        lines = [f"thought = {attempt.given!r}"]
-        lines.append('ids = lm.tokenizer.encode(lm.prompt(x, thinking="forced") + thought)')
-    if attempt.closed:
-        lines.append('ids.append(lm.tokenizer.token_id("</think>"))')
-    lines.append(f"run = lm.run(ids, seed={attempt.seed}{changed}, **settings)")
+    way = [attempt]
+    while way[0].origin == "cut":
+        way.insert(0, attempts[way[0].source])
+    lines, written, drawn = list[str](), plan_lines(attempts[0].plan), "settings"
+    if attempt.source is not None and (own := {name: given[name] for name in given if name in SAMPLING}) != given:
+        drawn = "sampling"  # what else there is goes with a conversation
+        lines.append(f"sampling = {own!r}")
+    for one in way:
+        if one.source is None:
+            lines.append(f"run = runs[{one.mode!r}, {one.seed}]")
+            continue
+        if one.origin == "cut":
+            lines.append(f"ids = run.tokens.id[:{one.given}].tolist()  # the thought, cut")
+        else:
+            tools = ', tools=settings["tools"]' if "tools" in given else ""
+            lines.append(f"thought = {one.given!r}")
+            lines.append(f'ids = lm.tokenizer.encode(lm.prompt(x{tools}, thinking="forced") + thought)')
+        if one.closed:
+            lines.append('ids.append(lm.tokenizer.token_id("</think>"))')
+        if (plan := plan_lines(one.plan)) != written:
+            lines, written = [*lines, *plan], plan
+        lines.append(f"run = lm.run(ids, seed={one.seed}{_changed(plan)}, **{drawn})")
     return lines
 
 
@@ -82,9 +117,14 @@ def run_settings(x: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     others = set()
     if not settings["max_tokens"]:
         others |= {*TURN, *SAMPLING} - {"tools", "thinking"}
-    if not isinstance(x, str) and not (x is not None and len(x) and isinstance(x[0], Mapping)):
+    if not _is_said(x):
         others |= set(TURN) - {"stop"}
     return {name: value for name, value in settings.items() if name not in others}
+
+
+def _is_said(x: Any) -> bool:
+    """Whether it is words or messages, and no token ids."""
+    return isinstance(x, str) or (x is not None and len(x) > 0 and isinstance(x[0], Mapping))
 
 
 def _places(steps: Sequence[int]) -> str:

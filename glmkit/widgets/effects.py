@@ -42,11 +42,6 @@ class Change:
             return bias(layer=self.layer, expert=self.expert, by=self.by)
         return (ablate if self.kind == "ablate" else force)(layer=self.layer, expert=self.expert)
 
-    def code(self) -> str:
-        """As Python."""
-        by = f", by={self.by:g}" if self.kind == "bias" else ""
-        return f"gk.{self.kind}(layer={self.layer}, expert={self.expert}{by})"
-
     def message(self) -> dict[str, Any]:
         """For a browser."""
         return asdict(self)

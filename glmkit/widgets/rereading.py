@@ -7,7 +7,7 @@ from glmkit.lm import LM
 from glmkit.probe import Plan
 from glmkit.runs import Layers, Run
 
-__all__ = ["read_once_more", "require_run_of"]
+__all__ = ["plan_of", "read_once_more", "require_run_of"]
 
 
 def read_once_more(lm: LM, what: str, plan: Plan | None, ids: Sequence[int], prompt: int) -> Run:
@@ -29,3 +29,8 @@ def require_run_of(lm: LM, run: Run) -> None:
             f"this run is of another model than {lm.name}: it has token ids up to {most} and {run.layers}, {lm.name} "
             f"has {lm.config.vocab_size} tokens and {layers}; RoutingProbe(run=run) shows it without a model"
         )
+
+
+def plan_of(lm: LM, run: Run) -> Plan | None:
+    """What a run was made with, if that is in use; None where it is not, and where it is nothing."""
+    return lm.interventions if run.interventions == str(lm.interventions or "") else None

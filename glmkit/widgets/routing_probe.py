@@ -24,7 +24,7 @@ from glmkit.widgets.export import routing_page
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import Message, pack_history, pack_run, packed
 from glmkit.widgets.picture import routing_picture
-from glmkit.widgets.rereading import require_run_of
+from glmkit.widgets.rereading import plan_of, require_run_of
 from glmkit.widgets.skills import Skills, knockout_message, knockout_words
 
 __all__ = ["RoutingProbe", "RoutingSelection"]
@@ -75,7 +75,7 @@ class RoutingProbe(Widget):
     ):
         if (x is not None and run is not None) or (lm is None and run is None):
             raise RequestError("expected a model, and what it is to run or a run; or a run alone")
-        self._lm, self._run, self._x = lm, None, x
+        self._lm, self._run, self._x, self._used = lm, None, x, None
         self._settings = {**SETTINGS, **settings}
         self._alternative: Run | None = None
         self._effect: Effect | None = None
@@ -302,6 +302,7 @@ class RoutingProbe(Widget):
         run = self._generate(x, None, settings)
         seed = {} if run.asked is None else {"seed": run.asked["seed"]}
         self._run, self._x, self._settings = run, x, {**settings, **seed}
+        self._used = plan_of(self._lm, run)
         self._alternative = self._effect = None
         self._selection = {**self._selection, "brush": None}
         self._post_run()
@@ -382,6 +383,7 @@ class RoutingProbe(Widget):
         run.routing  # noqa: B018 - says at once if there is none
         if self._lm is not None:
             require_run_of(self._lm, run)
+            self._used = plan_of(self._lm, run)
         prompt = run.tokens.phase.count("prompt")
         read = {**SETTINGS, "x": run.tokens.id[:prompt].tolist(), "max_tokens": len(run) - prompt, "seed": 0}
         asked = read if run.asked is None else {"thinking": SETTINGS["thinking"], **run.asked}
@@ -391,4 +393,6 @@ class RoutingProbe(Widget):
 
     def _write_code(self, _: Any = None) -> None:
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
-        self._code = python_code(self._shown_name(), self._x, self._settings, self._changed, steps)
+        made_with = "" if self._run is None else self._run.interventions
+        given = self._x, self._settings, self._changed
+        self._code = python_code(self._shown_name(), *given, steps, self._used, made_with)

@@ -112,7 +112,6 @@ class ThinkingExplorer(Widget):
     @interventions.setter
     def interventions(self, plan: Plan | None) -> None:
         self._plan = plan or None
-        self._write_code()
 
     def select(self, attempt: int, *, token: int | None = None) -> None:
         """Pick an attempt by its number, and a step of its run within the thought."""
@@ -244,6 +243,7 @@ class ThinkingExplorer(Widget):
         self._write_code()
         with Paced(self._say) as paced, ThreadPoolExecutor(len(attempts), "glmkit attempt") as pool:
             failures = list(pool.map(lambda attempt: self._answer_one(attempt, paced.add), attempts))
+        self._write_code()
         for failure in filter(None, failures):
             raise failure
 
@@ -256,6 +256,7 @@ class ThinkingExplorer(Widget):
             watch.stop()
         try:
             x, settings = self._request(attempt)
+            attempt.plan = self._planned()
             attempt.run = self._lm.run(x, interventions=self._plan, seed=attempt.seed, watch=watch, **settings)
         except Exception as error:
             if not (watch.stopped and isinstance(error, RequestError)):  # rather than stopped before its first token
@@ -289,8 +290,7 @@ class ThinkingExplorer(Widget):
         return attempt.prompt, {name: value for name, value in self._settings.items() if name in known}
 
     def _go_on(self, source: Attempt, ids: Sequence[int], origin: Any, given: int | str, close: bool) -> None:
-        for plan in filter(None, (self._plan, self._lm.interventions)):
-            plan.check_given(f"a thought that is {origin}")
+        self._planned().check_given(f"a thought that is {origin}")
         if close:
             ids = [*ids, self._lm.tokenizer.token_id("</think>")]
         mode = "forced" if source.mode == "disabled" else source.mode  # it has a thought now
@@ -301,7 +301,12 @@ class ThinkingExplorer(Widget):
     # Small things.
 
     def _new(self, number: int, mode: str, seed: int, budget: int | None, prompt: Sequence[int]) -> Attempt:
-        return Attempt(number, mode, seed, budget, tuple(prompt), Turn(self._lm.tokenizer, prompt))
+        turn = Turn(self._lm.tokenizer, prompt)
+        return Attempt(number, mode, seed, budget, tuple(prompt), turn, self._planned())
+
+    def _planned(self) -> Plan:
+        """What is changed in all that is asked now."""
+        return (self._lm.interventions or Plan()) + (self._plan or Plan())
 
     def _encoded(self, x: Any, mode: str, settings: Mapping[str, Any]) -> list[int]:
         return self._lm.tokenizer.encode(self._lm.prompt(x, tools=settings.get("tools"), thinking=mode))
@@ -334,8 +339,7 @@ class ThinkingExplorer(Widget):
     def _write_code(self, _: Any = None) -> None:
         shape = {"modes": self._modes, "seeds": self._seeds, "budget": self._budget}
         picked = self.selection.attempt
-        plan = "" if self._plan is None else str(self._plan)
-        self._code = thinking_code(self._lm.name, self._x, shape, self._settings, self._attempts, picked, plan)
+        self._code = thinking_code(self._lm.name, self._x, shape, self._settings, self._attempts, picked)
 
 
 def _modes(modes: Sequence[Any]) -> tuple[str, ...]:
