@@ -16,7 +16,7 @@ test test-browser test-mesh soak parity smoke: export JAX_PLATFORMS ?= cpu
 .SECONDARY: # nor may make tidy an environment away
 
 help:
-	@echo "make demo          ask the bundled model a question and watch it think"
+	@echo "make demo          ask the bundled model a question and watch it think, then run the first notebook"
 	@echo "make nano          train the bundled model anew: an hour or more on two cores; TOKENS= SEED= OUT="
 	@echo "make test          all tests but those below"
 	@echo "make test-notebooks  all notebooks; make test runs the first"
@@ -32,6 +32,8 @@ help:
 
 demo: $(VENV)/.installed-base
 	$(BIN)/glmkit chat "What is 27 + 58?" --model nano --thinking forced
+	@echo
+	$(BIN)/python notebooks/01_first_token.py
 	@echo
 	@echo 'Next: $(BIN)/glmkit chat "What is 345 + 678?" --model nano --thinking disabled'
 	@echo '      or, for the notebooks: $(BIN)/pip install -c constraints.txt -e ".[notebook]" && $(BIN)/glmkit lab'
