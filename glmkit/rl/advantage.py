@@ -8,6 +8,8 @@ advantages of exactly 0.
 import numpy as np
 from jaxtyping import Float
 
+from glmkit.errors import ConfigError
+
 __all__ = ["dr_grpo", "grpo", "maxrl", "plain", "rloo", "whitened"]
 
 Rewards = Float[np.ndarray, "G n"]
@@ -40,11 +42,11 @@ def dr_grpo(rewards: Rewards) -> Rewards:
 def rloo(rewards: Rewards) -> Rewards:
     """`r - mean of the others` (REINFORCE leave-one-out, arXiv 2402.14740). Unbiased.
 
-    Raises ValueError for groups of one, which have no others.
+    Raises `ConfigError` for groups of one, which have no others.
     """
     n = rewards.shape[1]
     if n < 2:
-        raise ValueError("rloo compares a sample with the others of its group; sample n of at least 2")
+        raise ConfigError("rloo compares a sample with the others of its group; sample n of at least 2")
     return dr_grpo(rewards) * (n / (n - 1))
 
 
@@ -52,11 +54,11 @@ def maxrl(rewards: Rewards) -> Rewards:
     """`(r - mean) / mean` within the group, for rewards of at least 0; 0 where all are 0 (MaxRL).
 
     For rewards of 0 and 1 with success probability p its expected gradient is that of `-sum((1 - p)**k / k)` for k
-    from 1 to n - 1: the first terms of `log p`, so that hard problems count more. Raises ValueError for a negative
+    from 1 to n - 1: the first terms of `log p`, so that hard problems count more. Raises `ConfigError` for a negative
     reward.
     """
     if (rewards < 0).any():
-        raise ValueError(f"maxrl takes rewards of at least 0, got {rewards.min()}; shift them, or use rloo")
+        raise ConfigError(f"maxrl takes rewards of at least 0, got {rewards.min()}; shift them, or use rloo")
     mean = rewards.mean(axis=1, keepdims=True)
     return dr_grpo(rewards) / np.where(mean > 0, mean, 1.0)
 

@@ -27,7 +27,8 @@ def micro_batches(
 ) -> Batch:
     """Micro-batches of `rows` rows, `[M, R, T]`, the last filled up with padding.
 
-    With `weight`, a normalisation, they carry advantages and weights; without, only what is to be scored. Raises
+    With `weight`, a normalisation, they carry advantages and weights, the rollout's own if it has some; without, only
+    what is to be scored. Raises
     `DataError` for samples that were drawn greedily, which have no distribution to learn from, and where it is not
     known what filters left.
     """
@@ -44,7 +45,7 @@ def micro_batches(
         tokens=rollout.tokens,
         segment_ids=np.where(places < rollout.length[:, None], 0, -1).astype(np.int32),
         mask=mask,
-        weight=zeros if weight is None else np.where(mask, weight(mask, rollout.sample), 0).astype(dtype),
+        weight=zeros if weight is None else np.where(mask, _weights(rollout, weight), 0).astype(dtype),
         behaviour=np.where(rollout.drawn_rows[:, None], rollout.logprobs, np.nan).astype(dtype),
         advantages=zeros if weight is None else rollout.per_token().astype(dtype),
         old=None if rollout.old is None else rollout.old.astype(dtype),
@@ -68,6 +69,10 @@ def micro_batches(
         unfiltered = Sampling(rollout.sampling.temperature)
         settings = jax.tree.map(lambda x: cut("settings", x), SamplingBatch.of([unfiltered] * len(mask)))
     return Batch(settings=settings, **arrays)
+
+
+def _weights(rollout: Rollout, norm: Callable[..., Float[np.ndarray, "N T"]]) -> Float[np.ndarray, "N T"]:
+    return norm(rollout.mask, rollout.sample) if rollout.token_weights is None else rollout.token_weights
 
 
 def by_row(x: jax.Array, rows: int) -> np.ndarray:

@@ -49,10 +49,9 @@ class _Dialogue:
     over: bool = False
     returned: Any = None
 
-    def hear(self, reply: Completion) -> None:
+    def take(self, reply: Completion) -> None:
         self.turns.append(Turn.of(reply))
         self.messages.append(reply.message)
-        self.advance(reply)
 
     def advance(self, reply: Completion | None) -> None:
         """Hear a reply, or nothing at the start, and take what is to be said next."""
@@ -95,7 +94,10 @@ class Sampler:
         self._raw = sampling == Sampling(seed=sampling.seed) or sampling.temperature == 0
 
     def sample(self, problems: Sequence[Problem], n: int, episode: Episode, version: int) -> Rollout:
-        """`n` samples of each problem; their seeds depend on the place of each alone."""
+        """`n` samples of each problem; their seeds depend on the place of each alone.
+
+        A `DataError` of an episode has what was said until then as `rollout`.
+        """
         dialogues = [
             _Dialogue(group * n + number, group, problem, self._modes[number % len(self._modes)], episode(problem))
             for group, problem in enumerate(problems)
@@ -103,8 +105,16 @@ class Sampler:
         ]
         for dialogue in dialogues:
             dialogue.advance(None)
-        while live := [dialogue for dialogue in dialogues if not dialogue.over]:
-            self._take_turns(live)
+        try:
+            while live := [dialogue for dialogue in dialogues if not dialogue.over]:
+                self._take_turns(live)
+        except DataError as error:
+            if dialogues[-1].turns:
+                error.rollout = self._made(dialogues, version)
+            raise
+        return self._made(dialogues, version)
+
+    def _made(self, dialogues: Sequence[_Dialogue], version: int) -> Rollout:
         samples = [Sample(d.index, d.group, d.problem, tuple(d.turns), d.returned) for d in dialogues]
         rows = [row for dialogue in dialogues for row in dialogue.rows]
         return assembled(rows, samples, self._sampling, version)
@@ -113,6 +123,7 @@ class Sampler:
         """A turn of each, all at the same time."""
         asked = [(dialogue, self._asked(dialogue)) for dialogue in live]
         self._answer([each for _, each in asked if each.request.finish_reason is None])
+        replies = []
         for dialogue, each in asked:
             each.answer.finish()
             completion, had_room = each.answer.completion(), bool(each.request.tokens or each.request.end)
@@ -120,7 +131,10 @@ class Sampler:
                 raise completion.error
             if had_room:
                 self._note(dialogue, each)
-            dialogue.hear(completion)
+            dialogue.take(completion)
+            replies.append((completion, had_room))
+        for (dialogue, _), (completion, had_room) in zip(asked, replies, strict=True):
+            dialogue.advance(completion)
             if not had_room and not dialogue.over:
                 dialogue.episode.close()
                 dialogue.over = True

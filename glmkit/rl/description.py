@@ -17,8 +17,10 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
     """What tells a value apart from others, without the addresses of its objects.
 
     Dataclasses are known by their fields, functions by their sources, defaults and what of their surroundings cannot
-    change, other objects by what they give as `digest`, and all of these by their names. Of a class that is not
-    glmkit's, the source counts too.
+    change: numbers, texts, arrays, functions and frozen dataclasses that they close over, or find in their own module
+    by name. Other objects are known by what they give as `digest`, or by their attributes of these kinds, unless they
+    have a `state()`, and all of these by their names. Of a class that is not glmkit's, the source counts too. Lists and
+    dictionaries that a function closes over are left out, as they may be what it counts in.
     """
     if id(value) in _within:  # a function that calls itself
         return "..."
@@ -47,19 +49,31 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
     if dataclasses.is_dataclass(value):
         fields = (f"{field.name}={inner(getattr(value, field.name))}" for field in dataclasses.fields(value))
         return f"{_class(type(value))}({', '.join(fields)})"
-    return _class(type(value))
+    own = {} if hasattr(value, "state") else getattr(value, "__dict__", {})
+    fixed = (f"{name}={inner(each)}" for name, each in sorted(own.items()) if _is_fixed(each))
+    return f"{_class(type(value))}({', '.join(fixed)})"
 
 
 def _surroundings(function: Any, inner: Any) -> str:
-    """Defaults of a function and what it closes over, as far as that cannot change."""
+    """Defaults of a function, what it closes over and what its module has by the names in it, as far as fixed."""
     held = [getattr(function, "__defaults__", None), getattr(function, "__kwdefaults__", None)]
     for cell in getattr(function, "__closure__", None) or ():
         try:
             held.append(cell.cell_contents)
         except ValueError:  # not there yet
             continue
+    code, known = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    found = (known.get(name) for name in getattr(code, "co_names", ()))
+    held += [each for each in found if not _is_of_other_module(each, function)]
     known = [inner(value) for value in held if value is not None and _is_fixed(value)]
     return f" with {', '.join(known)}" if known else ""
+
+
+def _is_of_other_module(value: Any, function: Any) -> bool:
+    """Functions and classes of other modules are known by their names, which stand in the source."""
+    if not (inspect.isroutine(value) or isinstance(value, type)):
+        return False
+    return getattr(value, "__module__", None) != getattr(function, "__module__", None)
 
 
 def _is_fixed(value: Any) -> bool:
@@ -67,7 +81,9 @@ def _is_fixed(value: Any) -> bool:
         return all(map(_is_fixed, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return value.__dataclass_params__.frozen
-    plain = value is None or isinstance(value, bool | int | float | str | bytes | type | functools.partial)
+    plain = value is None or isinstance(
+        value, bool | int | float | str | bytes | type | functools.partial | np.ndarray | np.generic | jax.Array
+    )
     return plain or inspect.isroutine(value)
 
 

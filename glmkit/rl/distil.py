@@ -21,8 +21,9 @@ def distilled(
     """The rollout with `-weight * (lp_student - lp_teacher)` added to the advantage of each token that was drawn.
 
     Its expected gradient is that of `weight` times KL(student || teacher) at each state. `student` and `teacher` are
-    the log-probabilities of `policy.score(rollout)` and `policy.score(rollout, model=teacher)`; of a rollout without
-    advantages the teacher is all there is to learn from. Raises `DataError` for another shape.
+    the log-probabilities of `policy.score(rollout)` and `policy.score(rollout, model=teacher)`, where the teacher goes
+    to experts of its own; of a rollout without advantages the teacher is all there is to learn from. Raises `DataError`
+    for another shape.
     """
     for name, logprobs in (("student", student), ("teacher", teacher)):
         if logprobs.shape != rollout.mask.shape:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from glmkit.errors import ConfigError
 from glmkit.rl.batch import Batch, Scored
-from glmkit.rl.loss import Loss, PerToken, old_logprobs
+from glmkit.rl.loss import Loss, PerToken, of_drawn, old_logprobs
 
 __all__ = ["KL", "estimate"]
 
@@ -34,7 +34,7 @@ def estimate(kind: Kind, difference: Float[Array, "..."]) -> Float[Array, "..."]
 
 @dataclasses.dataclass(frozen=True)
 class KL(Loss):
-    """Each token's estimate of KL(policy || reference), as a penalty.
+    """Each token's estimate of KL(policy || reference), as a penalty; 0 of demonstrations.
 
     Differentiated as they stand, k1 and k3 have the wrong gradient in expectation: that of k1 is 0, that of k3 the
     gradient of KL(reference || policy). With `right_gradient` the value is the kind's and the gradient k2's, which in
@@ -57,9 +57,9 @@ class KL(Loss):
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
         if batch.reference is None:
-            raise ConfigError("KL needs the reference's log-probabilities: rollout.with_reference(policy.score(...))")
+            raise ConfigError("KL needs the reference's log-probabilities: policy.with_reference(rollout)")
         lp = scored.logprobs
-        difference = lp - batch.reference
+        difference = of_drawn(lp - batch.reference, batch)
         value = loss = estimate(self.kind, difference)
         if self.corrected:
             loss = value * jnp.exp(lp - old_logprobs(scored, batch))

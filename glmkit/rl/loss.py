@@ -66,6 +66,11 @@ def old_logprobs(scored: Scored, batch: Batch) -> Float[Array, "R T"]:
     return jax.lax.stop_gradient(scored.logprobs) if batch.old is None else batch.old
 
 
+def of_drawn(x: Float[Array, "R T"], batch: Batch) -> Float[Array, "R T"]:
+    """0 of demonstrations, which the policy did not draw."""
+    return jnp.where(jnp.isnan(batch.behaviour), 0, x)
+
+
 def sequence_mean(x: Float[Array, "R T"], batch: Batch) -> Float[Array, "R 1"]:
     """Over the learned tokens of each row; 0 where there are none."""
     count = jnp.maximum(batch.mask.sum(axis=1, keepdims=True), 1)
@@ -181,10 +186,13 @@ class CISPO(Loss):
 
 @dataclasses.dataclass(frozen=True)
 class Entropy(Loss):
-    """The negative entropy of the sampling distribution at each token, in nats: `0.01 * Entropy()` keeps it up."""
+    """The negative entropy of the sampling distribution at each token, in nats: `0.01 * Entropy()` keeps it up.
+
+    0 of demonstrations, as of a `KL`.
+    """
 
     def __call__(self, scored: Scored, batch: Batch) -> PerToken:
-        return PerToken(-scored.entropy)
+        return PerToken(of_drawn(-scored.entropy, batch))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,25 +62,25 @@ def mixed(
     """Both as one, in whose first update the gradient is that of the rollout's loss plus `weight` times that of the
     mean negative log-likelihood of a demonstrated token.
 
-    `norm` is the normalisation that the update will be given: advantages are scaled so that neither of the two changes
-    how the other is weighed. Holds for losses whose gradient in the first update is `-A lp`, as all of
-    `glmkit.rl.loss` but GSPO are. Rewards are those of the rollout, and 0 of demonstrations, which no measure of
-    rewards, groups or mismatch counts. In `gk.rl.train` it is the last of `shape`, after `rollout.with_advantage`.
+    `norm` is the normalisation of the rollout's tokens, in the place of the update's: neither of the two changes how
+    the other is weighed. Of sums such as `PPO() + KL()` a demonstrated token has the policy's part alone. Rewards are
+    those of the rollout, and 0 of demonstrations, which no measure of rewards, groups or mismatch counts. In
+    `gk.rl.train` it is the last of `shape`, after `rollout.with_advantage`.
     """
     shown = dataclasses.replace(
         demonstrated,
         token_advantages=np.where(demonstrated.mask, weight, 0.0),
+        token_weights=demonstrated.mask / max(1, int(demonstrated.mask.sum())),
         rewards=np.zeros(len(demonstrated)),
         parts={name: np.zeros(len(demonstrated)) for name in rollout.parts},
         sampling=rollout.sampling,
         version=rollout.version,
     )
-    bare = dataclasses.replace(rollout, token_advantages=rollout.per_token(), advantages=None, old=None)
-    both = Rollout.joined([bare, shown])
-    rows = len(rollout.tokens)
-    wanted = np.zeros(both.mask.shape)
-    wanted[:rows, : rollout.mask.shape[1]] = norm(rollout.mask, rollout.sample)
-    wanted[rows:] = both.mask[rows:] / max(1, int(demonstrated.mask.sum()))
-    given = norm(both.mask, both.sample)
-    scale = wanted / np.where(given > 0, given, 1)
-    return dataclasses.replace(both, token_advantages=both.token_advantages * scale)
+    bare = dataclasses.replace(
+        rollout,
+        token_advantages=rollout.per_token(),
+        token_weights=norm(rollout.mask, rollout.sample),
+        advantages=None,
+        old=None,
+    )
+    return Rollout.joined([bare, shown])

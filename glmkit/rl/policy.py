@@ -28,6 +28,7 @@ from glmkit.rl.normalise import per_token
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.task import Episode, Problem
 from glmkit.rl.update import Found, Plan, compiled_score, compiled_update
+from glmkit.runs import Layers
 from glmkit.train.freezing import copied, names, trainable
 from glmkit.train.step import started
 from glmkit.turns import Turns
@@ -157,12 +158,18 @@ class Policy:
         )
         return sampler.sample(problems, check_integer("n", n, 1), episode or ask_once, self.version)
 
-    def score(self, rollout: Rollout, *, model: LM | GLM | None = None, replay: bool = True) -> Scores:
+    def score(self, rollout: Rollout, *, model: LM | GLM | None = None, replay: bool | None = None) -> Scores:
         """What the policy, or another model, gives the tokens of a rollout in one parallel pass.
 
-        With `replay` every token goes to the experts that it went to in the rollout.
+        With `replay` every token goes to the experts that it went to in the rollout: by default in the policy and in
+        the LM that it began as, whose experts these are, and not in other models. Raises `DataError` where a model has
+        no such experts.
         """
         model = self.model if model is None else model.model if isinstance(model, LM) else model
+        if replay is None:
+            replay = model is self.model or model is self.reference.model
+        if replay:
+            _check_routes(rollout, model)
         with self._lock:
             batch = micro_batches(rollout, self.micro_rows, model.embed[...].sharding.mesh, dtype=_dtype(model))
             scored, seen = compiled_score(model, batch, replay=replay)
@@ -201,7 +208,7 @@ class Policy:
         if getattr(loss, "needs_ratio", False) and rollout.old is None and rollout.version != self.version:
             raise DataError(
                 f"version {rollout.version} of the policy sampled this rollout, and it is at version {self.version}: "
-                f"{loss!r} takes the ratio of the two. Give it `old` before its first update, policy.with_old(rollout)"
+                f"{loss!r} takes the ratio of the two. Give the rollout `old`: policy.with_old(rollout)"
             )
         if getattr(loss, "needs_reference", False) and rollout.reference is None:
             raise ConfigError(f"{loss!r} needs the reference's log-probabilities: policy.with_reference(rollout)")
@@ -226,7 +233,12 @@ class Policy:
         return result
 
     def with_old(self, rollout: Rollout, *, replay: bool = True) -> Rollout:
-        """The rollout with log-probabilities as they are before its first update, for several updates on it."""
+        """The rollout with the log-probabilities that a loss takes the ratio to, for several updates on it.
+
+        They are the scorer's, before its first update; of a rollout of other weights, those that it was drawn with.
+        """
+        if rollout.version != self.version:
+            return dataclasses.replace(rollout, old=np.where(rollout.mask, rollout.logprobs, 0))
         return dataclasses.replace(rollout, old=self.score(rollout, replay=replay).logprobs)
 
     def save(self, path: str | Path, **options: Any) -> None:
@@ -246,6 +258,12 @@ class Policy:
 
     def __repr__(self) -> str:
         return f"Policy({self.lm.name!r}, version {self.version}, router={self.router!r})"
+
+    def restart(self, optimizer: optax.GradientTransformation) -> None:
+        """Begin the optimiser's state anew, which otherwise goes on for as long as it is the same optimiser's."""
+        with self._lock:
+            self._optimizer = None
+            self._begin(optimizer)
 
     def state(self, optimizer: optax.GradientTransformation) -> tuple[nnx.State, Any]:
         """What training moves: parameters and biases, and the optimiser's state."""
@@ -290,6 +308,18 @@ def _kept(model: GLM, router: RouterMode, mtp_weight: float) -> list[str]:
     """What stays by default, as far as it would be trained."""
     wanted = ([] if mtp_weight else [_MTP]) + ([] if router == "train" else [_ROUTER])
     return [pattern for pattern in wanted if names(model, pattern)]
+
+
+def _check_routes(rollout: Rollout, model: GLM) -> None:
+    if rollout.routes is None:
+        return
+    config, layers = model.config, len(Layers.of(model).moe)
+    (depth, top_k), most = rollout.routes.shape[2:], int(rollout.routes.max(initial=-1))
+    if (depth, top_k) != (layers, config.num_experts_per_tok) or most >= config.n_routed_experts:
+        raise DataError(
+            f"the rollout has routes through {depth} MoE layers, {top_k} experts each, up to number {most}; this model "
+            f"has {layers}, {config.num_experts_per_tok} of {config.n_routed_experts}: score it with replay=False"
+        )
 
 
 def _dtype(model: GLM) -> type[np.floating]:

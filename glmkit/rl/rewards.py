@@ -9,6 +9,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import llguidance
@@ -19,7 +20,8 @@ from glmkit.rl.sample import Sample
 
 __all__ = ["Calls", "Exact", "Length", "Number", "Overlong", "Parts", "Schema", "WellFormed"]
 
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+# A sign behind a letter, a digit or a bracket is an operator; commas part groups of three.
+_NUMBER = re.compile(r"(?:(?<![\w).\]])[-+])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Exact:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """1 if the content is the answer as a number, within `tolerance`.
+    """1 if the content is the answer as a number, within `tolerance`, compared exactly, however long it is.
 
     With `anywhere` the last number of the content counts, whatever stands around it.
     """
@@ -48,7 +50,7 @@ class Number:
         found = _NUMBER.findall(said) if self.anywhere else [said] if _NUMBER.fullmatch(said) else []
         if not sample.finished or not found:
             return 0.0
-        return float(abs(float(found[-1].replace(",", "")) - float(sample.answer)) <= self.tolerance)
+        return float(abs(_exactly(found[-1]) - _exactly(sample.answer)) <= _exactly(self.tolerance))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +165,10 @@ class WellFormed:
     def __call__(self, sample: Sample) -> Any:
         well_formed = sample.finished and all(call.closed for call in sample.tool_calls)
         return self.reward(sample) if well_formed else 0.0
+
+
+def _exactly(number: Any) -> Decimal:
+    return Decimal(str(number).strip().replace(",", ""))
 
 
 def _key(name: str, arguments: Mapping[str, Any]) -> str:

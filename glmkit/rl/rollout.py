@@ -20,7 +20,7 @@ __all__ = ["Rollout"]
 
 BY_ROW = (
     *("tokens", "length", "spans", "mask", "logprobs", "sample"),
-    *("routes", "allowed", "token_advantages", "old", "reference"),
+    *("routes", "allowed", "token_advantages", "token_weights", "old", "reference"),
 )
 BY_SAMPLE = ("group", "demonstrated", "rewards", "advantages")
 
@@ -53,6 +53,7 @@ class Rollout:
     rewards: Float[np.ndarray, " S"] | None = None
     advantages: Float[np.ndarray, " S"] | None = None
     token_advantages: Float[np.ndarray, "N T"] | None = None  # in the place of `advantages` where they differ by token
+    token_weights: Float[np.ndarray, "N T"] | None = None  # in the place of what the update's `norm` gives
     old: Float[np.ndarray, "N T"] | None = None  # what the scorer gave before the first of several updates
     reference: Float[np.ndarray, "N T"] | None = None  # what a reference model gives
     samples: tuple[Sample, ...] = dataclasses.field(default=(), metadata={"static": True}, repr=False)
@@ -78,7 +79,8 @@ class Rollout:
         names = list(dict.fromkeys(name for parts in found for name in parts))
         columns = {name: np.array([parts.get(name, 0.0) for parts in found], np.float64) for name in names}
         total = np.sum(list(columns.values()), axis=0) if columns else np.zeros(len(self))
-        return self.with_rewards(total, {} if names == [""] else columns)
+        columns.pop("", None)  # of samples whose reward has no parts
+        return self.with_rewards(total, columns)
 
     def with_rewards(
         self, rewards: Sequence[float] | np.ndarray, parts: Mapping[str, np.ndarray] | None = None
@@ -119,7 +121,15 @@ class Rollout:
         return dataclasses.replace(self, advantages=advantages, token_advantages=None)
 
     def with_reference(self, logprobs: Float[np.ndarray, "N T"]) -> Self:
-        """With the log-probabilities that another model gives the tokens, as `Policy.score` returns them."""
+        """With the log-probabilities that another model gives the tokens, those of `Policy.score(...)`.
+
+        Raises `DataError` for another shape.
+        """
+        if np.shape(logprobs) != self.mask.shape:
+            raise DataError(
+                f"the reference has shape {list(np.shape(logprobs))}; expected {list(self.mask.shape)}, as the "
+                "`logprobs` of policy.score(...) have"
+            )
         return dataclasses.replace(self, reference=logprobs)
 
     @property
@@ -200,16 +210,16 @@ class Rollout:
         return numbers
 
     def _taken(self, chosen: Int[np.ndarray, " K"]) -> Self:
-        """Samples by their places, in that order."""
-        place = np.full(len(self), -1)
-        place[chosen] = np.arange(len(chosen))
-        rows = np.flatnonzero(place[self.sample] >= 0)
-        rows = rows[np.argsort(place[self.sample[rows]], kind="stable")]
+        """Samples by their places, in that order, one that is named twice twice."""
+        in_order, counts = np.argsort(self.sample, kind="stable"), np.bincount(self.sample, minlength=len(self))
+        starts = np.cumsum(counts) - counts
+        rows = [in_order[starts[old] : starts[old] + counts[old]] for old in chosen]
+        rows = np.concatenate([np.zeros(0, np.int64), *rows])
         changes: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[rows] for name in BY_ROW
         }
         changes |= {name: None if getattr(self, name) is None else getattr(self, name)[chosen] for name in BY_SAMPLE}
-        changes["sample"] = place[self.sample[rows]].astype(self.sample.dtype)
+        changes["sample"] = np.repeat(np.arange(len(chosen)), counts[chosen]).astype(self.sample.dtype)
         changes["parts"] = {name: values[chosen] for name, values in self.parts.items()}
         if self.samples:
             changes["samples"] = tuple(

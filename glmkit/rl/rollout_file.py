@@ -34,7 +34,7 @@ def write(rollout: Rollout, path: str | os.PathLike[str]) -> None:
         "version": str(rollout.version),
         "sampling": json.dumps(dataclasses.asdict(rollout.sampling)),
         "problems": json.dumps([dataclasses.asdict(problem) for problem in problems]),
-        "samples": json.dumps([_record(sample, number) for sample in rollout.samples], default=repr),
+        "samples": json.dumps([_record(sample, number) for sample in rollout.samples]),
     }
     write_arrays(path, arrays, about)
 
@@ -57,6 +57,12 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     """One rollout of all samples. Raises `DataError` for rollouts of other weights or settings."""
     if not rollouts:
         raise DataError("there are no rollouts to join")
+    if any(rollout.token_advantages is not None for rollout in rollouts):
+        rollouts = [_by_token(rollout) for rollout in rollouts]
+    if len({rollout.token_weights is None for rollout in rollouts}) > 1:
+        raise DataError(
+            "rollouts with weights of their tokens and without do not join: it is not known what these weigh"
+        )
     first = rollouts[0]
     for other in rollouts[1:]:
         for name in ("version", "sampling"):
@@ -77,6 +83,11 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     names = set.intersection(*(set(rollout.parts) for rollout in rollouts))
     changes["parts"] = {name: np.concatenate([r.parts[name] for r in rollouts]) for name in sorted(names)}
     return dataclasses.replace(first, **changes)
+
+
+def _by_token(rollout: Rollout) -> Rollout:
+    """With its advantages token by token, if it has some."""
+    return dataclasses.replace(rollout, token_advantages=rollout.per_token()) if rollout.has_advantages else rollout
 
 
 def _stacked(name: str, rollouts: Sequence[Rollout], width: int) -> np.ndarray | None:
@@ -100,8 +111,19 @@ def _stacked(name: str, rollouts: Sequence[Rollout], width: int) -> np.ndarray |
 
 def _record(sample: Sample, number: Mapping[int, int]) -> dict[str, Any]:
     turns = [dataclasses.asdict(turn) for turn in sample.turns]
-    known = {"index": sample.index, "group": sample.group, "returned": sample.returned}
+    known = {"index": sample.index, "group": sample.group, "returned": _jsonable(sample.returned)}
     return known | {"problem": number[id(sample.problem)], "turns": turns}
+
+
+def _jsonable(value: Any) -> Any:
+    """As JSON holds it: NumPy's numbers and arrays as Python's; what has no JSON is its `repr`."""
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def _sample(record: Mapping[str, Any], problems: Sequence[Problem]) -> Sample:

@@ -89,7 +89,7 @@ class Sample:
 
     @property
     def tokens(self) -> int:
-        """How many the model drew in all turns."""
+        """How many all turns have before their ends, those that a thinking budget forced among them."""
         return sum(turn.tokens for turn in self.turns)
 
     def __str__(self) -> str:

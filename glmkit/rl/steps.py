@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from glmkit import heap
 from glmkit.checks import check_integer
-from glmkit.errors import GLMKitError, RewardError, TrainingError
+from glmkit.errors import GLMKitError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import measures
 from glmkit.rl.advantage import dr_grpo
@@ -112,6 +112,8 @@ class Run:
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
         task.batch(1, "check")  # what is wrong with the task is told before anything is computed
+        with np.errstate(all="ignore"):
+            advantage(np.zeros((1, settings.n)))
         if settings.eval_count:
             task.batch(1, settings.seed, "held_out")
         if self._folder is not None:
@@ -248,6 +250,8 @@ class Run:
 
     def _advance(self) -> Step:
         """The next step. Ctrl-C breaks sampling off, which changes nothing; what comes after is finished first."""
+        if not self._number:
+            self.policy.restart(self._optimizer)  # which may be that of a run before
         number, began, rollout, before = self._number + 1, time.monotonic(), None, states("shape", self._shape)
         try:
             self._within = True
@@ -323,18 +327,22 @@ class Run:
 
     def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
         """Write what a step failed on, if it was sampled, and have the error say where."""
-        if isinstance(error, RewardError) and isinstance(error.rollout, Rollout):
+        if isinstance(getattr(error, "rollout", None), Rollout):  # of a reward or an episode that failed
             rollout = error.rollout
         elif isinstance(error, TrainingError) and self.policy.last_bad is not None:
             rollout = self.policy.last_bad
         if rollout is None:
             return
         path = (self._folder or Path(tempfile.mkdtemp())) / "failed_rollout.safetensors"
-        rollout.save(path)
+        try:
+            rollout.save(path)
+            kept = f"the rollout is in {path}"
+        except Exception as failed:  # which is not to hide the error
+            kept = f"the rollout could not be kept: {failed}"
         if isinstance(error, GLMKitError):
-            error.args = (f"step {number}: {error} (the rollout is in {path})",)
+            error.args = (f"step {number}: {error} ({kept})",)
         else:
-            error.add_note(f"step {number}: the rollout is in {path}")
+            error.add_note(f"step {number}: {kept}")
 
     @functools.cached_property
     def _identity(self) -> RLIdentity:

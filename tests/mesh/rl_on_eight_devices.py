@@ -10,11 +10,12 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from glmkit import mesh
 from glmkit.rl import PPO, Rollout, per_sequence
 from glmkit.rl.batches import by_row, micro_batches
-from glmkit.rl.update import Plan, compiled_update
+from glmkit.rl.update import Plan, compiled_update, gradient
 from glmkit.train.step import started
 from mesh.on_eight_devices import placed, worst
 from tiny import CONFIG, one_layer
@@ -54,11 +55,27 @@ def updated(model):
     return [by_row(found.scored.logprobs, ROWS)], moved
 
 
+def gradients(model, dtype):
+    batch = micro_batches(made_up(), ROWS, model.embed[...].sharding.mesh, per_sequence, dtype)
+    return jax.block_until_ready(jax.jit(lambda model, batch: gradient(PPO(), Plan(), model, batch)[0])(model, batch))
+
+
+def apart(layout: Mesh, fsdp: bool, dtype: str) -> float:
+    """How far the gradient on a mesh is from that on one device, relative to the largest number of each array."""
+    one, there = (gradients(model, dtype) for model in (one_layer(dtype), placed(one_layer(dtype), layout, fsdp)))
+    return worst(one, there)
+
+
 def main(data: int, expert: int, tensor: int, fsdp: bool) -> None:
-    model = placed(one_layer(), mesh(data=data, expert=expert, tensor=tensor), fsdp)
+    layout = mesh(data=data, expert=expert, tensor=tensor)
+    narrow = apart(layout, fsdp, "float32")
+    with jax.enable_x64(True):
+        wide = apart(layout, fsdp, "float64")
+    model = placed(one_layer(), layout, fsdp)
     here = jax.tree.map(lambda leaf: leaf.copy(), one_layer())
     (scores, one), (scores_there, there) = updated(here), updated(model)
-    print(json.dumps({"logprobs": worst(scores, scores_there), "parameters": worst(one, there)}))
+    found = {"logprobs": worst(scores, scores_there), "parameters": worst(one, there)}
+    print(json.dumps(found | {"gradients": narrow, "gradients in float64": wide}))
 
 
 if __name__ == "__main__":

@@ -70,19 +70,21 @@ def test_cispo_weighs_every_token_and_cuts_none():
 
 
 @pytest.mark.parametrize(
-    ("level", "how", "wanted"),
+    ("level", "how", "high", "wanted"),
     [
-        ("token", "truncate", [2.0, 0.5, 1.0]),
-        ("token", "mask", [0.0, 0.5, 1.0]),
-        ("sequence", "truncate", [1.5, 1.5, 1.5]),
-        ("sequence", "mask", [1.5, 1.5, 1.5]),
+        ("token", "truncate", 2.0, [2.0, 0.5, 1.0]),
+        ("token", "mask", 2.0, [0.0, 0.5, 1.0]),
+        ("sequence", "truncate", 2.0, [1.5, 1.5, 1.5]),
+        ("sequence", "mask", 2.0, [1.5, 1.5, 1.5]),
+        ("sequence", "truncate", 1.2, [1.2, 1.2, 1.2]),
+        ("sequence", "mask", 1.2, [0.0, 0.0, 0.0]),
     ],
 )
-def test_importance_corrections(level, how, wanted):
-    """Ratios 3, 0.5 and 1 of tokens, 1.5 of the sequence; bounds 0.2 to 2."""
+def test_importance_corrections(level, how, high, wanted):
+    """Ratios 3, 0.5 and 1 of tokens, 1.5 of the sequence; the lower bound is 0.2."""
     old = np.log(np.array([[3.0, 0.5, 1.0]], np.float32))
     batch = batch_of(advantages=[[1.0, 1.0, 1.0]], old=old, behaviour=np.zeros((1, 3), np.float32))
-    loss = Corrected(Reinforce(ratio=False), level, how, low=0.2, high=2.0)
+    loss = Corrected(Reinforce(ratio=False), level, how, low=0.2, high=high)
     found = per_token_loss(loss, scored_of(jnp.full((1, 3), -1.0)), batch)
     np.testing.assert_allclose(found.loss[0], wanted, **EXACT)
 

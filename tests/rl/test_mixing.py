@@ -7,10 +7,11 @@ import pytest
 
 import glmkit as gk
 from glmkit.errors import DataError
-from glmkit.rl import Constant, Corrected, Reinforce, advantage, per_sequence, per_token
+from glmkit.rl import GSPO, KL, PPO, Constant, Corrected, Entropy, Reinforce, advantage, per_sequence, per_token
 from glmkit.rl.batch import Scored
 from glmkit.rl.batches import micro_batches
 from glmkit.rl.distil import distilled
+from glmkit.rl.loss import per_token_loss
 from glmkit.rl.mixing import demonstrations, mixed
 from made import rollout
 from tiny import tokenizer
@@ -39,12 +40,39 @@ def test_neither_changes_how_the_other_is_weighed(norm):
     """The gradient with respect to log-probabilities in a first update is minus weight times advantage."""
     ours, shown = learned(), demonstrations(RECORDS, tokenizer())
     both = mixed(ours, shown, 0.3, norm)
-    given = norm(both.mask, both.sample) * both.per_token()
+    given = both.token_weights * both.per_token()
     rows, width = ours.mask.shape
     np.testing.assert_allclose(given[:rows, :width], norm(ours.mask, ours.sample) * ours.per_token(), atol=1e-15)
     np.testing.assert_allclose(given[rows:], 0.3 * shown.mask / shown.mask.sum(), atol=1e-15)
     assert (both.routes[rows:] == -1).all()
     np.testing.assert_array_equal(both.routes[:rows, :width], ours.routes)
+
+
+@pytest.mark.parametrize("loss", [PPO() + 0.5 * KL("k3"), GSPO(), Reinforce() + 0.1 * Entropy()], ids=repr)
+def test_the_gradient_is_that_of_both_apart(loss):
+    """With respect to log-probabilities and entropies, of a loss with a reference and of one that is a sequence's."""
+    ours, shown = learned(), demonstrations(RECORDS, tokenizer())
+    ours, shown = (each.with_reference(np.where(each.mask, -0.7, 0)) for each in (ours, shown))
+    both = mixed(ours, shown, 0.3, per_sequence)
+
+    def gradient(rollout, norm):
+        batch = jax.tree.map(
+            lambda x: np.asarray(x[0]), micro_batches(rollout, len(rollout.tokens), gk.mesh("auto"), norm)
+        )
+
+        def minimised(scored):
+            found = per_token_loss(loss, scored, batch).loss
+            return jnp.where(batch.weight != 0, batch.weight * found, 0).sum()
+
+        scored = Scored(jnp.where(batch.mask, -1.5, 0.0), jnp.where(batch.mask, 0.5, 0.0))
+        return jax.tree.map(np.asarray, jax.grad(minimised)(scored))
+
+    found, alone = gradient(both, per_token), gradient(ours, per_sequence)
+    rows, width = ours.mask.shape
+    for here, there in zip(found, alone, strict=True):
+        np.testing.assert_allclose(here[:rows, :width], there, atol=1e-7)  # float32 numbers below 1
+    np.testing.assert_allclose(found.logprobs[rows:], -0.3 * shown.mask / shown.mask.sum(), atol=1e-7)
+    assert not found.entropy[rows:].any()
 
 
 @pytest.mark.parametrize("level", ["token", "sequence"])

@@ -10,7 +10,8 @@ from made import sample
 @pytest.mark.parametrize(
     ("said", "answer", "wanted"),
     [("42", 42, 1), (" 42\n", 42, 1), ("42.0", 42, 1), ("1,042", 1042, 1), ("-3", -3, 1), ("43", 42, 0), ("", 42, 0),
-     ("It is 42", 42, 0), ("4 2", 42, 0), ("NaN", 42, 0)],
+     ("It is 42", 42, 0), ("4 2", 42, 0), ("NaN", 42, 0), ("4,2", 42, 0), ("1,042", "1,042", 1),
+     ("100000000000000001", 100000000000000000, 0), ("1.10", 1.1, 1)],
 )  # fmt: skip
 def test_numbers(said, answer, wanted):
     assert Number()(sample(said, answer)) == wanted
@@ -19,6 +20,8 @@ def test_numbers(said, answer, wanted):
 def test_numbers_within_a_text_and_a_tolerance():
     assert Number(anywhere=True)(sample("It is 6 times 7, that is 42.", 42)) == 1
     assert Number(anywhere=True)(sample("42 it is, not 7", 42)) == 0
+    assert Number(anywhere=True)(sample("x = 10-7", 7)) == 1
+    assert Number(anywhere=True)(sample("x = -7", -7)) == 1
     assert Number(tolerance=0.1)(sample("3.1", 3.14159)) == 1
     assert Number()(sample("42", 42, reason="length")) == 0  # cut off: there may have been more
 

@@ -32,6 +32,43 @@ def test_slices_keep_whole_samples_with_all_their_rows():
     np.testing.assert_array_equal(whole.where(whole.rewards > 0.4).rewards, [1, 0.5, 0.5])
 
 
+def test_a_sample_may_be_taken_twice():
+    twice = rollout()[[3, 3, 0]]
+    assert (len(twice), twice.sample.tolist(), twice.group.tolist()) == (3, [0, 0, 1, 1, 2], [1, 1, 0])
+    np.testing.assert_array_equal(twice.tokens[:2], twice.tokens[2:4])
+    assert twice.samples[1].content == "<3>"
+
+
+def test_advantages_of_tokens_are_not_lost_in_joining():
+    by_sample = rollout().with_rewards([1, 0, 0, 1]).with_advantage(advantage.dr_grpo)
+    by_token = dataclasses.replace(by_sample, token_advantages=np.where(by_sample.mask, 5.0, 0))
+    both = Rollout.joined([by_sample, by_token])
+    np.testing.assert_array_equal(both.per_token(), np.concatenate([by_sample.per_token(), by_token.per_token()]))
+    weighed = dataclasses.replace(by_sample, token_weights=by_sample.mask / 2)
+    with pytest.raises(DataError, match="weights of their tokens"):
+        Rollout.joined([by_sample, weighed])
+
+
+def test_what_episodes_returned_is_read_back_as_numbers(tmp_path):
+    returned = [np.float32(0.5), {"a": np.arange(2)}, {(1, 2): 3}, None]
+    made = rollout()
+    given = zip(made.samples, returned, strict=True)
+    made = dataclasses.replace(made, samples=tuple(dataclasses.replace(s, returned=r) for s, r in given))
+    made.save(tmp_path / "kept")
+    back = [sample.returned for sample in Rollout.load(tmp_path / "kept").samples]
+    assert back == [0.5, {"a": [0, 1]}, "{(1, 2): 3}", None]
+
+
+def test_a_reference_of_another_shape_is_refused():
+    with pytest.raises(DataError, match="the reference has shape"):
+        rollout().with_reference(np.zeros((1, 3)))
+
+
+def test_rewards_without_parts_are_no_part():
+    mixed = rollout().rewarded(lambda sample: {"right": 1.0} if sample.index else 0.0)
+    assert (list(mixed.parts), mixed.rewards.tolist()) == (["right"], [0, 1, 1, 1])
+
+
 def test_it_is_a_pytree_of_its_arrays():
     whole = rewarded()
     turned = jax.tree.map(lambda x: x[::-1], whole)

@@ -286,8 +286,33 @@ def test_narrow_weights_are_optimised_in_float32():
             assert isinstance(opt_state, MasterState) == master_weights
 
 
+def test_a_run_begins_with_an_optimiser_that_has_seen_nothing(lm):
+    def counts(policy) -> list[int]:
+        train(policy, task(), steps=1, **SETTINGS).run()
+        leaves = jax.tree.leaves(policy._opt_state)
+        return [int(leaf) for leaf in leaves if leaf.ndim == 0 and leaf.dtype == np.int32]
+
+    with Policy(lm) as policy:
+        assert counts(policy) == counts(policy)
+
+
+def test_an_episode_that_fails_keeps_what_was_said(lm, tmp_path):
+    def failing(problem):
+        yield problem.messages
+        raise TimeoutError("no judge")
+
+    with Policy(lm) as policy:
+        with pytest.raises(DataError, match=r"step 1: the episode of sample 0 raised TimeoutError.*failed_rollout"):
+            train(policy, task(episode=failing), steps=1, out=tmp_path, **SETTINGS).run()
+        kept = Rollout.load(tmp_path / "failed_rollout.safetensors")
+        assert len(kept) == SETTINGS["prompts"] * SETTINGS["n"]
+        assert kept.mask.any()
+
+
 def test_settings_that_cannot_be_right(lm):
     with Policy(lm) as policy:
+        with pytest.raises(ConfigError, match="sample n of at least 2"):
+            train(policy, task(), advantage=advantage.rloo, n=1)
         with pytest.raises(ConfigError, match="temperature is 0"):
             train(policy, task(), temperature=0.0)
         with pytest.raises(ValueError, match="n is 0"):

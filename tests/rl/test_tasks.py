@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import re
 from random import Random
+from types import FunctionType
 
+import numpy as np
 import pytest
 
 from glmkit import rl
@@ -169,6 +171,19 @@ class _Own:
         return 1.0
 
 
+class _Judge:
+    def __init__(self, strictness):
+        self.strictness = strictness
+
+    def __call__(self, sample):
+        return self.strictness
+
+
+def _with_bonus(names):
+    """A reward that reads a name of its module, which is here one of its own."""
+    return FunctionType((lambda sample: BONUS).__code__, names | {"__name__": "made"}, "bonus")  # noqa: F821
+
+
 REWARDS = {
     "function": _reward,
     "another function": _near(1.0),
@@ -176,6 +191,13 @@ REWARDS = {
     "arguments": functools.partial(_reward, scale=2.0),
     "other arguments": functools.partial(_reward, scale=3.0),
     "instance": _Own(),
+    "attributes": _Judge(1),
+    "other attributes": _Judge(2),
+    "a global": _with_bonus({"BONUS": 0.1}),
+    "another global": _with_bonus({"BONUS": 0.9}),
+    "a function of its module": _with_bonus({"BONUS": lambda: 0.1}),
+    "an array": _near(np.arange(3)),
+    "another array": _near(np.arange(4)),
     "wrapped": rewards.WellFormed(_reward),
     "wrapped otherwise": rewards.WellFormed(rewards.Length(9)),
     "parts": rewards.Parts(a=_reward, b=(0.5, rewards.Length(9))),
