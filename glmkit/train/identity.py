@@ -17,9 +17,9 @@ from glmkit.model import GLM
 from glmkit.model.adapter import adapted_places
 from glmkit.train.settings import Settings
 from glmkit.train.step import Objective
-from glmkit.weights.card import stated_licence
+from glmkit.weights.card import derived_card, stated_licence
 
-__all__ = ["Identity", "RunIdentity", "difference", "origin_of"]
+__all__ = ["Identity", "RunIdentity", "card_of", "difference", "origin_of"]
 
 _SHOWN = 5  # differences
 
@@ -81,6 +81,12 @@ class RunIdentity(Identity):
             lora_scales=sorted({place.parameter.scale for place in adapted_places(model)}),
             **digests,
         )
+
+
+def card_of(source: LM, steps: int, data: Any) -> bytes:
+    """The card of an LM that training made from another."""
+    name = public_name(source.name)
+    return derived_card(name, "Trained by `glmkit.train.fit`.", library="glmkit", **origin_of(source, steps, data))
 
 
 def origin_of(source: LM | GLM, steps: int, data: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from glmkit.train.checkpoint import Checkpoints, leaving
 from glmkit.train.data import Batch, ReadAhead, Source, batches
 from glmkit.train.evaluation import evaluate
 from glmkit.train.freezing import copied, trained_objective
-from glmkit.train.identity import RunIdentity, origin_of
+from glmkit.train.identity import RunIdentity, card_of, origin_of
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.memory import to_start, to_step, told_of_memory
@@ -38,7 +38,6 @@ from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
 from glmkit.train.step import Objective, TrainState, compiled_step
 from glmkit.weights.atomic import atomic_file
-from glmkit.weights.card import derived_card
 
 __all__ = ["Fit", "Step", "fit"]
 
@@ -206,7 +205,7 @@ class Fit:
         """An LM of the model as it is now. Raises `TrainingError` if `fit` was given a model without a tokenizer."""
         if not isinstance(self._source, LM):
             raise TrainingError("fit was given a model; give it an LM to chat with the result")
-        card = derived_card(self.name, "Trained by `glmkit.train.fit`.", library="glmkit", **self.origin)
+        card = card_of(self._source, self._number, self._data)
         return self._source.with_model(self.model, about={**self._source.about, "README.md": card})
 
     @property
