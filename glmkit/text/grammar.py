@@ -16,7 +16,7 @@ from jaxtyping import Int32
 
 from glmkit.errors import RequestError
 from glmkit.text.call_grammar import NO_END, call_rules, in_short, json_rule
-from glmkit.text.schemas import has_an_end
+from glmkit.text.schemas import followed, has_an_end
 
 if TYPE_CHECKING:
     from glmkit.text.tokenizer import Tokenizer
@@ -119,10 +119,11 @@ def _answer_schema(response_format: Mapping[str, Any] | None) -> Any:
     if not isinstance(schema, Mapping):
         raise RequestError(f"response_format.json_schema.schema is {schema!r}; expected a JSON schema")
     try:
-        json.dumps(schema)
+        json.dumps(followed(schema))
+        ends = has_an_end(schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"response_format.json_schema.schema: not JSON: {error}") from error
-    if not has_an_end(schema):
+    if not ends:
         raise RequestError(f"response_format.json_schema.schema: {NO_END}")
     return schema
 

@@ -16,16 +16,20 @@ def followed(schema: Any) -> Any:
     between -1 and 1: a small number stands for it."""
     if isinstance(schema, Mapping):
         found = {key: each if key in _VALUES else followed(each) for key, each in schema.items()}
-        for exclusive, closed, others in (
-            ("exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum")),
-            ("exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum")),
-        ):
-            other = [found[name] for name in others if _is_number(found.get(name))]
-            if _is_number(found.get(exclusive)) and found[exclusive] == 0 and any(0 < abs(each) < 1 for each in other):
-                del found[exclusive]
-                found[closed] = min(other, key=abs) * _SMALL
+        _close(found, "exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum"), 1)
+        _close(found, "exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum"), -1)
         return found
     return [followed(each) for each in schema] if isinstance(schema, list | tuple) else schema
+
+
+def _close(schema: dict[str, Any], exclusive: str, closed: str, others: Sequence[str], sign: int) -> None:
+    """Have a closed bound in the place of an exclusive one of 0 where the other bound is too near."""
+    near = [schema[name] for name in others if _is_number(schema.get(name)) and 0 < schema[name] * sign < 1]
+    if not _is_number(schema.get(exclusive)) or schema[exclusive] != 0 or not near:
+        return
+    del schema[exclusive]
+    if not _is_number(schema.get(closed)) or schema[closed] * sign <= 0:  # else it is the narrower
+        schema[closed] = min(near, key=abs) * _SMALL
 
 
 def has_an_end(schema: Any, root: Any = None) -> bool:
@@ -66,7 +70,8 @@ def _ends_as(kind: str, schema: Mapping[str, Any], ending: set[str]) -> bool:
     if kind == "object":
         properties, required = schema.get("properties"), schema.get("required")
         properties = properties if isinstance(properties, Mapping) else {}
-        return all(_ends(properties.get(name), ending) for name in required or ())
+        required = required if isinstance(required, list | tuple) else ()
+        return all(_ends(properties.get(name), ending) for name in required)
     least = schema.get("minItems")
     if kind == "array" and _is_number(least) and least > 0:
         first = schema.get("prefixItems")

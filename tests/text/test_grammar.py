@@ -187,6 +187,7 @@ def test_a_value_is_a_text_or_json_as_its_schema_says(schema, right, wrong):
         ({"type": "string", "pattern": "^abcdef$", "maxLength": 3}, "Unsatisfiable"),
         ({"type": "string", "pattern": "(^a|b)"}, "not supported"),
         ({"type": "objekt"}, "objekt"),
+        ({"type": "object", "required": 5}, "required"),
         ({"type": "integer", "nullable": True}, "nullable"),
         ({"$ref": "#/$defs/none"}, "none"),
         (5, "object or boolean"),
@@ -334,6 +335,8 @@ def test_an_answer_does_not_stop_before_it_is_whole():
         ({"exclusiveMinimum": 0, "exclusiveMaximum": 0.001}, ("0.0001",), ("0", "0.001")),
         ({"exclusiveMinimum": -0.5, "exclusiveMaximum": 0}, ("-0.3",), ("0", "-0", "-0.5")),
         ({"exclusiveMinimum": 0, "maximum": 1}, ("1", "0.25"), ("0",)),
+        ({"exclusiveMinimum": 0, "minimum": 0.2, "maximum": 0.5}, ("0.2",), ("0", "0.1")),
+        ({"exclusiveMinimum": 0, "minimum": -3, "maximum": 0.5}, ("0.2",), ("0", "-1")),
     ],
 )
 def test_an_exclusive_bound_of_0_is_one(bounds, valid, invalid):
@@ -359,6 +362,7 @@ def test_nothing_asked_is_no_grammar():
     ("schema", "said"),
     [
         ({"type": "objekt"}, "objekt"),
+        ({"type": "object", "required": 5}, "required"),
         ({"type": "object", "not": {}}, "not"),
         ({"type": "object", "unevaluatedProperties": False}, "unevaluatedProperties"),
         ({"type": "integer", "minimum": 5, "maximum": 3}, r"minimum \(5\) is greater than maximum \(3\)"),
