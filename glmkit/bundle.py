@@ -28,13 +28,14 @@ def bundle_files(
     files = {**tokenizer.files, **about}
     files.setdefault("chat_template.jinja", GLM45_CHAT_TEMPLATE.encode())
     files["generation_config.json"] = (json.dumps(generation.to_hf(), indent=2) + "\n").encode()
-    files.setdefault("README.md", _card(model, name).encode())
+    files.setdefault("README.md", plain_card(model, name))
     return files
 
 
-def _card(model: GLM, name: str) -> str:
+def plain_card(model: GLM, name: str) -> bytes:
+    """The card of weights that came without one, from the model of that name."""
     config = model.config
-    return (
+    card = (
         "---\nlibrary_name: glmkit\n---\n"
         f"# {Path(name).name}\n\n"
         f"A GLM-4.5-shaped mixture of experts in the released layout: {config.num_hidden_layers} layers, "
@@ -42,3 +43,4 @@ def _card(model: GLM, name: str) -> str:
         f"{model.num_parameters:,} parameters. "
         f"Written by glmkit from `{name}`; its licence is that of the weights it came from.\n"
     )
+    return card.encode()

@@ -226,7 +226,8 @@ class GLMConfig:
         if mtp is None or self.num_nextn_predict_layers == 0:
             return total
         norms_and_projection = 3 * self.hidden_size + 2 * self.hidden_size**2
-        return total + moe + norms_and_projection + (embed_and_head if mtp == "own" else 0)
+        own = 2 * self.vocab_size * self.hidden_size if mtp == "own" else 0
+        return total + moe + norms_and_projection + own
 
     def _layer_parameters(self, *, moe: bool) -> int:
         q, kv = self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """Convert in host memory, whatever accelerators there are; DST appears whole or not at all."""
     import jax
 
-    from glmkit.bundle import companions
-    from glmkit.loading import resolve_source
+    from glmkit.bundle import companions, plain_card
+    from glmkit.loading import public_name, resolve_source
     from glmkit.parallel import mesh
     from glmkit.weights import save, save_hf
     from glmkit.weights.atomic import refuse_existing
@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
     if args.to == "orbax":
         if args.dtype:
             model.config = replace(model.config, dtype=args.dtype)  # what a later export will store
+            model.stored_dtypes = ()
         save(model, args.target, files=files, overwrite=args.overwrite)
     else:
+        files.setdefault("README.md", plain_card(model, public_name(args.source)))
         save_hf(model, args.target, dtype=args.dtype, files=files, overwrite=args.overwrite)
     print(args.target)
     return 0
@@ -54,10 +56,9 @@ def read_as_stored(folder: Path, mesh, dtype: str | None, adapter: Path | None =
 
     What is wrong with an `adapter` for it is told before the weights are read.
     """
-    from glmkit.model import GLM
     from glmkit.parallel.planner import require_fit
     from glmkit.weights import load_hf, restore
-    from glmkit.weights.hf import read_config, stored_dtype
+    from glmkit.weights.hf import declare_hf, stored_dtype
     from glmkit.weights.orbax import Manifest, is_orbax
     from glmkit.weights.peft import declare_adapter
 
@@ -65,7 +66,7 @@ def read_as_stored(folder: Path, mesh, dtype: str | None, adapter: Path | None =
         abstract, read = Manifest.read(folder).abstract(mesh, dtype, fsdp=False), restore
     else:
         dtype = stored_dtype(folder) if dtype is None else dtype
-        abstract, read = GLM.abstract(read_config(folder), mesh=mesh, dtype=dtype, mtp="own"), load_hf
+        abstract, read = declare_hf(folder, mesh=mesh, dtype=dtype), load_hf
     if adapter is not None:
         declare_adapter(abstract, adapter)
     require_fit(abstract, max_len=0)

@@ -248,12 +248,14 @@ class LM(Runs):
     def with_model(self, model: GLM, **options: Any) -> "LM":
         """An LM of another model, such as a trained copy, with all else of this one but the card. `options` as `LM`.
 
-        One without the prediction layer drafts nothing.
+        One without the prediction layer drafts nothing, nor, unless it is asked to, a reproducible one.
         """
         about = {name: text for name, text in self.about.items() if name != "README.md"}
         given = {"generation": self.generation, "max_len": self.engine.max_len, "name": self.name, "about": about}
-        drafts = {} if model.mtp is not None else {"speculative_tokens": 0}
-        return LM(model, self.tokenizer, **given | self._served | drafts | options)
+        served = self._served | {name: value for name, value in options.items() if name in self._served}
+        if model.mtp is None or (served["reproducible"] and "speculative_tokens" not in options):
+            served["speculative_tokens"] = 0
+        return LM(model, self.tokenizer, **given | options | served)
 
     @property
     def closed(self) -> bool:

@@ -24,7 +24,7 @@ from glmkit.parallel.planner import require_fit
 from glmkit.resources import compilation_cache_dir, data_path
 from glmkit.text import Tokenizer, template_variant
 from glmkit.weights import load_adapter, load_hf, restore
-from glmkit.weights.hf import read_config
+from glmkit.weights.hf import declare_hf
 from glmkit.weights.orbax import Manifest, is_orbax
 from glmkit.weights.peft import declare_adapter
 
@@ -93,7 +93,7 @@ def load(
         abstract, read = Manifest.read(folder).abstract(mesh, dtype, fsdp), partial(restore, folder, **layout)
     else:
         layout["layers"] = layers
-        abstract, read = GLM.abstract(read_config(folder), mtp="own", **layout), partial(load_hf, folder, **layout)
+        abstract, read = declare_hf(folder, **layout), partial(load_hf, folder, **layout)
     _check(abstract if adapter is None else declare_adapter(abstract, adapter), tokenizer, max_len, settings)
     generation, about = GenerationConfig.from_hf(folder, abstract.config), companions(folder, ABOUT)
     model = read(check_finite=check_finite)

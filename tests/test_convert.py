@@ -70,6 +70,31 @@ def test_to_another_dtype(source, tmp_path, through):
     assert json.loads((tmp_path / "out/config.json").read_text())["torch_dtype"] == "float32"
 
 
+def test_what_another_dtype_is_asked_for_stays_asked_through_orbax(source, tmp_path):
+    tensors = load_file(source / "model.safetensors")
+    save_file({name: array.astype(np.float32) for name, array in tensors.items()}, source / "model.safetensors")
+    assert convert(source, tmp_path / "orbax", "--to", "orbax", "--dtype", "bfloat16") == 0
+    assert convert(tmp_path / "orbax", tmp_path / "out", "--to", "hf") == 0
+    written = load_file(tmp_path / "out/model.safetensors")
+    assert {str(array.dtype) for name, array in written.items() if not name.endswith("bias")} == {"bfloat16"}
+
+
+def test_values_beyond_a_dtype_are_not_made_infinite_by_orbax(source, tmp_path, capsys):
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.float32) * 1e6
+    save_file(tensors, source / "model.safetensors")
+    assert convert(source, tmp_path / "orbax", "--to", "orbax") == 0
+    assert convert(tmp_path / "orbax", tmp_path / "out", "--to", "hf", "--dtype", "float16") == 1
+    assert "beyond float16" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_without_a_card_get_one(source, tmp_path):
+    (source / "README.md").unlink(missing_ok=True)
+    assert convert(source, tmp_path / "out", "--to", "hf") == 0
+    assert f"Written by glmkit from `{source.name}`" in (tmp_path / "out/README.md").read_text()
+
+
 def test_weights_wider_than_the_config_says_lose_nothing(source, tmp_path):
     tensors = load_file(source / "model.safetensors")
     name = "model.layers.2.self_attn.o_proj.weight"

@@ -16,7 +16,7 @@ from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
 from glmkit.loading import resolve_source
 from glmkit.resources import data_path
-from tiny import CONFIG, model, tokenizer
+from tiny import CONFIG, model, small_model, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,8 @@ def test_an_lm_of_another_model_is_served_as_this_one():
     other = lm.with_model(model())
     assert (other._served, other.name, other.engine.max_len) == (lm._served, "it", 60)
     assert lm.with_model(model(), reproducible=False)._served != lm._served
+    drafting = LM(small_model(mtp=True), tokenizer(), max_len=60, speculative_tokens=1)
+    assert drafting.with_model(drafting.model, reproducible=True)._served["speculative_tokens"] == 0
 
 
 def test_a_drawn_seed_is_in_the_result_and_reproduces_it(lm):

@@ -1,10 +1,12 @@
 """Values and functions in words that are the same in every process: by which a run that goes on knows what it is."""
 
 import dataclasses
+import dis
 import functools
 import hashlib
 import inspect
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from types import CodeType
 from typing import Any
 
 import jax
@@ -18,9 +20,9 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
 
     Dataclasses are known by their fields, functions by their sources, defaults and what of their surroundings cannot
     change: numbers, texts, arrays, functions and frozen dataclasses that they close over, or find in their own module
-    by name. Other objects are known by what they give as `digest`, or by their attributes of these kinds, unless they
-    have a `state()`, and all of these by their names. Of a class that is not glmkit's, the source counts too. Lists and
-    dictionaries that a function closes over are left out, as they may be what it counts in.
+    by name. Other objects are known by what they give as `digest`, or by what of these kinds they keep of their
+    parameters under the same names, and all of these by their names. Of a class that is not glmkit's, the source counts
+    too. Lists and dictionaries that a function closes over are left out, as they may be what it counts in.
     """
     if id(value) in _within:  # a function that calls itself
         return "..."
@@ -49,9 +51,17 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
     if dataclasses.is_dataclass(value):
         fields = (f"{field.name}={inner(getattr(value, field.name))}" for field in dataclasses.fields(value))
         return f"{_class(type(value))}({', '.join(fields)})"
-    own = {} if hasattr(value, "state") else getattr(value, "__dict__", {})
-    fixed = (f"{name}={inner(each)}" for name, each in sorted(own.items()) if _is_fixed(each))
-    return f"{_class(type(value))}({', '.join(fixed)})"
+    kept = (f"{name}={inner(each)}" for name, each in _parameters(value).items() if _is_fixed(each))
+    return f"{_class(type(value))}({', '.join(kept)})"
+
+
+def _parameters(value: Any) -> dict[str, Any]:
+    """What an object of a class that is not glmkit's keeps of what it was made with, as `name` or `_name`."""
+    own = getattr(value, "__dict__", {})
+    if _is_known(type(value)):
+        return {}
+    names = inspect.signature(type(value).__init__).parameters
+    return {name: own[place] for name in names for place in (name, f"_{name}") if place in own}
 
 
 def _surroundings(function: Any, inner: Any) -> str:
@@ -63,10 +73,18 @@ def _surroundings(function: Any, inner: Any) -> str:
         except ValueError:  # not there yet
             continue
     code, known = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-    found = (known.get(name) for name in getattr(code, "co_names", ()))
+    found = (known.get(name) for name in sorted(set(_global_names(code))))
     held += [each for each in found if not _is_of_other_module(each, function)]
     known = [inner(value) for value in held if value is not None and _is_fixed(value)]
     return f" with {', '.join(known)}" if known else ""
+
+
+def _global_names(code: Any) -> Iterator[str]:
+    """The names that code, or code within it, looks up in its module."""
+    if isinstance(code, CodeType):
+        yield from (each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL")
+        for inner in code.co_consts:
+            yield from _global_names(inner)
 
 
 def _is_of_other_module(value: Any, function: Any) -> bool:
@@ -87,8 +105,12 @@ def _is_fixed(value: Any) -> bool:
     return plain or inspect.isroutine(value)
 
 
+def _is_known(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in ("glmkit", "builtins")
+
+
 def _class(kind: type) -> str:
-    if kind.__module__.partition(".")[0] in ("glmkit", "builtins"):
+    if _is_known(kind):
         return kind.__qualname__
     return f"{_name(kind)} {_source(kind)}".rstrip()
 

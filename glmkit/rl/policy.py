@@ -29,7 +29,7 @@ from glmkit.rl.rollout import Rollout
 from glmkit.rl.task import Episode, Problem
 from glmkit.rl.update import Found, Plan, compiled_score, compiled_update
 from glmkit.runs import Layers
-from glmkit.train.freezing import copied, names, trainable
+from glmkit.train.freezing import but, copied, names, trainable
 from glmkit.train.step import started
 from glmkit.turns import Turns
 
@@ -101,7 +101,9 @@ class Policy:
         self.micro_rows = check_integer("micro_rows", micro_rows, 1)
         filter_ = trainable(lm.model, (*freeze, *_kept(lm.model, router, mtp_weight)))
         bias_rate = bias_rate if router == "bias" else 0.0
-        self.plan = Plan(filter_, remat=remat, bias_rate=bias_rate, mtp_weight=float(mtp_weight))
+        self.plan = Plan(
+            filter_, remat=remat, bias_rate=bias_rate, biases=but(tuple(freeze), Buffer), mtp_weight=float(mtp_weight)
+        )
         self._moving = nnx.Any(filter_, Buffer)
         self.lm = lm.with_model(copied(lm.model, self._moving), reproducible=reproducible)
         self.version = 0
@@ -167,7 +169,7 @@ class Policy:
         """
         model = self.model if model is None else model.model if isinstance(model, LM) else model
         if replay is None:
-            replay = model is self.model or model is self.reference.model
+            replay = model is self.model or model is self.reference._model  # which may be closed
         if replay:
             _check_routes(rollout, model)
         with self._lock:
@@ -237,9 +239,13 @@ class Policy:
 
         They are the scorer's, before its first update; of a rollout of other weights, those that it was drawn with.
         """
-        if rollout.version != self.version:
+        drawn = rollout.drawn_rows[:, None]
+        if rollout.version != self.version and drawn.all():
             return dataclasses.replace(rollout, old=np.where(rollout.mask, rollout.logprobs, 0))
-        return dataclasses.replace(rollout, old=self.score(rollout, replay=replay).logprobs)
+        old = self.score(rollout, replay=replay).logprobs
+        if rollout.version != self.version:  # demonstrations were not drawn
+            old = np.where(drawn, rollout.logprobs, old)
+        return dataclasses.replace(rollout, old=np.where(rollout.mask, old, 0))
 
     def save(self, path: str | Path, **options: Any) -> None:
         """Write the weights as they are now as `LM.save` does."""

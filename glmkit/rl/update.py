@@ -28,14 +28,15 @@ __all__ = ["Found", "Plan", "compiled_score", "compiled_update", "gradient"]
 class Plan:
     """What of an update is compiled in, besides its loss and optimiser.
 
-    `bias_rate` moves the correction biases towards even load; 0 leaves them as they are. `mtp_weight` weighs the
-    prediction layer's loss.
+    `bias_rate` moves the correction biases in the filter `biases` towards even load; 0 leaves them as they are.
+    `mtp_weight` weighs the prediction layer's loss.
     """
 
     trainable: nnx.filterlib.Filter = nnx.Param
     replay: bool = True
     remat: Remat = "none"
     bias_rate: float = 0.0
+    biases: nnx.filterlib.Filter = Buffer
     mtp_weight: float = 0.0
 
 
@@ -117,7 +118,7 @@ def compiled_update(
         params, opt_state = jax.lax.cond(finite, apply, lambda _, *unmoved: unmoved, gradients, params, opt_state)
         model = nnx.merge(inner, params, rest)
         if plan.bias_rate:
-            move_biases(model, seen.load, jnp.where(finite, plan.bias_rate, 0))
+            move_biases(model, seen.load, jnp.where(finite, plan.bias_rate, 0), plan.biases)
         found = Found(value, later, norm, finite, scored, measured, *seen)
         return nnx.state(model, moving), opt_state, found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from glmkit.errors import RequestError
 from glmkit.text.tools import check_name
 
-__all__ = ["ROLES", "Messages", "PartLeftOut", "normalize_messages"]
+__all__ = ["ROLES", "Messages", "has_other_parts", "normalize_messages"]
 
 if TYPE_CHECKING:
     Messages = str | Sequence[Mapping[str, Any]]
@@ -20,16 +20,12 @@ else:
 ROLES = ("system", "user", "assistant", "tool")
 
 
-class PartLeftOut(UserWarning):
-    """A part of a message that is not text was left out."""
-
-
 def normalize_messages(messages: Messages) -> list[dict[str, Any]]:
     """Messages as new dictionaries: content a string, arguments of tool calls a mapping, other keys kept.
 
     A string is one user turn. Content may be a string, None (the empty string), or a list of strings and
-    `{"type": "text", "text": ...}`; parts of another type are dropped, as the released template does, with the
-    warning `PartLeftOut`. The content of a tool message may also be a list of several results, each a string or
+    `{"type": "text", "text": ...}`; parts of another type are dropped, as the released template does, with a
+    warning. The content of a tool message may also be a list of several results, each a string or
     `{"output": ...}`; it becomes a list of `{"output": str}`. Results that say by `tool_call_id` which call they are of
     come in the order of the calls, which is all that the template tells of them. Arguments may be JSON text. Raises
     RequestError naming the message's index and key.
@@ -69,12 +65,26 @@ def _normalize_message(message: Any, where: str) -> dict[str, Any]:
         normal.pop("reasoning_content", None)
     elif not isinstance(reasoning, str):
         raise RequestError(f"{where}.reasoning_content: expected a string, got {type(reasoning).__name__}")
+    _check_id(message.get("tool_call_id"), f"{where}.tool_call_id")
     calls = normal.pop("tool_calls", None)
     if calls:
         if role != "assistant":
             raise RequestError(f"{where}.tool_calls: only an assistant message calls tools, this one is {role!r}")
         normal["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls")
     return normal
+
+
+def has_other_parts(messages: Any) -> bool:
+    """Whether there are parts that are not text, which `normalize_messages` leaves out."""
+    said = messages if isinstance(messages, Sequence) and not isinstance(messages, str) else ()
+    contents = [message.get("content") for message in said if isinstance(message, Mapping)]
+    parts = [part for content in contents if isinstance(content, list | tuple) for part in content]
+    return any(isinstance(part, Mapping) and "output" not in part and part.get("type") != "text" for part in parts)
+
+
+def _check_id(value: Any, where: str) -> None:
+    if value is not None and not isinstance(value, str):
+        raise RequestError(f"{where}: expected a string, got {type(value).__name__}")
 
 
 def _text(content: Any, where: str) -> str:
@@ -93,8 +103,7 @@ def _part(part: Any, where: str) -> str:
     if not isinstance(part, Mapping) or not isinstance(part.get("type"), str):
         raise RequestError(f"{where}: expected a string or {{'type': 'text', 'text': ...}}, got {part!r}")
     if part["type"] != "text":
-        left_out = PartLeftOut(f"{where}: a part of type {part['type']!r} is left out; this model reads text")
-        warnings.warn(left_out, stacklevel=2)
+        warnings.warn(f"{where}: a part of type {part['type']!r} is left out; this model reads text", stacklevel=2)
         return ""
     if not isinstance(part.get("text"), str):
         raise RequestError(f"{where}.text: expected a string, got {part.get('text')!r}")
@@ -135,6 +144,7 @@ def _tool_call(call: Any, where: str) -> dict[str, Any]:
         outer, function = {"type": "function"}, call
     if not isinstance(function, Mapping):
         raise RequestError(f"{where}: expected a mapping with name and arguments, got {type(function).__name__}")
+    _check_id(call.get("id"), f"{where}.id")
     check_name(function.get("name"), f"{where}.name")
     arguments = _arguments(function.get("arguments"), f"{where}.arguments")
     return outer | {"function": {**function, "arguments": arguments}}

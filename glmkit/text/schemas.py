@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["followed", "has_an_end"]
 
 _VALUES = ("enum", "const", "default", "examples")  # whose content is no schema
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions")  # whose content is schemas by any name
 _SMALL = 1e-9  # of the other bound: numbers below it are valid, and are not written
 
 
@@ -15,11 +16,20 @@ def followed(schema: Any) -> Any:
     """A schema as it is given to `llguidance`, which takes an exclusive bound of 0 for 0 itself where the other is
     between -1 and 1: a small number stands for it."""
     if isinstance(schema, Mapping):
-        found = {key: each if key in _VALUES else followed(each) for key, each in schema.items()}
+        found = {key: _each(key, each) for key, each in schema.items()}
         _close(found, "exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum"), 1)
         _close(found, "exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum"), -1)
         return found
     return [followed(each) for each in schema] if isinstance(schema, list | tuple) else schema
+
+
+def _each(key: str, value: Any) -> Any:
+    """`followed`, of what a keyword has."""
+    if key in _VALUES:
+        return value
+    if key in _BY_NAME and isinstance(value, Mapping):
+        return {name: followed(schema) for name, schema in value.items()}
+    return followed(value)
 
 
 def _close(schema: dict[str, Any], exclusive: str, closed: str, others: Sequence[str], sign: int) -> None:
@@ -86,7 +96,9 @@ def _references(schema: Any) -> Iterator[str]:
         if isinstance(schema.get("$ref"), str):
             yield schema["$ref"]
         for key, each in schema.items():
-            if key not in _VALUES:
+            if key in _BY_NAME and isinstance(each, Mapping):
+                yield from _references(list(each.values()))
+            elif key not in _VALUES:
                 yield from _references(each)
     elif isinstance(schema, list | tuple):
         for each in schema:

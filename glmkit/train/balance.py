@@ -1,19 +1,25 @@
 """Loss-free load balance: the correction biases move by the sign of the load error (arXiv 2408.15664)."""
 
+import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
-from glmkit.model import GLM
+from glmkit.model import GLM, Buffer
 from glmkit.model.moe import MoE, Router
 
 __all__ = ["imbalance", "move_biases"]
 
 
-def move_biases(model: GLM, load: Float[Array, "moe_layer E"], rate: float) -> None:
+def move_biases(
+    model: GLM, load: Float[Array, "moe_layer E"], rate: float, which: nnx.filterlib.Filter = Buffer
+) -> None:
     """Raise the bias of experts with less than their share of tokens and lower that of the others, in place.
 
     `load` has a row for each MoE layer, the multi-token-prediction layer's last if it was run. Outside the gradient.
+    Biases that are not in the filter `which` stay.
     """
+    held = jax.tree.map(lambda bias: bias, nnx.state(model, nnx.All(Buffer, nnx.Not(which))))
     row = 0
     for block in [*model.blocks, *([] if model.mtp is None else [model.mtp.block])]:
         if not isinstance(block.mlp, MoE):
@@ -25,6 +31,7 @@ def move_biases(model: GLM, load: Float[Array, "moe_layer E"], rate: float) -> N
         if rows.shape[0] == depth:
             step = rate * jnp.sign(rows.mean(axis=1, keepdims=True) - rows)
             router.bias[...] += step.reshape(router.bias.shape)
+    nnx.update(model, held)
 
 
 def imbalance(load: Float[Array, "moe_layer E"]) -> Float[Array, ""]:

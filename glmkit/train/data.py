@@ -9,7 +9,6 @@ import hashlib
 import multiprocessing
 import os
 import threading
-import warnings
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from tqdm.auto import tqdm
 from glmkit.checks import parse_json
 from glmkit.errors import DataError, GLMKitError
 from glmkit.text import Tokenizer
-from glmkit.text.messages import PartLeftOut
+from glmkit.text.messages import has_other_parts
 from glmkit.train.examples import Example, encode_record
 
 __all__ = ["Batch", "DataReport", "ReadAhead", "Source", "TokenDataset", "batches"]
@@ -139,12 +138,11 @@ class TokenDataset:
         for number, item in enumerate(tqdm(records, desc="encoding", unit=" records", disable=not progress, delay=1)):
             place, record = item if isinstance(item, tuple) else (f"record {number + 1}", item)
             count["records"] += 1
-            try:
-                encoded = _encoded(place, record, tokenizer)
-            except PartLeftOut:  # what is said about it would be learned blindly
+            if isinstance(record, Mapping) and has_other_parts(record.get("messages")):
+                # What is said about them would be learned blindly.
                 dropped.setdefault("has parts that are not text", []).append(place)
                 continue
-            for example in encoded:
+            for example in _encoded(place, record, tokenizer):
                 excess = len(example.tokens) - length
                 rule = too_long or ("drop" if "messages" in record else "split")
                 if excess > 0 and rule == "error":
@@ -284,9 +282,7 @@ def _close(source: grain.DatasetIterator, read: deque) -> None:
 
 def _encoded(place: str, record: Any, tokenizer: Tokenizer) -> list[Example]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PartLeftOut)
-            return encode_record(record, tokenizer)
+        return encode_record(record, tokenizer)
     except GLMKitError as error:
         raise DataError(f"{place}: {error}") from error
 

@@ -12,7 +12,7 @@ from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.train.step import Objective
 
-__all__ = ["copied", "names", "trainable", "trained_objective"]
+__all__ = ["but", "copied", "names", "trainable", "trained_objective"]
 
 
 def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
@@ -27,7 +27,7 @@ def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
             raise ConfigError(
                 f"freeze: {pattern!r} names nothing that training moves; it moves {', '.join(paths[:3])}, ..."
             )
-    return _but(freeze, kind)
+    return but(freeze, kind)
 
 
 def trained_objective(objective: Objective, model: GLM, freeze: tuple[str, ...]) -> Objective:
@@ -47,7 +47,7 @@ def trained_objective(objective: Objective, model: GLM, freeze: tuple[str, ...])
     return dataclasses.replace(
         objective,
         trainable=moves,
-        biases=nnx.All(objective.biases, _but(freeze, Buffer)),
+        biases=nnx.All(objective.biases, but(freeze, Buffer)),
         mtp_weight=0.0 if without_mtp else objective.mtp_weight,
         bias_rate=0.0 if adapted else objective.bias_rate,
     )
@@ -65,7 +65,7 @@ def copied(model: GLM, which: nnx.filterlib.Filter) -> GLM:
     return nnx.merge(graph, jax.tree.map(lambda leaf: leaf.copy(), own), shared)
 
 
-def _but(freeze: tuple[str, ...], kind: nnx.filterlib.Filter) -> nnx.filterlib.Filter:
+def but(freeze: tuple[str, ...], kind: nnx.filterlib.Filter) -> nnx.filterlib.Filter:
     """The filter of a kind of variables, but for those that patterns name."""
     return nnx.All(kind, _Free(freeze)) if freeze else kind
 

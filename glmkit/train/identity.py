@@ -31,7 +31,7 @@ class Identity:
     def check(self, saved: Mapping[str, Any], folder: Path) -> None:
         """Raise `TrainingError` naming what differs from the run in `folder`."""
         for name, value in json.loads(json.dumps(dataclasses.asdict(self))).items():  # as it was saved
-            if saved.get(name, value) != value:  # an older checkpoint may not say
+            if saved.get(name, value) != value and "" not in (saved[name], value):  # one of the two may not say
                 raise TrainingError(
                     f"{folder} holds a run with another {name}: {difference(saved[name], value)}; go on as it began, "
                     "or give another folder to start afresh"

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from optax.contrib import MuonDimensionNumbers
 
+from glmkit.errors import ConfigError
 from glmkit.model.params import is_variable
 from glmkit.sharding import mesh_of
 
@@ -29,8 +30,13 @@ def make_optimizer(
     clip: float | None = 1.0,
     master_weights: bool = True,
 ) -> optax.GradientTransformation:
-    """Clipping by the global norm, then Muon or AdamW; with `master_weights` as `with_master_weights` has it."""
-    makers = {"muon": muon, "adamw": adamw}
+    """Clipping by the global norm, then Muon or AdamW; with `master_weights` as `with_master_weights` has it.
+
+    Raises `ConfigError` for another name.
+    """
+    makers = {"adamw": adamw, "muon": muon}
+    if name not in makers:
+        raise ConfigError(f"optimizer is {name!r}; expected one of {', '.join(makers)}")
     parts = [] if clip is None else [clip_by_gradient_norm(clip)]
     optimizer = optax.chain(*parts, makers[name](learning_rate, weight_decay=weight_decay))
     return with_master_weights(optimizer) if master_weights else optimizer

@@ -122,9 +122,7 @@ def train_step(
     params, opt_state = jax.lax.cond(finite, update, lambda _, *unmoved: unmoved, gradients, params, state.opt_state)
     model = nnx.merge(graph, params, rest)
     if objective.bias_rate:
-        held = jax.tree.map(lambda bias: bias, nnx.state(model, nnx.All(Buffer, nnx.Not(objective.biases))))
-        move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0))
-        nnx.update(model, held)
+        move_biases(model, sums.load, jnp.where(finite, objective.bias_rate, 0), objective.biases)
     new = TrainState(model, opt_state, state.step + finite.astype(jnp.int32))
     metrics = Metrics(
         loss=sums.next_token / counts.next,

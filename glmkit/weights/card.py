@@ -38,7 +38,7 @@ def stated_licence(card: str | bytes | None) -> str | None:
     """The licence that a card states, if it does."""
     text = card.decode(errors="replace") if isinstance(card, bytes) else card or ""
     head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
-    stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", head[1], re.MULTILINE) if head else None
+    stated = re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", head[1], re.MULTILINE) if head else None
     return stated[1] if stated else None
 
 

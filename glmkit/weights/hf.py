@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +135,16 @@ def read_config(path: str | os.PathLike[str]) -> GLMConfig:
     if Path(path).exists() and not Path(path).is_dir():
         raise CheckpointError(f"{path} is a file; expected the folder of a checkpoint")
     return GLMConfig.from_hf(path)
+
+
+def declare_hf(path: str | os.PathLike[str], **layout: Any) -> GLM:
+    """As `load_hf`, of shapes and shardings alone: by the configuration, and by what the files' headers hold.
+
+    `layout` as for `GLM.abstract`.
+    """
+    config = read_config(path)
+    with CheckpointFiles.open(Path(path).expanduser()) as files:
+        return GLM.abstract(config, mtp=_mtp_tables(config, files), **layout)
 
 
 def stored_dtype(path: str | os.PathLike[str]) -> np.dtype:

@@ -25,7 +25,7 @@ from glmkit.errors import HubError
 
 ASK_ABOVE_BYTES = 20 * 1000**3
 _FILES = {
-    "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "tokenizer*"],
+    "allow_patterns": ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "README.md", "LICENSE"],
     "ignore_patterns": ["*/*"],  # other copies of the weights lie in folders of their own
 }
 
@@ -38,9 +38,9 @@ def resolve(
 ) -> Path:
     """The local path of a checkpoint: `name_or_path` itself if it exists, else the snapshot of that Hub id.
 
-    Only weights, tokenizer, template and configuration files are fetched, into `cache_dir` or the Hub's own cache;
-    more than 20 GB only with `download=True`. What the cache already holds counts nothing, and serves when the Hub
-    cannot be reached. Raises HubError for an unknown id or revision, for too large a download, and when there is
+    Only weights, tokenizer, template, configuration, card and licence are fetched, into `cache_dir` or the Hub's own
+    cache; more than 20 GB only with `download=True`. What the cache already holds counts nothing, and serves when the
+    Hub cannot be reached. Raises HubError for an unknown id or revision, for too large a download, and when there is
     neither network nor cached copy.
     """
     try:

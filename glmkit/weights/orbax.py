@@ -186,19 +186,34 @@ def restore(
     """Read what `save` wrote, every array straight onto its place on `mesh`, whatever mesh it was saved from.
 
     `dtype` defaults to what was saved; the correction bias stays in float32 at least. Raises `CheckpointError` for a
-    folder that `save` did not write, or that has been damaged since, and (with `check_finite`) naming an array that
-    holds NaN or infinite values.
+    folder that `save` did not write, or that has been damaged since, naming an array with values beyond `dtype`, and
+    (with `check_finite`) one that holds NaN or infinite values.
     """
     path = Path(path).expanduser()
     manifest = Manifest.read(path)
     model = manifest.abstract(mesh, dtype, fsdp)
     targets = {name: variable.get_value() for name, variable in _variables(model).items()}
-    arrays = _read(Path(path).resolve() / _ARRAYS, targets)
+    saved = {name: jnp.dtype(manifest.arrays[name].dtype) for name in targets}
+    beyond = [name for name, target in targets.items() if jnp.finfo(saved[name]).max > jnp.finfo(target.dtype).max]
+    wide = {name: targets[name].update(dtype=saved[name]) for name in beyond}
+    arrays = _read(Path(path).resolve() / _ARRAYS, targets | wide)
+    arrays |= {name: _narrowed(name, arrays[name], targets[name].dtype) for name in beyond}
     if check_finite:
         for name, array in arrays.items():
             if not jnp.isfinite(array).all():
                 raise CheckpointError(f"{name} in {path} holds NaN or infinite values")
     return _replace(model, lambda name, _: arrays[name])
+
+
+def _narrowed(name: str, array: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The array in a dtype of a smaller range. Raises `CheckpointError` for a finite value that is beyond it."""
+    narrow = array.astype(dtype)
+    if (jnp.isinf(narrow) & jnp.isfinite(array)).any():
+        raise CheckpointError(
+            f"{name} has values up to {jnp.abs(array).max():.4g}, beyond {jnp.dtype(dtype)}, which ends at "
+            f"{jnp.finfo(dtype).max:.4g}; use bfloat16 or float32"
+        )
+    return narrow
 
 
 def _read(folder: Path, targets: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:

@@ -2,10 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-from glmkit.errors import GLMKitError
+from typing import Any
 
 __all__ = ["failed_tasks_unheard"]
 
@@ -14,24 +13,34 @@ __all__ = ["failed_tasks_unheard"]
 def failed_tasks_unheard() -> Iterator[None]:
     """When one task of a save fails, the others complain one by one on stderr, some of them long after.
 
-    They are not heard in the block, nor after it where it ended in an error.
+    They are not heard in the block, nor after it where it ended in an error; what ends the program always is.
     """
-    hooks, logs = (sys.unraisablehook, sys.excepthook), [logging.getLogger(name) for name in ("absl", "asyncio")]
-    sys.unraisablehook, sys.excepthook = (_deaf(hook) for hook in hooks)
+    hook, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+    sys.unraisablehook = _deaf(hook)
     for log in logs:
         log.addFilter(_is_heard)
-    yield  # no `finally`: what has been silenced stays so after an error
-    sys.unraisablehook, sys.excepthook = hooks
+    try:
+        yield
+    except Exception:
+        raise  # what has been silenced stays so
+    except BaseException:
+        _hear_again(hook, logs)
+        raise
+    _hear_again(hook, logs)
+
+
+def _hear_again(hook: Callable[..., None], logs: Sequence[logging.Logger]) -> None:
+    sys.unraisablehook = hook
     for log in logs:
         log.removeFilter(_is_heard)
 
 
 def _deaf(hook: Callable[..., None]) -> Callable[..., None]:
-    """`sys.excepthook` or `sys.unraisablehook`, deaf to these tasks."""
+    """`sys.unraisablehook`, deaf to these tasks."""
 
-    def hear(*args) -> None:
-        if not _is_of_failed_save(args[1] if len(args) == 3 else args[0].exc_value):
-            hook(*args)
+    def hear(unraisable: Any) -> None:
+        if not _is_of_failed_save(unraisable.exc_value):
+            hook(unraisable)
 
     return hear
 
@@ -42,6 +51,4 @@ def _is_heard(record: logging.LogRecord) -> bool:
 
 def _is_of_failed_save(error: BaseException | None) -> bool:
     """Whether tensorstore could not write, or has nobody to tell of it."""
-    if isinstance(error, GLMKitError):  # what the caller is told
-        return False
     return str(error) == "Event loop is closed" or "Error writing" in str(error)

@@ -29,6 +29,8 @@ from glmkit.rl import (
     Reinforce,
     Rollout,
     advantage,
+    demonstrations,
+    mixed,
     per_sequence,
 )
 from glmkit.rl.batches import micro_batches
@@ -199,6 +201,9 @@ def test_a_second_update_is_off_the_policy_that_sampled(updated, rollout):
     policy, _ = updated
     again = policy.with_old(rollout)
     assert policy.score(rollout).measures["mismatch_max"] > 10 * MISMATCH
+    both = mixed(rollout, demonstrations([{"text": "shown"}], tokenizer()), 0.5, per_sequence)
+    shown = policy.with_old(both).old[~both.drawn_rows]
+    assert (shown[both.mask[~both.drawn_rows]] < 0).all()  # what was not drawn has the scorer's
     np.testing.assert_array_equal(again.old, rollout.logprobs)  # the ratio is to what sampled, not to what it is now
     with pytest.raises(DataError, match=r"version 0 of the policy sampled this rollout, and it is at version 1.*PPO"):
         policy.update(rollout, LOSS, SGD, norm=per_sequence)
@@ -323,6 +328,13 @@ def test_router_modes(lm, rollout, router):
     assert moved.max() == pytest.approx(policy.plan.bias_rate, rel=1e-4)  # float32 biases of order 0.1
     assert (moved.max() > 0) == (router == "bias")
     assert (after.gate_up[...] != before.gate_up[...]).any()
+
+
+def test_what_is_frozen_keeps_its_biases(lm, rollout):
+    policy = policy_of(lm, router="bias", freeze=("blocks.*.mlp.router.bias",))
+    policy.update(rollout, LOSS, SGD, norm=per_sequence)
+    bias = policy.model.blocks[0].mlp.router.bias[...]
+    np.testing.assert_array_equal(bias, lm.model.blocks[0].mlp.router.bias[...])
 
 
 def test_a_teacher_is_scored_by_its_own_experts(policy, rollout):

@@ -220,6 +220,16 @@ def test_digests_are_of_no_process():
         assert "0x" not in described(value)
 
 
+def test_what_is_counted_and_names_of_attributes_are_no_part_of_a_digest():
+    judge = _Judge(1)
+    before = described(judge)
+    judge.calls = 3
+    assert described(judge) == before
+    reads = (lambda sample: sample.BONUS).__code__
+    one, other = (FunctionType(reads, {"BONUS": value, "__name__": "made"}, "reads") for value in (1, 2))
+    assert described(one) == described(other)
+
+
 def test_a_function_that_calls_itself_has_a_digest():
     def count(sample, depth=3):
         return count(sample, depth - 1) if depth else 0.0

@@ -307,6 +307,15 @@ OWN = {"type": "object", "properties": {"next": {"$ref": "#"}}}
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, False),
         ({"type": "array", "items": {"$ref": "#"}}, True),
         ({"anyOf": [OWN | {"required": ["next"]}, {"type": "string"}]}, True),
+        (
+            {
+                "type": "object",
+                "properties": {"default": {"$ref": "#/$defs/x"}},
+                "required": ["default"],
+                "$defs": {"x": {"type": "string"}},
+            },
+            True,
+        ),
     ],
 )
 def test_a_schema_that_no_finite_document_follows_is_refused(schema, ends):

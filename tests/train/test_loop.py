@@ -220,6 +220,7 @@ def test_another_run_does_not_go_on_from_this_one(data, tmp_path, change, messag
 def test_the_best_checkpoints_are_of_one_measure(data, tmp_path):
     other = TokenDataset.encode(RECORDS[:10], tokenizer(), 32)
     next(iter(fit(model(), data, steps=6, out=tmp_path, save_every=1, keep_best=1, eval_data=data, **SETTINGS)))
+    assert fit(model(), data, steps=6, out=tmp_path, **SETTINGS).number == 1  # nothing is chosen by it
     with pytest.raises(TrainingError, match="another eval_data"):
         fit(model(), data, steps=6, out=tmp_path, keep_best=1, eval_data=other, **SETTINGS)
 

@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
+from glmkit.errors import ConfigError
 from glmkit.model.params import Buffer
 from glmkit.train.optimizer import (
     MasterState,
@@ -188,6 +189,11 @@ def test_gradients_are_clipped_by_their_global_norm(size, told):
     for name, tolerance in (("a", 1e-6), ("b", 2.0**-7)):  # multiplied by a quotient, where optax divides twice
         assert ours[name].dtype == gradients[name].dtype
         np.testing.assert_allclose(*(np.asarray(x[name], np.float32) for x in (ours, theirs)), rtol=tolerance)
+
+
+def test_an_unknown_optimiser_is_named():
+    with pytest.raises(ConfigError, match=r"'sgd'.*adamw, muon"):
+        make_optimizer("sgd", 0.1)
 
 
 def test_schedules():

@@ -77,7 +77,7 @@ def fake(tmp_path, monkeypatch):
             File("config.json", 1000),
             File("chat_template.jinja", None),
             File("tokenizer.model", 1000),
-            File("README.md", 100 * GB),
+            File("model.gguf", 100 * GB),
             File("pytorch_model.bin", 100 * GB),
             File("original/consolidated.safetensors", 100 * GB),
         ],
