@@ -28,9 +28,8 @@ def micro_batches(
     """Micro-batches of `rows` rows, `[M, R, T]`, the last filled up with padding.
 
     With `weight`, a normalisation, they carry advantages and weights, the rollout's own if it has some; without, only
-    what is to be scored. Raises
-    `DataError` for samples that were drawn greedily, which have no distribution to learn from, and where it is not
-    known what filters left.
+    what is to be scored. Raises `DataError` for samples that were drawn greedily, which have no distribution to learn
+    from, and where it is not known what filters left.
     """
     if rollout.sampling.temperature == 0:
         raise DataError("this rollout was sampled with temperature 0: its tokens were not drawn from a distribution")

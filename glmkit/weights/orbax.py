@@ -26,6 +26,7 @@ from glmkit.model.mtp import MTPTables
 from glmkit.model.params import is_variable
 from glmkit.weights.atomic import atomic_folder, total_bytes, write_beside
 from glmkit.weights.exportable import require_exportable
+from glmkit.weights.safetensors import beyond
 from glmkit.weights.unheard import failed_tasks_unheard
 
 MANIFEST = "glmkit.json"
@@ -209,10 +210,7 @@ def _narrowed(name: str, array: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """The array in a dtype of a smaller range. Raises `CheckpointError` for a finite value that is beyond it."""
     narrow = array.astype(dtype)
     if (jnp.isinf(narrow) & jnp.isfinite(array)).any():
-        raise CheckpointError(
-            f"{name} has values up to {jnp.abs(array).max():.4g}, beyond {jnp.dtype(dtype)}, which ends at "
-            f"{jnp.finfo(dtype).max:.4g}; use bfloat16 or float32"
-        )
+        raise beyond(name, float(jnp.abs(array).max()), jnp.dtype(dtype))
     return narrow
 
 

@@ -288,8 +288,13 @@ def narrowed(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = array.astype(dtype)
     if (np.isinf(narrow) & np.isfinite(array)).any():
-        raise CheckpointError(
-            f"{name} has values up to {np.abs(array).max():.4g}, beyond {dtype}, which ends at "
-            f"{ml_dtypes.finfo(dtype).max:.4g}; use bfloat16 or float32"
-        )
+        raise beyond(name, np.abs(array).max(), dtype)
     return narrow
+
+
+def beyond(name: str, largest: float, dtype: np.dtype) -> CheckpointError:
+    """The error of a parameter or tensor with values up to `largest`, which are beyond the range of a dtype."""
+    return CheckpointError(
+        f"{name} has values up to {largest:.4g}, beyond {dtype}, which ends at "
+        f"{ml_dtypes.finfo(dtype).max:.4g}; use bfloat16 or float32"
+    )

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,8 @@ def failed_tasks_unheard() -> Iterator[None]:
 
     They are not heard in the block, nor after it where it ended in an error; what ends the program always is.
     """
-    hook, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
-    sys.unraisablehook = _deaf(hook)
+    hooks, logs = (sys.unraisablehook, sys.excepthook), [logging.getLogger(name) for name in ("absl", "asyncio")]
+    sys.unraisablehook, sys.excepthook = map(_deaf, hooks)
     for log in logs:
         log.addFilter(_is_heard)
     try:
@@ -24,23 +25,24 @@ def failed_tasks_unheard() -> Iterator[None]:
     except Exception:
         raise  # what has been silenced stays so
     except BaseException:
-        _hear_again(hook, logs)
+        _hear_again(hooks, logs)
         raise
-    _hear_again(hook, logs)
+    _hear_again(hooks, logs)
 
 
-def _hear_again(hook: Callable[..., None], logs: Sequence[logging.Logger]) -> None:
-    sys.unraisablehook = hook
+def _hear_again(hooks: Sequence[Callable[..., None]], logs: Sequence[logging.Logger]) -> None:
+    sys.unraisablehook, sys.excepthook = hooks
     for log in logs:
         log.removeFilter(_is_heard)
 
 
 def _deaf(hook: Callable[..., None]) -> Callable[..., None]:
-    """`sys.unraisablehook`, deaf to these tasks."""
+    """`sys.unraisablehook` or `sys.excepthook`, deaf to these tasks; what ends the main thread is none of them."""
 
-    def hear(unraisable: Any) -> None:
-        if not _is_of_failed_save(unraisable.exc_value):
-            hook(unraisable)
+    def hear(*args: Any) -> None:
+        ends_program = len(args) == 3 and threading.current_thread() is threading.main_thread()
+        if ends_program or not _is_of_failed_save(args[1] if len(args) == 3 else args[0].exc_value):
+            hook(*args)
 
     return hear
 
