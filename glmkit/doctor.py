@@ -12,9 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from glmkit import __version__
+from glmkit import __version__, host
 from glmkit.resources import cache_dir, compilation_cache_dir
 
 __all__ = ["add_arguments", "report", "run"]
@@ -39,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 def report() -> dict[str, Any]:
     """Everything `glmkit doctor` tells, as plain data: what is unknown or not set is None, sizes are in bytes."""
     devices, devices_error = _devices()
-    memory = psutil.virtual_memory()
+    memory = host.memory()
     return {
         "versions": {
             "python": platform.python_version(),
@@ -51,7 +49,7 @@ def report() -> dict[str, Any]:
         "host": {
             "system": platform.platform(),
             "cpus": os.cpu_count(),
-            "memory_free": memory.available,
+            "memory_free": memory.free,
             "memory_total": memory.total,
         },
         "caches": _caches(),

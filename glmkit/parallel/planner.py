@@ -4,17 +4,16 @@ Counts parameters and the KV cache; activations, small beside them, are not coun
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from glmkit import host
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Buffer, KVCache
 from glmkit.model.adapter import LoRAParam
@@ -22,8 +21,6 @@ from glmkit.model.cache import LAYER_AXES
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.model.params import map_variables
 from glmkit.sharding import partition_spec
-
-_MEMINFO = Path("/proc/meminfo")
 
 
 def bytes_per_device(model: GLM, mesh: Mesh | AbstractMesh | None = None) -> int:
@@ -67,10 +64,7 @@ def free_bytes(device: jax.Device) -> int:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    if _MEMINFO.exists():  # Linux, whose idea of what is available counts caches that it can drop
-        fields = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS tells no more than what is built in
+    return host.memory().free
 
 
 def is_out_of_memory(error: Exception) -> bool:
