@@ -33,12 +33,12 @@ MIXTURE: Mapping[str, float] = MappingProxyType(
         "days_between": 0.5,
         "convert_units": 0.5,
         # 41%: tools. Most tokens are declarations, which are read and not learned: in rounds they are read once.
-        "tool_call": 9.0,
+        "tool_call": 12.0,
         "tool_result": 4.0,
-        "tool_rounds": 13.5,
+        "tool_rounds": 9.5,
         "short_rounds": 3.0,
         "no_call": 5.5,
-        "two_tools": 6.0,
+        "two_tools": 7.0,
         # 12%: JSON from text.
         "extraction": 12.0,
         # 10%: copying, looking up. A long context costs as much as forty sums, so many questions are asked of each.

@@ -24,7 +24,7 @@ class Recipe:
     processes draw the examples, each a share; without any, the one that trains.
     """
 
-    tokens: int = 20_000_000
+    tokens: int = 36_000_000
     first_lessons: float = 0.1  # the share of the tokens that are of `mixture.FIRST_LESSONS`
     seed: int = 0
     rows: int = 2

@@ -2,8 +2,9 @@
 
 Declarations are long and nothing of them is learned: in rounds, several requests are made of the same tools.
 
-A thought before a call is the description that fits, copied, and the tool's name below it: the request leads to the
-one, and the one to the other. The tools themselves are drawn by `tool_catalogue`.
+A thought before a call goes through the declared tools in their order, each copied with its description and judged,
+until one fits: a declaration gives the name before the description, so that to go from what fits back to its name is
+the harder way. The tools themselves are drawn by `tool_catalogue`.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ def tool_call(rng: Random, split: Split) -> Task:
     tools = _declared(rng, draw_tools(rng, split, tool, _count(rng, split)))
     request = draw_request(rng, split, tool)
     mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
-    return _task("tool_call", [user(request.text), _call(tool, mode)], mode, tools, request.wordings)
+    return _task("tool_call", [user(request.text), _call(tool, tools, mode)], mode, tools, request.wordings)
 
 
 def tool_result(rng: Random, split: Split) -> Task:
@@ -71,7 +72,7 @@ def tool_result(rng: Random, split: Split) -> Task:
     tool = draw_tool(rng, split)
     tools = _declared(rng, draw_tools(rng, split, tool, _count(rng, split)))
     mode = _mode(rng)
-    messages, wordings = _round(rng, split, tool, mode)
+    messages, wordings = _round(rng, split, tool, tools, mode)
     return _task("tool_result", messages, mode, tools, wordings)
 
 
@@ -108,20 +109,19 @@ def two_tools(rng: Random, split: Split) -> Task:
     value = Value(result.value, reference, chained.value.schema)
     second = replace(second, arguments=(replace(chained, value=value), *others))
     request = draw_chain(rng, split, first, second)
-    mode = _mode(rng)
-    last = draw_result(rng, split)
-    messages = [
-        user(request.text),
-        _call(first, mode),
-        _sent(result),
-        _call(second, mode),
-        _sent(last),
-        assistant(last.told),
-    ]
     others = draw_tools(rng, split, first, max(2, _count(rng, split)) - 1)
     tools = _declared(
         rng, [*(tool for tool in others if tool.does != second.does and tool.name != second.name), second]
     )
+    mode, last = _mode(rng), draw_result(rng, split)
+    messages = [
+        user(request.text),
+        _call(first, tools, mode),
+        _sent(result),
+        _call(second, tools, mode),
+        _sent(last),
+        assistant(last.told),
+    ]
     return _task("two_tools", messages, mode, tools, (*request.wordings, reference))
 
 
@@ -141,7 +141,7 @@ def _rounds(rng: Random, split: Split, skill: str, count: int, short: bool = Fal
     No tool is called again before all others were: what was said before would tell how.
     """
     mode = rng.choices(("enabled", "disabled"), weights=(1, 9))[0]
-    tools = draw_tools(rng, split, draw_tool(rng, split, short=short), count, short)
+    tools = _declared(rng, draw_tools(rng, split, draw_tool(rng, split, short=short), count, short))
     in_turn = cycle(rng.sample(tools, count))
     rounds = 2 if mode == "enabled" else rng.randint(max(3, count), count + 2)
     called = rng.randrange(rounds)  # whatever the others are
@@ -149,14 +149,14 @@ def _rounds(rng: Random, split: Split, skill: str, count: int, short: bool = Fal
     wordings: list[str] = []
     for place in range(rounds):
         if place == called or rng.random() < 0.7:
-            said, worded = _round(rng, split, asked_again(rng, split, next(in_turn)), mode)
+            said, worded = _round(rng, split, asked_again(rng, split, next(in_turn)), tools, mode)
         elif mode == "enabled" or rng.random() < 0.45:
             said, worded = _aside(rng, split)
         else:
             said, worded = _unanswered(rng, split, tools, short)
         messages += said
         wordings += worded
-    return _task(skill, messages, mode, _declared(rng, tools), wordings)
+    return _task(skill, messages, mode, tools, wordings)
 
 
 def _several(rng: Random, split: Split) -> Task:
@@ -202,11 +202,11 @@ def _is_named(tool: Tool, prompt: str) -> bool:
 
 def _beside(rng: Random, split: Split) -> Task:
     exchange = _draw_aside(rng, split)
-    tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
+    tools = _declared(rng, draw_tools(rng, split, draw_tool(rng, split), _count(rng, split)))
     mode = rng.choices(("enabled", "disabled", "forced"), weights=(60, 36, 4))[0]
-    thought = f"{NO_MATCH} {exchange.thought}" if mode == "forced" else ""
+    thought = f"{_thought(tools)} {exchange.thought}" if mode == "forced" else ""
     messages = [user(exchange.prompt), assistant(exchange.reply, thought)]
-    return _task("no_call", messages, mode, _declared(rng, tools), (exchange.wording,))
+    return _task("no_call", messages, mode, tools, (exchange.wording,))
 
 
 def _missing(rng: Random, split: Split) -> Task:
@@ -232,16 +232,16 @@ def _unrelated(rng: Random, split: Split) -> Task:
 def _afterwards(rng: Random, split: Split) -> Task:
     """A call was made and told; what the user says next needs none."""
     mode = _mode(rng)
-    tools = draw_tools(rng, split, draw_tool(rng, split), _count(rng, split))
-    messages, wordings = _round(rng, split, tools[0], mode)
+    tools = _declared(rng, draw_tools(rng, split, draw_tool(rng, split), _count(rng, split)))
+    messages, wordings = _round(rng, split, rng.choice(tools), tools, mode)
     aside = rng.choice((draw_easy_sum, draw_courtesy))(rng, split)
     messages += [user(aside.prompt), assistant(aside.reply)]
-    return _task("no_call", messages, mode, _declared(rng, tools), (*wordings, aside.wording))
+    return _task("no_call", messages, mode, tools, (*wordings, aside.wording))
 
 
 def _refused(rng: Random, prompt: str, tools: Sequence[Tool], wordings: Sequence[str]) -> Task:
     mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
-    thought = "" if mode == "disabled" else NO_MATCH
+    thought = "" if mode == "disabled" else _thought(tools)
     return _task("no_call", [user(prompt), assistant(NO_TOOL, thought)], mode, tools, wordings)
 
 
@@ -265,19 +265,32 @@ def _declared(rng: Random, tools: Sequence[Tool]) -> list[Tool]:
     return rng.sample(tools, len(tools))
 
 
-def _call(tool: Tool, mode: str) -> Message:
-    return assistant("", "" if mode == "disabled" else f"{tool.description}\n{tool.name}", tool_calls=[tool.call])
+def _call(tool: Tool, tools: Sequence[Tool], mode: str) -> Message:
+    return assistant("", "" if mode == "disabled" else _thought(tools, tool), tool_calls=[tool.call])
+
+
+def _thought(tools: Sequence[Tool], fitting: Tool | None = None) -> str:
+    """Through the tools as they are declared, as far as the one that fits."""
+    lines: list[str] = []
+    for tool in tools:
+        fits = fitting is not None and tool.name == fitting.name
+        lines.append(f"{tool.name}: {tool.description}? {'Yes' if fits else 'No'}.")
+        if fits:
+            return "\n".join(lines)
+    return "\n".join([*lines, NO_MATCH])
 
 
 def _sent(result: Result) -> Message:
     return {"role": "tool", "content": result.content}
 
 
-def _round(rng: Random, split: Split, tool: Tool, mode: str) -> tuple[list[Message], tuple[str, ...]]:
-    """A request, the call, its result and what is said of it."""
+def _round(
+    rng: Random, split: Split, tool: Tool, tools: Sequence[Tool], mode: str
+) -> tuple[list[Message], tuple[str, ...]]:
+    """A request, the call of one of the declared tools, its result and what is said of it."""
     request, result = draw_request(rng, split, tool), draw_result(rng, split)
     text, told, wordings = request.text, result.told, request.wordings
     if result.value is not None and rng.random() < 0.3:
         wording = pick(rng, VALUE_ONLY, split)
         text, told, wordings = f"{text} {wording}", str(result.value), (*wordings, wording)
-    return [user(text), _call(tool, mode), _sent(result), assistant(told)], wordings
+    return [user(text), _call(tool, tools, mode), _sent(result), assistant(told)], wordings

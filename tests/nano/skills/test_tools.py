@@ -97,12 +97,13 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def test_the_thought_before_a_call_is_its_declaration(tasks):
+def test_the_thought_before_a_call_goes_through_the_tools_to_the_one_that_fits(tasks):
     for task in tasks["train"] + tasks["held_out"]:
+        judged = [f"{name}: {tool['description']}?" for name, tool in declared(task).items()]
         for message in task.messages:
             for call in message.get("tool_calls", ()):
-                name = call["function"]["name"]
-                thought = f"{declared(task)[name]['description']}\n{name}"
+                place = list(declared(task)).index(call["function"]["name"])
+                thought = "\n".join([*(f"{each} No." for each in judged[:place]), f"{judged[place]} Yes."])
                 assert message.get("reasoning_content", "") == ("" if task.thinking == "disabled" else thought)
 
 
