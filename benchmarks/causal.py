@@ -15,7 +15,7 @@ import glmkit as gk
 from glmkit.nano.conversations import SHORT_FAMILIES, conversations
 
 CHOOSE, TEST = 8, 16  # problems of each family
-LONGEST = 384  # tokens of a problem
+LONGEST = 640  # tokens of a problem
 EXPERTS, CONTROLS, HOW = 3, 6, "drop"
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="a bundled name or a folder (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="(default: %(default)s)")
     args = parser.parse_args()
-    with gk.load(args.model, max_len=512) as lm:
+    with gk.load(args.model, max_len=768) as lm:
         print(json.dumps({seed: needs(lm, seed) for seed in args.seeds}))
 
 

@@ -33,7 +33,7 @@ import pandas as pd
 import glmkit as gk
 from glmkit.nano.conversations import SHORT_FAMILIES, conversations
 
-lm = gk.load(MODEL, max_len=512)
+lm = gk.load(MODEL, max_len=768)
 
 # %% [markdown]
 # ## Two halves
@@ -43,7 +43,7 @@ lm = gk.load(MODEL, max_len=512)
 
 # %%
 families = SHORT_FAMILIES
-fits = {"tokenizer": lm.tokenizer, "most_tokens": 384}
+fits = {"tokenizer": lm.tokenizer, "most_tokens": 640}
 chosen_by, tested_on = [], []
 for name in families:
     first = conversations(name, 4, seed="chosen by", **fits)
