@@ -17,7 +17,7 @@ test test-browser test-mesh soak parity smoke: export JAX_PLATFORMS ?= cpu
 
 help:
 	@echo "make demo          ask the bundled model a question and watch it think, then run the first notebook"
-	@echo "make nano          train the bundled model anew: three to four hours on two cores; TOKENS= SEED= OUT="
+	@echo "make nano          train the bundled model anew: hours on two cores; TOKENS= SEED= OUT="
 	@echo "make test          all tests but those below"
 	@echo "make test-notebooks  all notebooks; make test runs the first"
 	@echo "make test-browser  the notebooks in a real JupyterLab in Chromium"
