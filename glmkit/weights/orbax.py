@@ -195,10 +195,10 @@ def restore(
     model = manifest.abstract(mesh, dtype, fsdp)
     targets = {name: variable.get_value() for name, variable in _variables(model).items()}
     saved = {name: jnp.dtype(manifest.arrays[name].dtype) for name in targets}
-    beyond = [name for name, target in targets.items() if jnp.finfo(saved[name]).max > jnp.finfo(target.dtype).max]
-    wide = {name: targets[name].update(dtype=saved[name]) for name in beyond}
+    wider = [name for name, target in targets.items() if jnp.finfo(saved[name]).max > jnp.finfo(target.dtype).max]
+    wide = {name: targets[name].update(dtype=saved[name]) for name in wider}
     arrays = _read(Path(path).resolve() / _ARRAYS, targets | wide)
-    arrays |= {name: _narrowed(name, arrays[name], targets[name].dtype) for name in beyond}
+    arrays |= {name: _narrowed(name, arrays[name], targets[name].dtype) for name in wider}
     if check_finite:
         for name, array in arrays.items():
             if not jnp.isfinite(array).all():
