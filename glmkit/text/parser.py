@@ -16,17 +16,17 @@ Where tags are tokens of their own they come as such (`Tag`), and those that a t
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
 
 from glmkit.text.arguments import Forms, forms
+from glmkit.text.deltas import Delta, Parsed, ToolCallDelta, as_json, assemble, joined
 from glmkit.text.tools import Tools, normalize_tools
 
-__all__ = ["Delta", "Parsed", "StreamParser", "Tag", "ToolCall", "ToolCallDelta", "assemble", "parse"]
+__all__ = ["StreamParser", "Tag", "parse"]
 
 Phase = Literal["think", "answer", "tool"]
 
@@ -35,85 +35,10 @@ class Tag(str):
     """A tag that came as a token of its own."""
 
 
-@dataclass(frozen=True)
-class ToolCallDelta:
-    """A part of a tool call. The first has `id` and the whole `name`; all `arguments_fragment`s together are JSON."""
-
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments_fragment: str = ""
-    closed: bool = False  # the model has ended the call, with this its last part
-
-
-@dataclass(frozen=True)
-class Delta:
-    """What one piece added: reasoning, or content, or a part of a tool call."""
-
-    reasoning: str = ""
-    content: str = ""
-    tool_calls: tuple[ToolCallDelta, ...] = ()
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """A call the model made; `closed` is false for one that the end of the output broke off."""
-
-    name: str
-    arguments: dict[str, Any]
-    id: str
-    closed: bool = True
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A whole answer. Reasoning and content are None where the model gave none."""
-
-    reasoning: str | None
-    content: str | None
-    tool_calls: tuple[ToolCall, ...] = ()
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """The assistant message to append to the conversation, in the OpenAI shape."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.content}
-        if self.reasoning is not None:
-            message["reasoning_content"] = self.reasoning
-        if self.tool_calls:
-            message["tool_calls"] = [
-                {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _json(c.arguments)}}
-                for c in self.tool_calls
-            ]
-        return message
-
-
 def parse(text: str, tools: Tools = None, thinking_open: bool = False, id_prefix: str = "call_") -> Parsed:
     """Take a whole output apart; arguments as for `StreamParser`."""
     parser = StreamParser(tools, thinking_open, id_prefix)
     return assemble(parser.feed(text) + parser.finish())
-
-
-def assemble(deltas: Iterable[Delta]) -> Parsed:
-    """Put the deltas of one answer together."""
-    reasoning: list[str] = []
-    content: list[str] = []
-    calls: dict[int, list[ToolCallDelta]] = {}
-    for delta in deltas:
-        reasoning.append(delta.reasoning)
-        content.append(delta.content)
-        for part in delta.tool_calls:
-            calls.setdefault(part.index, []).append(part)
-    return Parsed("".join(reasoning) or None, "".join(content) or None, tuple(map(_whole, calls.values())))
-
-
-def _whole(parts: Sequence[ToolCallDelta]) -> ToolCall:
-    arguments = json.loads("".join(part.arguments_fragment for part in parts))
-    return ToolCall(parts[0].name, arguments, parts[0].id, closed=parts[-1].closed)
-
-
-def _json(value: Any) -> str:
-    """In the separators of the chat template, unicode as it is."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 class _At(Enum):
@@ -279,7 +204,7 @@ class StreamParser:
         if self._at in self._prose:
             self._emit_prose(self._prose[self._at].add(text))
         elif self._at is _At.VALUE and self._call.streams:
-            self._emit_arguments(_json(text)[1:-1])
+            self._emit_arguments(as_json(text)[1:-1])
         elif self._at in (_At.NAME, _At.KEY, _At.VALUE):
             self._held.append(text)
             if self._at is _At.NAME and len("".join(self._held).split()) > 1:
@@ -363,11 +288,11 @@ class StreamParser:
             self._emit_arguments('"')
         elif not self._call.repeated:
             self._emit_key()
-            self._emit_arguments(_json(self._call.forms.read("".join(self._held))))
+            self._emit_arguments(as_json(self._call.forms.read("".join(self._held))))
 
     def _emit_key(self) -> None:
         call = self._call
-        self._emit_arguments(("{" if not call.keys else ", ") + _json(call.key) + ": ")
+        self._emit_arguments(("{" if not call.keys else ", ") + as_json(call.key) + ": ")
         call.keys.add(call.key)
 
     def _emit_arguments(self, fragment: str, closed: bool = False) -> None:
@@ -379,26 +304,12 @@ class StreamParser:
 
     def _emit(self, delta: Delta) -> None:
         """Queue a delta for the caller, in one with the last where that is of the same kind."""
-        joined = _joined(self._out[-1], delta) if self._out else None
-        if joined is None:
+        both = joined(self._out[-1], delta) if self._out else None
+        if both is None:
             self._out.append(delta)
         else:
-            self._out[-1] = joined
+            self._out[-1] = both
 
     def _flush(self) -> list[Delta]:
         out, self._out = self._out, []
         return out
-
-
-def _joined(first: Delta, second: Delta) -> Delta | None:
-    """Two deltas as one, or None where they differ in kind. The name of a call stays a delta of its own."""
-    if first.reasoning and second.reasoning:
-        return Delta(reasoning=first.reasoning + second.reasoning)
-    if first.content and second.content:
-        return Delta(content=first.content + second.content)
-    if first.tool_calls and second.tool_calls:
-        (one,), (two,) = first.tool_calls, second.tool_calls
-        if one.name is None and two.name is None:
-            fragment = one.arguments_fragment + two.arguments_fragment
-            return Delta(tool_calls=(replace(two, arguments_fragment=fragment),))
-    return None
