@@ -65,8 +65,9 @@ def micro_batches(
     arrays = {name: cut(name, x) for name, x in parts._asdict().items() if name != "settings"}
     settings = None
     if rollout.sampling.temperature != 1:
-        unfiltered = Sampling(rollout.sampling.temperature)
-        settings = jax.tree.map(lambda x: cut("settings", x), SamplingBatch.of([unfiltered] * len(mask)))
+        drawn, shown = Sampling(rollout.sampling.temperature), Sampling()
+        rows_as = SamplingBatch.of([drawn if was_drawn else shown for was_drawn in rollout.drawn_rows])
+        settings = jax.tree.map(lambda x: cut("settings", x), rows_as)
     return Batch(settings=settings, **arrays)
 
 

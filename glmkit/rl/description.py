@@ -21,7 +21,7 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
     Dataclasses are known by their fields, functions by their sources, defaults and what of their surroundings cannot
     change: numbers, texts, arrays, functions and frozen dataclasses that they close over, or find in their own module
     by name. Other objects are known by what they give as `digest`, or by what of these kinds they keep of their
-    parameters under the same names, and all of these by their names. Of a class that is not glmkit's, the source counts
+    parameters, and all of these by their names. Of a class that is not glmkit's, the source counts
     too. Lists and dictionaries that a function closes over are left out, as they may be what it counts in.
     """
     if id(value) in _within:  # a function that calls itself
@@ -56,12 +56,14 @@ def described(value: Any, _within: tuple[int, ...] = ()) -> str:
 
 
 def _parameters(value: Any) -> dict[str, Any]:
-    """What an object of a class that is not glmkit's keeps of what it was made with, as `name` or `_name`."""
+    """What an object of a class that is not glmkit's keeps of what it was made with, as `name` or `_name`: other
+    attributes may be what it counts in. Where it keeps some of it under no such name, all its attributes."""
     own = getattr(value, "__dict__", {})
-    if _is_known(type(value)):
+    if _is_known(type(value)) or type(value).__init__ is object.__init__:
         return {}
-    names = inspect.signature(type(value).__init__).parameters
-    return {name: own[place] for name in names for place in (name, f"_{name}") if place in own}
+    _, *names = inspect.signature(type(value).__init__).parameters  # but for self
+    kept = {name: own[place] for name in names for place in (name, f"_{name}") if place in own}
+    return kept if len(kept) == len(names) else dict(own)
 
 
 def _surroundings(function: Any, inner: Any) -> str:
@@ -120,10 +122,20 @@ def _name(value: Any) -> str:
 
 
 def _source(value: Any) -> str:
+    code = getattr(value, "__code__", None)
     try:
-        return _hashed(inspect.getsource(value).encode())
+        source = inspect.getsource(value)
     except (OSError, TypeError):  # typed at a prompt, or built in
-        return ""
+        source = ""
+    # Of two lambdas in a line the source is the line.
+    compiled = _compiled(code) if code is not None and (not source or code.co_name == "<lambda>") else ""
+    return _hashed((source + compiled).encode()) if source or compiled else ""
+
+
+def _compiled(code: CodeType) -> str:
+    """What code does, by what it was compiled to: Python's version is in it."""
+    constants = [_compiled(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def _hashed(data: bytes) -> str:

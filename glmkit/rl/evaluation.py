@@ -1,4 +1,4 @@
-"""Held-out accuracy of a policy: greedy, and as it is sampled."""
+"""Held-out accuracy of a policy: greedy, and drawn."""
 
 import dataclasses
 from collections.abc import Sequence

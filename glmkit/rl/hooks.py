@@ -58,18 +58,30 @@ class Shortened:
         return rollout.with_rewards(rewards, {**rollout.parts, "length": rewards - rollout.rewards})
 
 
-@dataclasses.dataclass(frozen=True)
 class StopAt:
-    """Stops the run when a metric reaches a value, or falls to it with `below=True`."""
+    """Stops the run when a metric reaches a value, or falls to it with `below=True`; started again, it stays there."""
 
-    metric: str
-    value: float
-    below: bool = False
+    def __init__(self, metric: str, value: float, below: bool = False):
+        self._metric, self._value, self._below = metric, value, below
+        self._reached = False
 
     def __call__(self, step: "Step") -> None:
-        now = step.metrics.get(self.metric)
-        if now is not None and (now <= self.value if self.below else now >= self.value):
+        now = step.metrics.get(self._metric)
+        if now is not None and (now <= self._value if self._below else now >= self._value):
+            self._reached = True
             step.stop()
+
+    @property
+    def digest(self) -> str:
+        return described((self._metric, self._value, self._below))
+
+    def state(self) -> dict[str, Any]:
+        return {"reached": self._reached}
+
+    def restore(self, state: dict[str, Any], run: Any) -> None:
+        self._reached = bool(state["reached"])
+        if self._reached:
+            run.stop()
 
 
 class Curriculum:

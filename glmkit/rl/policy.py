@@ -36,7 +36,7 @@ from glmkit.turns import Turns
 __all__ = ["Policy", "Scores", "Update"]
 
 RouterMode = Literal["train", "freeze", "bias"]
-_ROUTER, _MTP = "blocks.*.mlp.router", "mtp"
+_ROUTER, _MTP = "*.mlp.router", "mtp"  # the prediction layer has a router, too
 Weighing = Callable[..., Float[np.ndarray, "N T"]]
 
 
@@ -83,7 +83,7 @@ class Policy:
         router: RouterMode = "train",
         bias_rate: float = 1e-3,
         mtp_weight: float = 0.0,
-        freeze: Sequence[str] = (),
+        freeze: str | Sequence[str] = (),
         reproducible: bool = False,
         micro_rows: int = 32,
         remat: Remat = "none",
@@ -99,10 +99,11 @@ class Policy:
             )
         self.reference, self.router = lm, router
         self.micro_rows = check_integer("micro_rows", micro_rows, 1)
+        freeze = (freeze,) if isinstance(freeze, str) else tuple(freeze)
         filter_ = trainable(lm.model, (*freeze, *_kept(lm.model, router, mtp_weight)))
         bias_rate = bias_rate if router == "bias" else 0.0
         self.plan = Plan(
-            filter_, remat=remat, bias_rate=bias_rate, biases=but(tuple(freeze), Buffer), mtp_weight=float(mtp_weight)
+            filter_, remat=remat, bias_rate=bias_rate, biases=but(freeze, Buffer), mtp_weight=float(mtp_weight)
         )
         self._moving = nnx.Any(filter_, Buffer)
         self.lm = lm.with_model(copied(lm.model, self._moving), reproducible=reproducible)
@@ -206,7 +207,7 @@ class Policy:
         without `old`, if the loss takes the ratio to them, and `TrainingError`, and changes nothing, where the loss or
         the gradient is not finite: the rollout is then `policy.last_bad`.
         """
-        began = time.monotonic()
+        began, self.last_bad = time.monotonic(), None
         if getattr(loss, "needs_ratio", False) and rollout.old is None and rollout.version != self.version:
             raise DataError(
                 f"version {rollout.version} of the policy sampled this rollout, and it is at version {self.version}: "

@@ -21,7 +21,7 @@ from glmkit.rl.sample import Sample
 __all__ = ["Calls", "Exact", "Length", "Number", "Overlong", "Parts", "Schema", "WellFormed"]
 
 # A sign behind a letter, a digit or a bracket is an operator; commas part groups of three.
-_NUMBER = re.compile(r"(?:(?<![\w).\]])[-+])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w).\]])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ class WellFormed:
 
 
 def _exactly(number: Any) -> Decimal:
-    return Decimal(str(number).strip().replace(",", ""))
+    return Decimal(str(number).strip().replace(",", "").replace("\u2212", "-"))  # which is typeset as a minus
 
 
 def _key(name: str, arguments: Mapping[str, Any]) -> str:

@@ -199,6 +199,8 @@ class Rollout:
         try:
             found = reward(sample)
             parts = dict(found) if isinstance(found, Mapping) else {"": found}
+            if not parts or any(isinstance(value, str | bytes) for value in parts.values()):
+                raise TypeError(f"{found!r} is no number, nor numbers by name")
             numbers = {name: float(value) for name, value in parts.items()}
         except Exception as error:
             told = f"{type(error).__name__}: {error}"

@@ -54,7 +54,10 @@ def read(path: str | os.PathLike[str]) -> Rollout:
 
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
-    """One rollout of all samples. Raises `DataError` for rollouts of other weights or settings."""
+    """One rollout of all samples, whatever their seeds; it tells the first one's.
+
+    Raises `DataError` for rollouts of other weights or settings.
+    """
     if not rollouts:
         raise DataError("there are no rollouts to join")
     if any(rollout.token_advantages is not None for rollout in rollouts):
@@ -65,9 +68,10 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
         )
     first = rollouts[0]
     for other in rollouts[1:]:
-        for name in ("version", "sampling"):
-            if getattr(other, name) != getattr(first, name):
-                raise DataError(f"rollouts of {name} {getattr(first, name)} and {getattr(other, name)} do not join")
+        if other.version != first.version:
+            raise DataError(f"rollouts of version {first.version} and {other.version} do not join")
+        if dataclasses.replace(other.sampling, seed=first.sampling.seed) != first.sampling:
+            raise DataError(f"rollouts of sampling {first.sampling} and {other.sampling} do not join")
     samples = np.cumsum([0, *map(len, rollouts)])
     tagged = [(index, group) for index, rollout in enumerate(rollouts) for group in rollout.group.tolist()]
     number = {tag: place for place, tag in enumerate(dict.fromkeys(tagged))}

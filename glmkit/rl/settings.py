@@ -1,11 +1,14 @@
 """The numbers of an RL run."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 from glmkit.checks import check_integer, is_number
+from glmkit.engine.sampling import Sampling
 from glmkit.errors import ConfigError
+from glmkit.text import thinking_mode
 
 __all__ = ["Settings"]
 
@@ -20,7 +23,8 @@ class Settings:
     `measure_kl` has the LM that the policy began as, which stays open, score what was said too: one more forward pass,
     where an update takes about three, and none where the loss needs it anyway. `learning_rate` is constant after
     `warmup` steps; `master_weights` are as for `glmkit.train.fit`. `eval_count` held-out problems are asked before the
-    first step, every `eval_every` steps and after the last, in each mode of thinking; 0 asks none.
+    first step, every `eval_every` steps and after the last, in each mode of thinking, greedily and by `temperature` and
+    `top_p`; 0 asks none.
     """
 
     steps: int = 100
@@ -45,13 +49,21 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "prompts", "n", "updates", "max_tokens", "eval_every"):
-            check_integer(name, getattr(self, name), 1)
-        for name in ("warmup", "eval_count", "seed"):
-            check_integer(name, getattr(self, name), 0)
-        for name in ("learning_rate", "temperature"):
-            value = getattr(self, name)
-            if not is_number(value) or not 0 < value < float("inf"):
-                raise ConfigError(f"{name} is {value!r}; expected a positive number")
-        if self.thinking is not None and not isinstance(self.thinking, str):
-            object.__setattr__(self, "thinking", tuple(self.thinking))
+        counts = ("steps", "prompts", "n", "updates", "max_tokens", "eval_every")
+        least = dict.fromkeys(counts, 1) | dict.fromkeys(("warmup", "eval_count", "seed"), 0)
+        for name, value in least.items():
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), value))  # NumPy's become Python's
+        for name in ("learning_rate", "temperature", "clip", "weight_decay"):
+            value, may_be_0 = getattr(self, name), name == "weight_decay"
+            if not is_number(value) or not (0 < value < math.inf or (may_be_0 and value == 0)):
+                expected = "number of at least 0" if may_be_0 else "positive number"
+                raise ConfigError(f"{name} is {value!r}; expected a {expected}")
+            object.__setattr__(self, name, float(value))
+        Sampling(self.temperature, self.top_p)  # which checks them
+        if self.thinking is not None:
+            modes = (self.thinking,) if isinstance(self.thinking, str) else tuple(self.thinking)
+            if not modes:
+                raise ConfigError("thinking is empty; expected a mode, or several")
+            for mode in modes:
+                thinking_mode(mode)
+            object.__setattr__(self, "thinking", modes[0] if isinstance(self.thinking, str) else modes)

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from glmkit import heap
 from glmkit.checks import check_integer
-from glmkit.errors import GLMKitError, TrainingError
+from glmkit.errors import ConfigError, GLMKitError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import measures
 from glmkit.rl.advantage import dr_grpo
@@ -34,6 +34,7 @@ from glmkit.rl.states import restore, states
 from glmkit.rl.step import Step
 from glmkit.rl.task import Task
 from glmkit.runs import Layers
+from glmkit.text import thinking_mode
 from glmkit.train.checkpoint import Checkpoints, leaving
 from glmkit.train.interrupts import unbroken
 from glmkit.train.log import JsonLog, Log, ending
@@ -111,6 +112,9 @@ class Run:
         self._within, self._asked = False, False  # a step; to save when it ends
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
+        modes = [self._thinking] if isinstance(self._thinking, str) else self._thinking
+        if settings.budget is not None and {"disabled"} == set(map(thinking_mode, modes)):
+            raise ConfigError(f"budget is {settings.budget!r}, and there is no thought to end: thinking is 'disabled'")
         task.batch(1, "check")  # what is wrong with the task is told before anything is computed
         with np.errstate(all="ignore"):
             advantage(np.zeros((1, settings.n)))
@@ -285,8 +289,10 @@ class Run:
     def _shaped(self, rollout: Rollout) -> tuple[Rollout, bool]:
         """What is to be learned from, and whether there is anything to learn from it."""
         try:
-            for function in self._shape:
+            for at, function in enumerate(self._shape):
                 rollout = function(rollout)
+                if not isinstance(rollout, Rollout):
+                    raise ConfigError(f"shape[{at}] returned {rollout!r}; expected the rollout to learn from")
         except NothingToPrefer as error:
             warnings.warn(f"step {self._number + 1} makes no update: {error}", stacklevel=2)
             return rollout, False
@@ -310,8 +316,15 @@ class Run:
             log.write(number, metrics)
 
     def _tell(self, step: Step) -> None:
+        """Every hook hears the step, even after one that fails: what they remember is saved with the step."""
+        failed = []
         for hook in self._hooks:
-            hook(step)
+            try:
+                hook(step)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _evaluated(self) -> dict[str, float]:
         """Held-out accuracy, after steps that measure it."""
@@ -323,6 +336,7 @@ class Run:
         s = self.settings
         modes = self._measured.thinking if s.thinking is None else s.thinking
         options = {"seed": s.seed, "budget": s.budget, "max_tokens": s.max_tokens}
+        options |= {"temperature": s.temperature, "top_p": s.top_p}
         return held_out(self.policy, self._measured, s.eval_count, modes, **options)
 
     def _keep(self, number: int, rollout: Rollout | None, error: Exception) -> None:
@@ -375,7 +389,7 @@ def _optimizer(
     name: str, rate: float, warmup: int, weight_decay: float, clip: float, master_weights: bool
 ) -> optax.GradientTransformation:
     """One for runs that take the same steps: a cell run again does not compile again."""
-    schedule = optax.linear_schedule(0.0, rate, warmup) if warmup else rate
+    schedule = optax.linear_schedule(rate / warmup, rate, warmup - 1) if warmup else rate  # no step teaches nothing
     return make_optimizer(name, schedule, weight_decay=weight_decay, clip=clip, master_weights=master_weights)
 
 

@@ -5,6 +5,7 @@ A killed process leaves the checkpoints before the one it was writing. What was 
 
 import contextlib
 import dataclasses
+import math
 import os
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -75,17 +76,18 @@ class Checkpoints:
     ) -> None:
         """Write a state, a pytree of arrays, as it is after `step`. `position` is where the data stream stands.
 
-        Without `metric` among its metrics it is none of the best. Raises `TrainingError` when the disk is full; the
-        checkpoints before stay.
+        Without a finite `metric` among its metrics it is none of the best. Raises `TrainingError` when the disk is
+        full; the checkpoints before stay.
         """
         about = {"identity": dataclasses.asdict(identity), "position": position}
         args = self._ocp.args
+        measured = math.isfinite(metrics.get(self._metric, math.nan))
         try:
             with failed_tasks_unheard():
                 self._manager.save(
                     step,
                     args=args.Composite(arrays=args.StandardSave(_named(state)), about=args.JsonSave(about)),
-                    metrics=dict(metrics) if self._metric in metrics else None,
+                    metrics=dict(metrics) if measured else None,
                     force=True,
                 )
         except (OSError, ValueError) as error:  # Orbax's for a full disk is either

@@ -23,7 +23,7 @@ from grain.experimental import FirstFitPackIterDataset
 from jaxtyping import Array, Bool, Int32
 from tqdm.auto import tqdm
 
-from glmkit.checks import parse_json
+from glmkit.checks import check_integer, parse_json
 from glmkit.errors import DataError, GLMKitError
 from glmkit.text import Tokenizer
 from glmkit.text.messages import has_other_parts
@@ -131,8 +131,9 @@ class TokenDataset:
 
         What is longer than `length` tokens is split if it is a text and dropped if it is a conversation, unless
         `too_long` says "split", "drop" or "error" for all. A piece of a conversation may lack its beginning. A
-        conversation with parts that are not text is dropped.
+        conversation with parts that are not text is dropped. Raises `RequestError` for a `length` of less than 2.
         """
+        check_integer("length", length, 2)
         count, split, dropped = Counter(), [], {}
         examples: list[Example] = []
         for number, item in enumerate(tqdm(records, desc="encoding", unit=" records", disable=not progress, delay=1)):

@@ -66,7 +66,7 @@ def _encode_conversation(record: Mapping[str, Any], tokenizer: Tokenizer) -> lis
 
 def _check_order(messages: Sequence[Mapping[str, Any]]) -> None:
     """Each result of a tool answers a call: one is open before it, and it is of none but those."""
-    open_calls, ids = 0, set()
+    open_calls, ids = 0, []
     for index, message in enumerate(messages):
         if message["role"] == "tool":
             open_calls -= len(message["content"]) if isinstance(message["content"], list) else 1
@@ -76,10 +76,12 @@ def _check_order(messages: Sequence[Mapping[str, Any]]) -> None:
                 )
             answered = message.get("tool_call_id")
             if answered is not None and None not in ids and answered not in ids:
-                raise DataError(f"messages[{index}].tool_call_id: no call before it has the id {answered!r}")
+                raise DataError(f"messages[{index}].tool_call_id: no open call before it has the id {answered!r}")
+            if answered in ids:
+                ids.remove(answered)
         else:
             open_calls = len(message.get("tool_calls", ()))
-            ids = {call.get("id") for call in message.get("tool_calls", ())}
+            ids = [call.get("id") for call in message.get("tool_calls", ())]
 
 
 def _check_thoughts(messages: Sequence[Mapping[str, Any]], mode: str) -> None:

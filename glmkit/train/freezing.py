@@ -1,6 +1,7 @@
 """Which parameters are trained: adapters if a model has any, all the others if not, and of these what is not frozen."""
 
 import dataclasses
+import re
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,16 +13,23 @@ from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.train.step import Objective
 
+_STACK = re.compile(r"blocks\.(\d+)(?:\.|$)")
+
 __all__ = ["but", "copied", "names", "trainable", "trained_objective"]
 
 
 def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
     """The filter of what is trained; `freeze` names what is not, by patterns such as "embed" or "blocks.0.*".
 
-    Raises `ConfigError` for a pattern that names nothing.
+    Raises `ConfigError` for a pattern that names nothing, or a layer by the number of a stack that holds several.
     """
     kind = LoRAParam if adapted_places(model) else nnx.Param
     for pattern in freeze:
+        if (stack := _STACK.match(pattern)) and (model.layer_counts[int(stack[1]) :] or [None])[0] not in (None, 1):
+            raise ConfigError(
+                f"freeze: {pattern!r} names a stack of several layers here; freeze by kind, as 'blocks.*.attention', "
+                "or train model.unstacked()"
+            )
         if not names(model, pattern):
             paths = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model, kind))]
             raise ConfigError(

@@ -12,7 +12,7 @@ from glmkit.text import Tokenizer
 from glmkit.train.data import Source
 from glmkit.train.optimizer import Optimizer, batch_warmup
 
-__all__ = ["Settings", "check_data"]
+__all__ = ["Settings", "check_data", "check_shares"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,9 @@ class Settings:
 
     def __post_init__(self):
         object.__setattr__(self, "freeze", (self.freeze,) if isinstance(self.freeze, str) else tuple(self.freeze))
-        for name in ("batch_size", "length", "accumulate", "epochs"):
-            check_integer(name, getattr(self, name), 1)
-        for name in ("batch_warmup", "workers", "seed"):
-            check_integer(name, getattr(self, name), 0)
-        if self.steps is not None:
-            check_integer("steps", self.steps, 1)
+        least = {"batch_size": 1, "length": 1, "accumulate": 1, "epochs": 1, "batch_warmup": 0, "workers": 0, "seed": 0}
+        for name, value in (least if self.steps is None else {**least, "steps": 1}).items():
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), value))  # NumPy's become Python's
         for name, kind in (("optimizer", Optimizer), ("remat", Remat)):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}")
@@ -62,8 +59,11 @@ class Settings:
         for name in ("learning_rate", "weight_decay"):
             if not (is_number(getattr(self, name)) and 0 <= getattr(self, name) < math.inf):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a number of at least 0")
-        if self.clip is not None and not (is_number(self.clip) and self.clip > 0):
+        if self.clip is not None and not (is_number(self.clip) and 0 < self.clip < math.inf):
             raise ConfigError(f"clip is {self.clip!r}; expected a norm above 0, or None")
+        for name in ("warmup", "learning_rate", "weight_decay", "clip"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def micro_batches(self, step: int) -> int:
         """How many micro-batches the step after `step` steps takes."""
@@ -74,9 +74,12 @@ def check_data(data: Source, model: GLM, tokenizer: Tokenizer | None, settings: 
     """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, rows that
     the devices cannot share, or another tokenizer's data.
     """
-    shares = model.embed[...].sharding.mesh.shape["data"]
-    if settings.batch_size % shares:
-        raise ConfigError(f"batch_size is {settings.batch_size}; the mesh divides rows among {shares} (its data axis)")
+    if not all(hasattr(data, name) for name in ("length", "largest_token", "digest")):
+        raise DataError(
+            f"the data is a {type(data).__name__}; expected a TokenDataset: glmkit.train.TokenDataset.encode(records, "
+            "lm.tokenizer, length), or read(path, ...)"
+        )
+    check_shares(settings.batch_size, model)
     if tokenizer is not None and getattr(data, "vocabulary", tokenizer.digest) != tokenizer.digest:
         raise DataError(
             "the data were encoded with another tokenizer than the model's; encode them again with lm.tokenizer"
@@ -92,3 +95,10 @@ def check_data(data: Source, model: GLM, tokenizer: Tokenizer | None, settings: 
             f"the data holds token {data.largest_token}, the model has {model.config.vocab_size}: it was encoded with "
             "another tokenizer"
         )
+
+
+def check_shares(batch_size: int, model: GLM) -> None:
+    """Raise `ConfigError` for rows that do not divide among the devices."""
+    shares = model.embed[...].sharding.mesh.shape["data"]
+    if batch_size % shares:
+        raise ConfigError(f"batch_size is {batch_size}; the mesh divides rows among {shares} (its data axis)")

@@ -7,19 +7,37 @@ import pytest
 
 import glmkit as gk
 from glmkit.errors import DataError
-from glmkit.rl import GSPO, KL, PPO, Constant, Corrected, Entropy, Reinforce, advantage, per_sequence, per_token
+from glmkit.lm import LM
+from glmkit.rl import (
+    GSPO,
+    KL,
+    PPO,
+    Constant,
+    Corrected,
+    Entropy,
+    Policy,
+    Reinforce,
+    advantage,
+    per_sequence,
+    per_token,
+)
 from glmkit.rl.batch import Scored
 from glmkit.rl.batches import micro_batches
 from glmkit.rl.distil import distilled
 from glmkit.rl.loss import per_token_loss
 from glmkit.rl.mixing import demonstrations, mixed
 from made import rollout
-from tiny import tokenizer
+from tiny import one_layer, tokenizer
 
 RECORDS = [
     {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text}]}
     for text in ("ho", "hello")
 ]
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    return LM(one_layer(), tokenizer(), max_len=600)
 
 
 def learned():
@@ -46,6 +64,18 @@ def test_neither_changes_how_the_other_is_weighed(norm):
     np.testing.assert_allclose(given[rows:], 0.3 * shown.mask / shown.mask.sum(), atol=1e-15)
     assert (both.routes[rows:] == -1).all()
     np.testing.assert_array_equal(both.routes[:rows, :width], ours.routes)
+
+
+def test_demonstrations_are_learned_as_they_are_whatever_samples_were_drawn_at(lm):
+    shown = demonstrations(RECORDS, tokenizer())
+    with Policy(lm) as policy:
+        ours = policy.sample(["a"], n=2, max_tokens=4, thinking="disabled", temperature=1.5).rewarded(lambda s: s.index)
+        both = mixed(ours.with_advantage(advantage.dr_grpo), shown, 1.0, per_token)
+        found = policy.score(both).logprobs[len(ours.tokens) :]
+    there = shown.mask[:, 1:]
+    own = np.asarray(lm.logprobs(shown.tokens))
+    # two programs that sum in float32
+    np.testing.assert_allclose(found[:, 1 : shown.mask.shape[1]][there], own[there], atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [PPO() + 0.5 * KL("k3"), GSPO(), Reinforce() + 0.1 * Entropy()], ids=repr)

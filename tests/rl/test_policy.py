@@ -330,8 +330,17 @@ def test_router_modes(lm, rollout, router):
     assert (after.gate_up[...] != before.gate_up[...]).any()
 
 
+def test_the_router_of_a_prediction_layer_that_learns_is_one_of_the_routers(rollout):
+    lm = LM(small_model(mtp=True), tokenizer(), max_len=600)
+    policy = policy_of(lm, router="freeze", mtp_weight=0.1)
+    policy.update(dataclasses.replace(rollout, routes=None), LOSS, SGD, norm=per_sequence)
+    (before, after) = (network.mtp.block.mlp for network in (lm.model, policy.model))
+    np.testing.assert_array_equal(after.router.kernel[...], before.router.kernel[...])
+    assert (after.gate_up[...] != before.gate_up[...]).any()
+
+
 def test_what_is_frozen_keeps_its_biases(lm, rollout):
-    policy = policy_of(lm, router="bias", freeze=("blocks.*.mlp.router.bias",))
+    policy = policy_of(lm, router="bias", freeze="blocks.*.mlp.router.bias")
     policy.update(rollout, LOSS, SGD, norm=per_sequence)
     bias = policy.model.blocks[0].mlp.router.bias[...]
     np.testing.assert_array_equal(bias, lm.model.blocks[0].mlp.router.bias[...])

@@ -129,6 +129,15 @@ def test_what_shapes_and_hooks_remember_is_saved_as_it_is_after_a_step(lm, tmp_p
         assert (again.number, *calls()) == (1, 1, 1)
 
 
+def test_a_run_that_a_metric_stopped_stays_stopped(lm, tmp_path):
+    def run():
+        stop = hooks.StopAt("reward", -1.0)  # any reward is above
+        return train(policy, task(), steps=np.int64(3), hooks=[stop], out=tmp_path, **SETTINGS).run()
+
+    with Policy(lm) as policy:
+        assert [run().number for _ in range(2)] == [1, 1]
+
+
 def test_a_state_that_cannot_be_kept_is_refused(lm, tmp_path):
     def refused(message, **functions):
         with Policy(lm) as policy, pytest.raises(ConfigError, match=message):

@@ -22,6 +22,8 @@ def test_numbers_within_a_text_and_a_tolerance():
     assert Number(anywhere=True)(sample("42 it is, not 7", 42)) == 0
     assert Number(anywhere=True)(sample("x = 10-7", 7)) == 1
     assert Number(anywhere=True)(sample("x = -7", -7)) == 1
+    assert Number(anywhere=True)(sample("x = \u22127", -7)) == 1  # as minus is typeset
+    assert Number(anywhere=True)(sample("x = \u22127", 7)) == 0
     assert Number(tolerance=0.1)(sample("3.1", 3.14159)) == 1
     assert Number()(sample("42", 42, reason="length")) == 0  # cut off: there may have been more
 

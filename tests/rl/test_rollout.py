@@ -105,6 +105,8 @@ def test_joined_rollouts_number_samples_and_groups_anew():
     assert (free.routes[len(one.tokens) :] == -1).all()  # nothing is known of them, which is not the same as no routes
     np.testing.assert_array_equal(free.routes[: len(one.tokens)], one.routes)
     assert free.reference is None
+    later = dataclasses.replace(other, sampling=dataclasses.replace(other.sampling, seed=7))
+    assert len(Rollout.joined([one, later])) == 6  # more draws of the same distribution
     with pytest.raises(DataError, match="version 3 and 4"):
         Rollout.joined([one, dataclasses.replace(other, version=4)])
 
@@ -136,7 +138,8 @@ def failing(sample):
         (lambda r: r.rewarded(failing), r"sample 2 \(group 1, asked 'problem 1', said '<2>'\): ZeroDivisionError"),
         (lambda r: r.rewarded(lambda s: np.nan if s.index == 3 else 1.0), r"reward of sample 3 .* is nan"),
         (lambda r: r.rewarded(lambda s: {"a": 1.0, "b": np.inf}), r"part 'b' of the reward of sample 0 .* is inf"),
-        (lambda r: r.rewarded(lambda s: "good"), "sample 0 .*ValueError"),
+        (lambda r: r.rewarded(lambda s: "0.5"), "sample 0 .*'0.5' is no number"),
+        (lambda r: r.rewarded(lambda s: {}), "sample 0 .*{} is no number"),
         (lambda r: r.with_rewards([1.0, 2.0]), "2 rewards for 4 samples"),
         (lambda r: r.with_rewards([1.0, 2.0, np.nan, 0]), "reward of sample 2 .* is nan"),
     ],

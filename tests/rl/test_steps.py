@@ -6,9 +6,10 @@ import time
 
 import jax
 import numpy as np
+import optax
 import pytest
 
-from glmkit.errors import ConfigError, DataError, RewardError, TrainingError
+from glmkit.errors import ConfigError, DataError, RequestError, RewardError, TrainingError
 from glmkit.lm import LM
 from glmkit.rl import (
     DPO,
@@ -309,8 +310,61 @@ def test_an_episode_that_fails_keeps_what_was_said(lm, tmp_path):
         assert kept.mask.any()
 
 
+def test_a_failed_step_keeps_its_own_rollout_whatever_was_refused_before(lm, tmp_path):
+    class Full:
+        def begin(self, about): ...
+
+        def end(self, outcome): ...
+
+        def write(self, step, metrics):
+            raise TrainingError("no room")
+
+    with Policy(lm) as policy:
+        refused = policy.sample(["zz"], n=2, max_tokens=4, thinking="disabled").rewarded(high)
+        with pytest.raises(TrainingError, match="not applied"):
+            policy.update(refused.with_advantage(lambda rewards: rewards * np.nan), PPO(), optax.sgd(0.1))
+        with pytest.raises(TrainingError, match="step 1: no room"):
+            train(policy, task(), steps=1, out=tmp_path, logs=[Full()], **SETTINGS).run()
+    kept = Rollout.load(tmp_path / "failed_rollout.safetensors")
+    assert "zz" not in {sample.problem.messages[0]["content"] for sample in kept.samples}
+
+
+def test_every_hook_hears_a_step_that_one_of_them_fails_on(lm):
+    heard = []
+
+    def failing(step):
+        raise ZeroDivisionError
+
+    with Policy(lm) as policy, pytest.raises(ZeroDivisionError):
+        train(policy, task(), steps=1, hooks=[failing, heard.append], **SETTINGS).run()
+    assert [step.number for step in heard] == [1]
+
+
+def test_what_is_held_out_is_drawn_as_the_run_draws(lm, monkeypatch):
+    asked = []
+    monkeypatch.setattr("glmkit.rl.steps.held_out", lambda *_, **options: asked.append(options) or {})
+    with Policy(lm) as policy:
+        train(policy, task(), steps=1, temperature=0.5, top_p=0.9, **EVALUATED).run()
+    assert [(each["temperature"], each["top_p"]) for each in asked] == [(0.5, 0.9)] * 2
+
+
+def test_the_first_step_of_a_warmup_learns(lm):
+    with Policy(lm) as policy:
+        before = weights(policy)
+        train(policy, task(), steps=1, warmup=3, **SETTINGS).run()
+        assert any((old != new).any() for old, new in zip(before, weights(policy), strict=True))
+
+
 def test_settings_that_cannot_be_right(lm):
     with Policy(lm) as policy:
+        for name, value in (
+            *(("clip", -1.0), ("clip", np.inf), ("weight_decay", np.nan), ("top_p", 0.0), ("thinking", "maybe")),
+            *(("thinking", ()), ("budget", 8)),  # the task is asked without a thought
+        ):
+            with pytest.raises((ConfigError, RequestError), match=f"{name}\\b"):
+                train(policy, task(), **SETTINGS | {name: value})
+        with pytest.raises(ConfigError, match=r"shape\[0\] returned None"):
+            train(policy, task(), shape=[lambda rollout: None], **SETTINGS | {"steps": 1}).run()
         with pytest.raises(ConfigError, match="sample n of at least 2"):
             train(policy, task(), advantage=advantage.rloo, n=1)
         with pytest.raises(ConfigError, match="temperature is 0"):

@@ -171,6 +171,16 @@ class _Own:
         return 1.0
 
 
+class _Scaled:
+    """Keeps what it was made with under another name."""
+
+    def __init__(self, weight):
+        self.scale = weight
+
+    def __call__(self, sample):
+        return self.scale
+
+
 class _Judge:
     def __init__(self, strictness):
         self.strictness = strictness
@@ -184,6 +194,11 @@ def _with_bonus(names):
     return FunctionType((lambda sample: BONUS).__code__, names | {"__name__": "made"}, "bonus")  # noqa: F821
 
 
+def _typed(source):
+    """A function without a source."""
+    return eval(source)
+
+
 REWARDS = {
     "function": _reward,
     "another function": _near(1.0),
@@ -193,6 +208,11 @@ REWARDS = {
     "instance": _Own(),
     "attributes": _Judge(1),
     "other attributes": _Judge(2),
+    "attributes of other names": _Scaled(1.0),
+    "more of them": _Scaled(-1.0),
+    **dict(zip(("a lambda", "its neighbour"), (lambda sample: 1.0, lambda sample: 2.0), strict=True)),
+    "typed at a prompt": _typed("lambda sample: 1.0"),
+    "typed otherwise": _typed("lambda sample: 3.0"),
     "a global": _with_bonus({"BONUS": 0.1}),
     "another global": _with_bonus({"BONUS": 0.9}),
     "a function of its module": _with_bonus({"BONUS": lambda: 0.1}),

@@ -77,6 +77,13 @@ def test_the_best_are_kept_among_saves_whose_steps_were_not_evaluated(tmp_path):
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith("step")} == {"step_2", "step_5"}
 
 
+def test_what_is_not_a_number_is_never_the_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, keep_best=1)
+    for step, loss in enumerate((2.0, np.nan, 3.0, np.inf), 1):
+        checkpoints.save(step, {"x": jax.numpy.zeros(3)}, IDENTITY, {"at": step}, {"eval_loss": loss})
+    assert (checkpoints.best, checkpoints.steps) == (1, (1, 4))
+
+
 def test_a_run_that_goes_on_knows_its_best(tmp_path):
     def save(step, loss):
         checkpoints = Checkpoints(tmp_path, keep=1, keep_best=1)

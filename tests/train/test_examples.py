@@ -107,7 +107,8 @@ def test_a_text_is_learned_whole_and_ends():
         ({"messages": [THOUGHT[0], {"role": "assistant", "value": "Hi"}]}, r"messages\[1\]: .* only role, value"),
         ({"messages": THOUGHT, "thinking": "perhaps"}, "thinking"),
         ({"messages": THOUGHT, "thinking": "disabled"}, r"messages\[\d\] has a thought, and thinking is 'disabled'"),
-        ({"messages": called("za")}, r"messages\[2\].tool_call_id: no call before it has the id 'z'"),
+        ({"messages": called("za")}, r"messages\[2\].tool_call_id: no open call before it has the id 'z'"),
+        ({"messages": called("aa")}, r"messages\[3\].tool_call_id: no open call before it has the id 'a'"),
         ({"messages": THOUGHT, "tools": [{}]}, "tools"),
     ],
 )

@@ -23,7 +23,7 @@ from glmkit.train.loop import _programs, fit
 from glmkit.train.lora import LoRAParam, add_lora
 from glmkit.train.step import Objective
 from interrupting import interrupt_in, press
-from tiny import small_model as model, tokenizer
+from tiny import model as several_layers, small_model as model, tokenizer
 
 SETTINGS = {"batch_size": 2, "length": 32, "learning_rate": 3e-3, "progress": False}
 RECORDS = [
@@ -414,7 +414,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
         fit(model(), data, **(SETTINGS | {"length": 12}))
     for name, value in (
         *(("warmup", 100), ("optimizer", "sgd"), ("remat", "blocks"), ("learning_rate", -1.0), ("clip", -1.0)),
-        *(("learning_rate", np.nan), ("weight_decay", -5), ("seed", -1)),
+        *(("learning_rate", np.nan), ("weight_decay", -5), ("seed", -1), ("clip", np.inf)),
     ):
         with pytest.raises((ConfigError, RequestError), match=f"{name} is {value!r}; expected"):
             fit(model(), data, **(SETTINGS | {name: value}))
@@ -424,6 +424,12 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_computed(data):
     data.vocabulary = known
     with pytest.raises(ConfigError, match="context is 600"):
         fit(model(), data, **(SETTINGS | {"length": 1000}))
+    with pytest.raises(DataError, match="the data is a list; expected a TokenDataset"):
+        fit(model(), RECORDS, **SETTINGS)
+    with pytest.raises(RequestError, match="length is 0"):
+        TokenDataset.encode(RECORDS, tokenizer(), 0)
+    with pytest.raises(ConfigError, match=r"'blocks\.1' names a stack of several layers"):
+        fit(several_layers().stacked(), data, freeze="blocks.1", **SETTINGS)
     with pytest.raises(ValueError, match="batch_size is 0"):
         fit(model(), data, **(SETTINGS | {"batch_size": 0}))
     with pytest.raises(ConfigError, match=r"keep_best .* give eval_data="):
