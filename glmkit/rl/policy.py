@@ -17,6 +17,7 @@ from glmkit.engine.sampling import Sampling
 from glmkit.errors import ConfigError, DataError, TrainingError
 from glmkit.lm import LM
 from glmkit.model import GLM, Buffer
+from glmkit.model.adapter import adapted_places
 from glmkit.model.transformer import Remat
 from glmkit.rl import measures
 from glmkit.rl.batches import by_row, micro_batches
@@ -90,6 +91,8 @@ class Policy:
     ):
         if router not in ("train", "freeze", "bias"):
             raise ConfigError(f"router is {router!r}; expected 'train', 'freeze' or 'bias'")
+        if router == "bias" and adapted_places(lm.model):
+            raise ConfigError("router is 'bias', but adapters learn beside biases that stay: their files have none")
         if lm.interventions is not None:
             raise ConfigError(f"a policy is sampled and scored as it is, but {lm.interventions} is in use")
         if not mtp_weight >= 0 or (mtp_weight and not names(lm.model, _MTP)):

@@ -361,7 +361,10 @@ def test_a_teacher_is_scored_by_its_own_experts(policy, rollout):
 
 def test_a_model_with_adapters_trains_those(lm, rollout):
     adapted = add_lora(lm.model, 2, targets=["experts", "q_proj"], rngs=nnx.Rngs(0))
-    policy = policy_of(LM(adapted, tokenizer(), generation=GenerationConfig(eos_token_id=ENDS), max_len=600))
+    given = LM(adapted, tokenizer(), generation=GenerationConfig(eos_token_id=ENDS), max_len=600)
+    with pytest.raises(ConfigError, match="router is 'bias', but adapters"):
+        policy_of(given, router="bias")
+    policy = policy_of(given)
     trained = nnx.state(policy.model, policy.plan.trainable)
     kinds = {type(leaf) for leaf in jax.tree.leaves(trained, is_leaf=is_variable)}
     assert kinds == {LoRAParam}
