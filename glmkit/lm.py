@@ -291,6 +291,8 @@ class LM(Runs):
 
     def _deliver(self, request: Request, answer: Answer, *, stream: bool, show: bool) -> Completion | ChatStream:
         self.engine.check_fits(request)
+        if stream and show:
+            raise RequestError("a stream is for whoever asks for it, and show= shows an answer as it comes; give one")
         if not stream and not show:
             (completion,) = self._serve([(request, answer)])
             if completion.error is not None:
@@ -303,7 +305,9 @@ class LM(Runs):
             watch.stop()
             arrived.put(None)  # at once, though the step that is computed may take long
 
-        chat = ChatStream(self._deltas(request, answer, arrived, watch), answer, stop)
+        self.engine.refuse_own_thread()
+        # With what is in use now, whenever it is read.
+        chat = ChatStream(self._deltas(self._probed(request), answer, arrived, watch), answer, stop)
         if stream:
             return chat
         show_live(chat)
@@ -313,7 +317,7 @@ class LM(Runs):
         """Answers to one prompt, each of a seed of its own."""
         first = secrets.randbits(32) if seed is None else seed
         ask = partial(self._turns.chat, messages, **settings)
-        asked = [ask(seed=first), *(ask(seed=(first + number) % 2**32) for number in range(1, n))]
+        asked = [ask(seed=first), *(ask(seed=(int(first) + number) % 2**32) for number in range(1, n))]
         self.engine.check_fits(asked[0][0])
         answered = self._serve(asked)
         if all(completion.error is not None for completion in answered):
@@ -324,6 +328,7 @@ class LM(Runs):
         self, asked: Sequence[tuple[Request, Answer]], progress: bool = False, watch: Watch | None = None
     ) -> list[Completion]:
         """Answer requests that run together. Interrupted, each is what came of it so far."""
+        self.engine.refuse_own_thread()
         tickets: list[Ticket] = []
         with tqdm(total=len(asked), desc="answers", disable=not progress, delay=1, leave=False) as bar:
             try:
@@ -350,7 +355,7 @@ class LM(Runs):
         reader, tickets = self.engine.reader(_STREAMED_AHEAD), []
         try:
             ticket = self.engine.submit(
-                self._probed(request),
+                request,
                 lambda token: arrived.put(answer.feed(token)),
                 ended=lambda: arrived.put(None),
                 reader=reader,

@@ -1,6 +1,7 @@
 """What a notebook does with an LM: chat, batches, completion, scoring, saving, closing."""
 
 import dataclasses
+import functools
 import gc
 import sys
 import threading
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import glmkit as gk
+from glmkit.engine import Request, Sampling
 from glmkit.engine.ticket import Reader
 from glmkit.errors import CheckpointError, ConfigError, RequestError, TokenizerError
 from glmkit.generation_config import GenerationConfig
@@ -182,6 +184,40 @@ def test_a_conversation_that_what_is_in_use_does_not_fit_loses_no_other(lm):
         fits, other = lm.chat_batch(["one", "two"], **asked)
     assert fits.finish_reason != "error"
     assert isinstance(other.error, RequestError)
+
+
+def test_a_conversation_whose_tools_cannot_be_followed_loses_no_other(lm):
+    deep = functools.reduce(lambda schema, _: {"type": "array", "items": schema}, range(400), {})
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": deep}}}
+    fits, other = lm.chat_batch(["one", {"messages": "two", "tools": [tool]}], max_tokens=2, progress=False)
+    assert fits.finish_reason != "error"
+    assert "tool 'f', parameter 'x'" in str(other.error)
+
+
+def test_a_stream_has_what_is_in_use_when_it_is_asked_for(lm):
+    asked = {"max_tokens": 8, "temperature": 0, "thinking": "disabled"}
+    plan = gk.scale_shared(-3.0)
+    plain = lm.chat("hello", **asked).tokens
+    outside = lm.chat("hello", stream=True, **asked)
+    with lm.using(plan):
+        changed = lm.chat("hello", **asked).tokens
+        inside = lm.chat("hello", stream=True, **asked)
+        assert outside.completion.tokens == plain != changed
+    assert inside.completion.tokens == changed
+
+
+def test_what_hears_tokens_cannot_wait_for_others(lm):
+    request = Request((1, 2, 3), Sampling(temperature=0.0), 4, frozenset())
+    ticket = lm.engine.submit(request, lambda token: lm.chat("hello", max_tokens=2))
+    assert ticket.wait(60)
+    assert "inside a step" in str(request.error)
+    assert lm.chat("hello", max_tokens=2).usage.completion_tokens
+
+
+def test_samples_take_a_seed_of_numpy(lm):
+    asked = {"n": 2, "max_tokens": 3}
+    ours, theirs = (lm.chat("hi", seed=seed, **asked) for seed in (np.int32(7), 7))
+    assert [each.tokens for each in ours] == [each.tokens for each in theirs]
 
 
 @pytest.mark.parametrize("setting", [{"budget": -1}, {"seed": -1}, {"top_p": 2.0}, {"thinking": "loud"}])

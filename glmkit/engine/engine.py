@@ -13,12 +13,13 @@ from typing import TypeVar
 from tqdm.auto import tqdm
 
 from glmkit import heap
+from glmkit.checks import check_integer
 from glmkit.engine.compute import DraftHidden
 from glmkit.engine.context import ContextCache
 from glmkit.engine.ladder import MAX_ROWS, REPRODUCIBLE, Ladder
 from glmkit.engine.pool import Pool, pages_for
 from glmkit.engine.request import Request
-from glmkit.engine.scheduler import Scheduler
+from glmkit.engine.scheduler import AHEAD, Scheduler
 from glmkit.engine.settings import Settings
 from glmkit.engine.steps import Steps
 from glmkit.engine.ticket import Reader, Ticket
@@ -152,6 +153,11 @@ class Engine:
                 for ticket in tickets:
                     ticket.wait()
 
+    def refuse_own_thread(self) -> None:
+        """Raise `RequestError` on the thread that computes, where nothing can be waited for."""
+        if threading.current_thread() is self._thread:
+            raise RequestError("this cannot be asked of an engine by what hears its tokens: that runs inside a step")
+
     def fits(self, request: Request) -> bool:
         """Whether the context holds the request's prompt and its longest answer."""
         return len(request.prompt) + request.max_tokens <= self.max_len
@@ -185,10 +191,17 @@ class Engine:
         these. What captures or changes something inside the model is compiled when it is first asked. Raises
         `RequestError` for more rows than there may be, or more tokens than memory holds.
         """
-        if not 1 <= rows <= MAX_ROWS:
+        if check_integer("rows", rows, 1, f"1 to {MAX_ROWS}") > MAX_ROWS:
             raise RequestError(f"rows is {rows}; expected 1 to {MAX_ROWS}")
+        if tokens is not None:
+            check_integer("tokens", tokens, 1)
         flags = {"masked": grammars, "top": top_logprobs, "penalised": repetition_penalty}
-        self._ask(partial(self._on_current_weights, partial(self._warm_up, rows, tokens, flags, progress)))
+        given_up = threading.Event()
+        job = partial(self._warm_up, rows, tokens, flags, progress, given_up)
+        try:
+            self._ask(partial(self._on_current_weights, job))
+        finally:  # interrupted, what is being compiled is the last
+            given_up.set()
 
     def release(self) -> None:
         """Give the memory of the pages back; they are allocated again when needed. What runs ends with an error."""
@@ -214,8 +227,7 @@ class Engine:
 
     def _ask(self, job: Callable[[], _Result]) -> _Result:
         """Have the thread do something between two steps, and wait for what it gives or raises."""
-        if threading.current_thread() is self._thread:
-            raise RequestError("this cannot be asked of an engine by what hears its tokens: that runs inside a step")
+        self.refuse_own_thread()
         result: Future[_Result] = Future()
 
         def do() -> None:
@@ -277,15 +289,20 @@ class Engine:
             raise RequestError("the model was changed while requests run; ask again when they have ended")
         return job()
 
-    def _warm_up(self, rows: int, tokens: int | None, flags: Mapping[str, bool], progress: bool) -> None:
-        most = self._pool.most * self._pool.parts
-        pages = min(most, rows * self._row_pages) if tokens is None else pages_for(tokens)
-        if pages > most:
-            raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; {most * PAGE} do")
-        self._pool.prepare(-(-pages // self._pool.parts))
+    def _warm_up(
+        self, rows: int, tokens: int | None, flags: Mapping[str, bool], progress: bool, given_up: threading.Event
+    ) -> None:
+        most, pages = self._pool.most * self._pool.parts, rows * self._row_pages
+        if tokens is not None:
+            if pages_for(tokens) > most:
+                raise RequestError(f"{tokens} tokens do not fit the memory of keys and values; {most * PAGE} do")
+            pages = min(pages, pages_for(tokens + rows * AHEAD) + rows)  # each has a last page of its own
+        self._pool.prepare(-(-min(most, pages) // self._pool.parts))
         counts = [1 << power for power in range(rows.bit_length())]
         kinds = self._scheduler.kinds([*counts, rows], flags)
         for kind in tqdm(kinds, desc="compiling steps", disable=not progress, leave=False):
+            if given_up.is_set():
+                return
             self._steps.prepare([kind], self._pool)
 
     def _release(self) -> None:

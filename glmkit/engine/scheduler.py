@@ -21,9 +21,9 @@ from glmkit.engine.ticket import Ticket
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 
-__all__ = ["Scheduler"]
+__all__ = ["AHEAD", "Scheduler"]
 
-_AHEAD = 64  # tokens of an answer that there is room for when it begins
+AHEAD = 64  # tokens of an answer that there is room for when it begins
 
 
 class Scheduler:
@@ -234,7 +234,7 @@ class Scheduler:
             self._set_aside(ticket)
 
     def _pages(self, ticket: Ticket) -> int:
-        return pages_for(min(ticket.request.length + _AHEAD, self._max_len))
+        return pages_for(min(ticket.request.length + AHEAD, self._max_len))
 
     # What they run.
 

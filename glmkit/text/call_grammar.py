@@ -49,6 +49,8 @@ _FORMATS = {
 }
 # What a text may not be where a value could be of another type too: it would be read as that.
 _NOT_A_TEXT = {
+    "boolean": "/true|false/",
+    "null": "/null/",
     "number": r"/-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?/",
     "string": r'/"(?s:.*)/',
     "array": r"/\[(?s:.*)/",
@@ -87,7 +89,7 @@ def json_rule(schema: Any) -> str:
     schema = followed(schema)
     if isinstance(schema, Mapping):
         schema = {**schema, "x-guidance": _JSON_OPTIONS}
-    return "%json " + json.dumps(schema, ensure_ascii=False)
+    return "%json " + json.dumps(schema, ensure_ascii=False, allow_nan=False)
 
 
 @functools.lru_cache(1024)
@@ -112,6 +114,9 @@ def _check_parameters(parameters: Mapping[str, Any], properties: Mapping[str, An
     required = parameters.get("required") or []
     if not isinstance(required, list | tuple) or any(not isinstance(name, str) for name in required):
         raise RequestError(f"{where}, parameters: required is {required!r}; expected a list of names")
+    for name in properties:
+        if name != name.strip():
+            raise RequestError(f"{where}, parameters: {name!r} has blanks around it, which are no part of what is read")
     for name in required:
         if name not in properties:
             raise RequestError(f"{where}, parameters: required names {name!r}, which is not among the properties")
@@ -129,10 +134,12 @@ def _value_rules(name: str, schema: Any, parameters: Mapping[str, Any], where: s
     """The rules of a parameter's value by `name`: a text as it is, anything else as JSON."""
     definitions = {key: parameters[key] for key in _DEFINITIONS if key in parameters}
     whole = {**schema, **definitions} if isinstance(schema, Mapping) else schema
-    if reason := why_not(f"start: {json_rule(whole)}"):
+    try:
+        reason = why_not(f"start: {json_rule(whole)}") or (None if has_an_end(whole) else NO_END)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"not JSON: {error}"
+    if reason:
         raise RequestError(f"{where}: {reason}")
-    if not has_an_end(whole):
-        raise RequestError(f"{where}: {NO_END}")
     ways, options, rules = forms(schema, parameters), [], []
     for other in ways.others:
         if isinstance(other, Mapping):

@@ -119,7 +119,7 @@ def _answer_schema(response_format: Mapping[str, Any] | None) -> Any:
     if not isinstance(schema, Mapping):
         raise RequestError(f"response_format.json_schema.schema is {schema!r}; expected a JSON schema")
     try:
-        json.dumps(followed(schema))
+        json.dumps(followed(schema), allow_nan=False)
         ends = has_an_end(schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"response_format.json_schema.schema: not JSON: {error}") from error

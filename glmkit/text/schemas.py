@@ -85,7 +85,7 @@ def _ends_as(kind: str, schema: Mapping[str, Any], ending: set[str]) -> bool:
     least = schema.get("minItems")
     if kind == "array" and _is_number(least) and least > 0:
         first = schema.get("prefixItems")
-        first = list(first)[: int(least)] if isinstance(first, list | tuple) else []
+        first = list(first)[: int(min(least, len(first)))] if isinstance(first, list | tuple) else []
         rest = [] if len(first) >= least else [schema.get("items")]
         return all(_ends(item, ending) for item in (*first, *rest))
     return True

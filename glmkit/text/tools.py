@@ -82,7 +82,7 @@ def check_name(name: Any, where: str) -> None:
     """Raise RequestError unless `name` can stand between `<tool_call>` and the end of the line."""
     if not isinstance(name, str) or not name:
         raise RequestError(f"{where}: a tool needs a name")
-    if "<" in name or re.search(r"\s", name):
+    if "<" in name or re.search(r"\s|\\n", name):  # escaped, the end of a line is one too
         raise RequestError(f"{where}: {name!r} is not one word; use letters, digits, '_', '-' and '.'")
 
 

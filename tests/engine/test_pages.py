@@ -98,7 +98,7 @@ def test_requests_wait_for_pages_and_lose_nothing():
 
 def test_memory_grows_while_requests_run(monkeypatch):
     monkeypatch.setattr("glmkit.engine.pool._FEWEST", 1)
-    monkeypatch.setattr("glmkit.engine.scheduler._AHEAD", 0)
+    monkeypatch.setattr("glmkit.engine.scheduler.AHEAD", 0)
     monkeypatch.setattr("glmkit.engine.pool._SPARE", 1)
     engine = Engine(model(), max_len=600)
     (prompt,) = [LONG[:250]]

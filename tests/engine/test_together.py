@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from glmkit.engine.steps import Steps
 from glmkit.errors import RequestError
 from glmkit.model.ops.attention.blocked import PAGE
 from glmkit.parallel.planner import cache_bytes_per_device
+from interrupting import press
 from tiny import one_layer as model
 
 RNG = np.random.default_rng(1)
@@ -315,7 +317,7 @@ def test_memory_that_cannot_grow_is_asked_for_anew(empty_steps, monkeypatch):
 
     monkeypatch.setattr("glmkit.engine.pool._FEWEST", 1)
     monkeypatch.setattr("glmkit.engine.pool._SPARE", 1)
-    monkeypatch.setattr("glmkit.engine.scheduler._AHEAD", 0)
+    monkeypatch.setattr("glmkit.engine.scheduler.AHEAD", 0)
     monkeypatch.setattr("glmkit.engine.pool._longer", fails)
     monkeypatch.setattr(Pool, "_empty", lambda self, pages: (jax.numpy.zeros(pages),))
     engine = Engine(model(), max_len=600)
@@ -338,6 +340,35 @@ def test_nothing_is_compiled_after_a_warm_up(monkeypatch):
     assert (engine.compiled_steps, engine._pool.count) == (before, pages)
     with pytest.raises(RequestError, match="rows is 33"):
         engine.warm_up(rows=33)
+
+
+def test_a_warm_up_for_so_many_tokens_is_for_all_that_have_so_many_together(monkeypatch):
+    """Whose last pages are each its own, with room for what comes next."""
+    monkeypatch.setattr(engine_module, "Ladder", functools.partial(Ladder, chunks=(PAGE,)))
+    engine, answer = Engine(model(), max_len=600), 4
+    prompts = [[number] * (PAGE - answer) for number in (1, 2)]
+    engine.warm_up(rows=2, tokens=2 * PAGE, progress=False)
+    before, pages = engine.compiled_steps, engine._pool.count
+    run(engine, *(ask(prompt, tokens=answer) for prompt in prompts))
+    assert (engine.compiled_steps, engine._pool.count) == (before, pages)
+    for wrong in ({"tokens": -5}, {"rows": 2.5}, {"rows": "2"}):
+        with pytest.raises(RequestError, match=r"(tokens|rows) is "):
+            engine.warm_up(**wrong)
+
+
+def test_a_warm_up_that_is_interrupted_compiles_no_more(monkeypatch):
+    engine, made = Engine(model(), max_len=600), []
+
+    def prepare(kinds, pool):
+        made.extend(kinds)
+        press()
+        time.sleep(0.5)  # in which the main thread hears it
+
+    monkeypatch.setattr(engine._steps, "prepare", prepare)
+    with pytest.raises(KeyboardInterrupt):
+        engine.warm_up(progress=False)
+    assert engine.cache.tokens == 0  # asked of the same thread
+    assert len(made) == 1
 
 
 def test_a_warm_up_has_the_steps_that_it_is_told_of_beside_the_plain_ones(engine):

@@ -1,6 +1,8 @@
 """What may be answered: every answer that a grammar lets pass is right, and every right one is let pass."""
 
+import functools
 import json
+import math
 from collections.abc import Sequence
 from random import Random
 
@@ -155,6 +157,7 @@ def test_calls_are_those_of_the_declared_tools():
         ({"type": ["string", "integer"], "minimum": 5}, {"7": 7, "x7": "x7", " 7": " 7", "true": "true"}, ["3"]),
         ({"type": ["array", "string"], "items": {"type": "null"}}, {"[null]": [None], "x]": "x]"}, ["[1]", "[x"]),
         ({"$ref": "#/$defs/unit"}, {"C": "C", "": ""}, ['"C"', "K"]),
+        ({"anyOf": [{"type": "string"}, {"allOf": [{"type": "integer"}]}]}, {"7": 7, "x": "x"}, ["true", "null"]),
         ({"type": "string", "pattern": r"^\d{2}\/\d{2}$"}, {"01/02": "01/02"}, ["01-02"]),
         ({"type": "string", "pattern": "^/a|b$|[|]c\n"}, {"/ax": "/ax", "xb": "xb", "x|c\n": "x|c\n"}, ["x/a", "bx"]),
         ({"type": "string", "format": "date"}, {"2024-02-29": "2024-02-29"}, ["2025-02-29", "2025-11-31", "today"]),
@@ -191,6 +194,7 @@ def test_a_value_is_a_text_or_json_as_its_schema_says(schema, right, wrong):
         ({"type": "integer", "nullable": True}, "nullable"),
         ({"$ref": "#/$defs/none"}, "none"),
         (5, "object or boolean"),
+        (functools.reduce(lambda schema, _: {"type": "array", "items": schema}, range(400), {}), "recursion"),
     ],
 )
 def test_a_parameter_that_cannot_be_followed_is_refused_by_its_name(schema, said):
@@ -208,6 +212,7 @@ def test_a_parameter_that_cannot_be_followed_is_refused_by_its_name(schema, said
         ({"type": "objekt"}, "type is 'objekt'"),
         ({"required": ["b"]}, "required names 'b'"),
         ({"required": 5}, "required is 5"),
+        ({"properties": {" a": {"type": "string"}}}, "' a' has blanks around it"),
     ],
 )
 def test_parameters_that_cannot_be_followed_are_refused_by_what_is_wrong(keywords, said):
@@ -392,6 +397,10 @@ def test_a_schema_that_cannot_be_followed_is_refused_by_what_is_wrong(schema, sa
         {"type": "xml"},
         {"type": "json_schema"},
         {"type": "json_schema", "json_schema": {"schema": "object"}},
+        {
+            "type": "json_schema",
+            "json_schema": {"schema": {"type": "array", "prefixItems": [], "minItems": math.inf}},
+        },
         {},
     ],
 )

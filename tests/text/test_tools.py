@@ -144,6 +144,7 @@ BAD = [
     ([NAMED, {"type": "function", "function": {"parameters": {}}}], "tools[1].function.name: a tool needs a name"),
     ([{}], "tools[0].function.name: a tool needs a name"),
     ([{"name": "two words"}], "tools[0].function.name: 'two words' is not one word"),
+    ([{"name": r"two\nlines"}], r"tools[0].function.name: 'two\\nlines' is not one word"),
     ([{"function": "f"}], "tools[0].function: expected an object"),
     ([{"name": "f", "parameters": []}, {"name": "g", "parameters": [1]}], "tools[1].function.parameters"),
     ([{"name": "f", "parameters": {"properties": ["x"]}}], "tools[0].function.parameters"),
