@@ -173,6 +173,11 @@ class Engine:
                 f"{prompt + wanted - self.max_len}; shorten the prompt, lower max_tokens, or load with a larger max_len"
             )
 
+    def largest_step(self, prompt: int) -> tuple[int, int]:
+        """Of the steps that serve a request with a prompt of so many tokens, and no other: the most tokens on each part
+        of the mesh, those of padding too, and over how many places each attends."""
+        return self._scheduler.most_tokens(prompt), self._row_pages * PAGE
+
     def warm_up(
         self,
         rows: int = MAX_ROWS,

@@ -1,7 +1,6 @@
 """What requests are probed with: what is kept of the model as it serves them, and what is changed in it."""
 
 import copy
-import dataclasses
 import threading
 import time
 from collections.abc import Hashable, Sequence
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 
 from glmkit.engine.compute import Probed
 from glmkit.model import Interventions, Keep, Kept
+from glmkit.model.capture import on_host
 from glmkit.text.phases import PHASES, PhaseFollower
 
 __all__ = ["BoundPlan", "Probe", "Probing"]
@@ -102,7 +102,7 @@ class Probe:
 
     def __init__(self, probing: Probing, follower: PhaseFollower, *, captures: bool = False):
         self.probing, self.captures = probing, captures
-        self.pieces: list[tuple[int, int, Kept, int, float]] = []  # start, count, of a step its row, when it came
+        self.pieces: list[tuple[int, int, Kept, float]] = []  # start, count, what was kept, when it came
         self._own = object()  # for a scope that no other request has
         self._follower, self._phases = follower, []
         self._following = threading.Lock()  # a step may be seated while somebody takes what was captured before it
@@ -149,9 +149,10 @@ class Probe:
             return known + [PHASES.index(ahead.after(token)) for token in drafts]
 
     def saw(self, start: int, count: int, kept: Kept, row: int) -> None:
-        """What a step kept of `count` tokens from `start` on, in its row."""
+        """What a step kept of `count` tokens from `start` on, in its row: of the step, nothing else is held on to."""
         if self.captures and count:
-            if kept.attention is not None:  # of as many keys as a row may ever hold
-                seen = kept.attention[..., : start + count].copy()
-                kept = dataclasses.replace(kept, attention=seen)
-            self.pieces.append((start, count, kept, row, time.perf_counter()))
+            own = vars(on_host(kept, slice(row, row + 1), count)) | {"effects": None}  # they are added up
+            if own["attention"] is not None:  # of as many keys as a row may ever hold
+                own["attention"] = own["attention"][..., : start + count]
+            copied = {name: value.copy() for name, value in own.items() if value is not None}
+            self.pieces.append((start, count, Kept(**copied), time.perf_counter()))

@@ -102,6 +102,13 @@ class Scheduler:
                 ticket.lease = None
         self._dismiss()
 
+    def most_tokens(self, prompt: int) -> int:
+        """Of a step, on each part of the mesh, for one request whose prompt is of so many tokens; none of it is known.
+
+        It may go by a program of twice the rows.
+        """
+        return max(size * self._ladder.rows(2, size) for size in (*self._ladder.plan(prompt), 1 + self._drafts))
+
     def kinds(self, rows: Sequence[int], flags: Mapping[str, bool]) -> list[Kind]:
         """The steps of so many rows that the ladder has, for warming up: with and without each of these flags."""
         parts, always = self._pool.parts, {"masked": True} if self.reproducible else {}

@@ -6,10 +6,12 @@ intervention.
 """
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.config import GLMConfig
@@ -187,3 +189,21 @@ def collected(buffers: Kept, routes: LayerRoutes | None = None, *, config: GLMCo
     narrow = jnp.uint8 if config.n_routed_experts <= 256 else jnp.uint16
     ids = None if routes.ids is None else routes.ids.astype(narrow)
     return dataclasses.replace(kept, **routes._replace(ids=ids)._asdict())
+
+
+def on_host(kept: Kept, rows: slice, size: int) -> Kept:
+    """As NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis, after the tokens."""
+    cut = {name: _cut(name, np.asarray(value), rows, size) for name, value in vars(kept).items() if value is not None}
+    return dataclasses.replace(kept, **cut)
+
+
+def _cut(name: str, value: np.ndarray, rows: slice, size: int) -> np.ndarray:
+    if name == "effects":
+        return value
+    if name == "logits":
+        return value[rows, :size]
+    if name == "attention":  # [slot, B, KV, G, T, S] to [slot, B, T, H, S]
+        value = value[:, rows, :, :, :size]
+        heads = math.prod(value.shape[2:4])
+        return value.reshape(*value.shape[:2], heads, *value.shape[4:]).swapaxes(2, 3)
+    return value[:, rows, :size]

@@ -46,10 +46,10 @@ class Row:
             tokens, logprobs = [*tokens, request.end.token], [*logprobs, request.end.logprob]
         self.allowed |= enumerate(request.passed, len(self.tokens))
         self._add(tokens, spans, drawn, logprobs)
-        for start, count, kept, row, _ in probe.pieces:
+        for start, _, kept, _ in probe.pieces:
             if kept.ids is not None:  # a token keeps the routes with which it was read first
                 known = max(0, len(self.routes) - start)
-                self.routes += list(np.moveaxis(kept.ids[:, row, :count], 0, 1)[known:])
+                self.routes += list(np.moveaxis(kept.ids[:, 0], 0, 1)[known:])
 
     def _add(self, tokens: Sequence[int], spans: Sequence[int], mask: Sequence[bool], lps: Sequence[float]) -> None:
         self.tokens += tokens

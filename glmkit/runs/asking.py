@@ -167,7 +167,8 @@ class Runs:
             bound.check_prompt(request.prompt)
         effects = bound is not None and bound.watches_effects
         selected = selection.select(Layers.of(self.model), effects=effects)
-        require_room(self.model, selected.keep, len(request.prompt) + request.max_tokens, self.engine.max_len)
+        longest = len(request.prompt) + request.max_tokens
+        require_room(self.model, selected.keep, longest, self.engine.largest_step(len(request.prompt)))
         probing, began = Probing(selected.keep, bound), time.perf_counter()
         request.probe = Probe(probing, PhaseFollower(self._tokenizer), captures=True)
         (completion,) = self._serve([(request, answer)], watch=watch)

@@ -1,8 +1,6 @@
 """Known tokens through the model once, in chunks of bounded memory, with what is kept of them brought to the host."""
 
-import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -13,11 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from glmkit.errors import MemoryPlanError
 from glmkit.model import GLM, Interventions, Keep, Kept, KVCache
-from glmkit.model.capture import LAYER_SITES
+from glmkit.model.capture import LAYER_SITES, on_host
 from glmkit.model.intervene import leading_axes
 from glmkit.parallel.planner import free_bytes
 
-__all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "on_host", "require_room", "score", "token_logprobs"]
+__all__ = ["CHUNK", "Piece", "Rows", "bytes_kept", "require_room", "score", "token_logprobs"]
 
 CHUNK = 512  # tokens of a row in one step
 _LEAST = 32
@@ -111,17 +109,18 @@ def _judged(
     return jnp.where(chosen, logprobs, 0).sum(-1), logits.argmax(-1) == targets
 
 
-def require_room(model: GLM, keep: Keep, tokens: int, keys: int | None = None) -> None:
+def require_room(model: GLM, keep: Keep, tokens: int, step: tuple[int, int] | None = None) -> None:
     """Raise MemoryPlanError, saying how much and what to drop, for more than the memory holds.
 
-    On the device one chunk has to fit, which is padded and attends over `keys` places; on the host all of it, beside
-    the chunk that is put there.
+    `step` is how many tokens the largest step has, those of padding too, and over how many places each attends, by
+    default as `score` takes them. It has to fit on the device, and on the host beside all that is kept.
     """
-    sizes, padded = bytes_kept(model, keep, tokens, tokens), capacity(tokens)
-    device = model.embed[...].sharding.mesh.devices.flat[0]
-    chunk = sum(bytes_kept(model, keep, min(padded, CHUNK), padded if keys is None else keys).values())
+    sizes, padded, mesh = bytes_kept(model, keep, tokens, tokens), capacity(tokens), model.embed[...].sharding.mesh
+    device = mesh.devices.flat[0]
+    chunk = sum(bytes_kept(model, keep, *(step or (min(padded, CHUNK), padded)), computed=True).values())
     room = int(_SHARE * free_bytes(device))
-    total, free = sum(sizes.values()) + chunk, int(_SHARE * free_bytes(jax.devices("cpu")[0]))
+    total = sum(sizes.values()) + chunk * mesh.shape["data"]  # each part of the mesh computes as many
+    free = int(_SHARE * free_bytes(jax.devices("cpu")[0]))
     if total <= free and chunk <= room:
         return
     largest = sorted(sizes, key=sizes.get, reverse=True)
@@ -138,8 +137,11 @@ def capacity(tokens: int) -> int:
     return 1 << (max(tokens, _LEAST) - 1).bit_length()
 
 
-def bytes_kept(model: GLM, keep: Keep, tokens: int, keys: int) -> dict[str, int]:
-    """Bytes of each site for so many tokens, each attending over `keys` places."""
+def bytes_kept(model: GLM, keep: Keep, tokens: int, keys: int, *, computed: bool = False) -> dict[str, int]:
+    """Bytes of each site for so many tokens, each attending over `keys` places.
+
+    While they are `computed` there are the buffers too, of a slot more, from which what is kept is taken.
+    """
     c, wide = model.config, 4
     narrow = model.embed[...].dtype.itemsize
     chosen, routed = c.num_experts_per_tok, sum(c.is_moe(number) for number in model.layer_numbers)
@@ -150,7 +152,8 @@ def bytes_kept(model: GLM, keep: Keep, tokens: int, keys: int) -> dict[str, int]
         "expert_out": chosen * c.hidden_size * narrow,
     }
     routes = {"ids": chosen * (1 if c.n_routed_experts <= 256 else 2), "weights": chosen * wide, "margins": wide}
-    sizes = {s: tokens * each[s] * keep.layers(s).shape[0] for s in LAYER_SITES if keep.layers(s) is not None}
+    slots = {s: keep.layers(s).shape[0] for s in LAYER_SITES if keep.layers(s) is not None}
+    sizes = {s: tokens * each[s] * (2 * count + 1 if computed else count) for s, count in slots.items()}
     sizes |= {f"router_{name}": tokens * routes[name] * routed for name in keep.routes}
     return sizes | ({"logits": tokens * c.vocab_size * wide} if keep.logits else {})
 
@@ -170,21 +173,3 @@ def _padded(changes: Interventions, height: int) -> Interventions:
         return np.pad(leaf, width, constant_values=-1 if path[-1].name == "forced" else 0)
 
     return jax.tree_util.tree_map_with_path(pad, changes)
-
-
-def on_host(kept: Kept, rows: slice, size: int) -> Kept:
-    """As NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis, after the tokens."""
-    cut = {name: _cut(name, np.asarray(value), rows, size) for name, value in vars(kept).items() if value is not None}
-    return dataclasses.replace(kept, **cut)
-
-
-def _cut(name: str, value: np.ndarray, rows: slice, size: int) -> np.ndarray:
-    if name == "effects":
-        return value
-    if name == "logits":
-        return value[rows, :size]
-    if name == "attention":  # [slot, B, KV, G, T, S] to [slot, B, T, H, S]
-        value = value[:, rows, :, :, :size]
-        heads = math.prod(value.shape[2:4])
-        return value.reshape(*value.shape[:2], heads, *value.shape[4:]).swapaxes(2, 3)
-    return value[:, rows, :size]

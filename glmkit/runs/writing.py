@@ -12,7 +12,6 @@ from glmkit.runs.layers import Layers
 from glmkit.runs.plans import Plan
 from glmkit.runs.reading import joined, read_again
 from glmkit.runs.run import Run
-from glmkit.runs.scoring import on_host
 from glmkit.runs.sites import Selected
 from glmkit.runs.tokens import PHASES, Tokens, texts
 from glmkit.text import Tokenizer
@@ -41,7 +40,7 @@ def written_run(
     ids = request.piece(0, steps)
     codes = probe.phases(request.prompt, request.tokens, request.forced)[:steps]
     logprobs = [*[np.nan] * len(request.prompt), *request.logprobs][:steps]
-    when = [np.full(count, at - began) for _, count, _, _, at in probe.pieces]
+    when = [np.full(count, at - began) for _, count, _, at in probe.pieces]
     phases = tuple(PHASES[code] for code in codes)
     tokens = Tokens(
         np.asarray(ids, np.int32), texts(ids, tokenizer), phases, np.asarray(logprobs, np.float32), np.concatenate(when)
@@ -55,6 +54,6 @@ def written_run(
 
 def _taken(probe: Probe) -> Iterator[Kept]:
     """What was captured, piece by piece, each let go of once it was looked at: together they may fill the memory."""
-    for place, (start, count, kept, row, at) in enumerate(probe.pieces):
-        probe.pieces[place] = start, count, Kept(), row, at
-        yield on_host(kept, slice(row, row + 1), count)
+    for place, (start, count, kept, at) in enumerate(probe.pieces):
+        probe.pieces[place] = start, count, Kept(), at
+        yield kept

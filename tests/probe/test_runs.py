@@ -17,8 +17,9 @@ from glmkit.lm import LM
 from glmkit.model import GLM, Keep, Kept
 from glmkit.runs import Watch
 from glmkit.runs.reading import joined
+from glmkit.runs.writing import written_run
 from glmkit.text.phases import phases
-from tiny import CONFIG, model, randomised, tokenizer
+from tiny import CONFIG, model, randomised, small_model, tokenizer
 
 CONVERSATION = [
     {"role": "user", "content": "hi"},
@@ -122,6 +123,49 @@ def test_more_than_the_memory_holds_is_refused_with_what_to_drop(lm, monkeypatch
     monkeypatch.setattr("glmkit.runs.scoring.free_bytes", lambda device: 1000 * lm.config.vocab_size * 4)
     with pytest.raises(MemoryPlanError, match=r"keeping 400 tokens takes 1.1 MiB, and the host has room for 1.0"):
         lm.run([1] * 400, keep=gk.keep("logits"))
+
+
+def test_of_a_step_a_run_holds_its_own_tokens_and_the_check_counts_the_whole_step(monkeypatch):
+    """Where every step of an answer has rows for as many requests as there may be."""
+    held, steps, checked, step = [], [], [], Steps.run
+
+    def noted(self, rows, *arguments):
+        outcomes, kept = step(self, rows, *arguments)
+        steps.append((rows.tokens.size, kept.attention.shape[-1]))
+        return outcomes, kept
+
+    def written(model, request, *rest):
+        held.extend(_owner(value).nbytes for *_, kept, _ in request.probe.pieces for value in _arrays(kept))
+        return written_run(model, request, *rest)
+
+    monkeypatch.setattr(Steps, "run", noted)
+    monkeypatch.setattr("glmkit.runs.asking.written_run", written)
+    monkeypatch.setattr("glmkit.runs.asking.require_room", lambda *given: checked.append(given))
+    with LM(small_model(), tokenizer(), max_len=256, reproducible=True) as lm:
+        run = lm.run([1, 2, 3, 4, 5], keep=gk.keep("logits", "attention:0"), max_tokens=5, temperature=0.0)
+        assert sum(held) <= run.nbytes
+        *_, largest = checked[0]
+        assert largest == tuple(map(max, zip(*steps, strict=True)))
+        assert lm.engine.largest_step(9) == largest
+    with LM(model(), tokenizer(), max_len=400) as lm:
+        assert lm.engine.largest_step(400) == (2 * 512, 512)  # a program of two rows may be there
+        assert lm.engine.largest_step(1) == (2, 512)
+        # Room for what is kept, and for as many tokens as are read at once, but not for the keys that a row can hold.
+        monkeypatch.undo()
+        monkeypatch.setattr("glmkit.runs.scoring.free_bytes", lambda device: 4 * 64 * 4 * 64 * 4)
+        with pytest.raises(MemoryPlanError, match="keeping 33 tokens"):
+            lm.run([1] * 30, keep=gk.keep("attention:0"), max_tokens=3)
+
+
+def _arrays(kept: Kept) -> list[np.ndarray]:
+    return [value for value in vars(kept).values() if value is not None]
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """What it is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def test_pieces_are_put_in_their_places_as_they_come():
