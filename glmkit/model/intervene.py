@@ -33,7 +33,8 @@ class ExpertTables:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Substitutes:
-    """Vectors in the place of an expert's output, `S` of them, each for one expert and some tokens."""
+    """Vectors in the place of an expert's output, `S` of them, each for one expert and some tokens; of several for the
+    same the last counts."""
 
     tokens: jax.Array  # [S, B, T], bool
     layer: jax.Array  # [S], int32: counted among the MoE layers; -1 for a slot that is free
@@ -201,7 +202,9 @@ class RouteChanges(NamedTuple):
             return None
         if self.tables is not None:
             weights = weights * jnp.take_along_axis(self._scales(self.tables), ids, axis=-1)
-        shares = jnp.where(self._replaced(ids), weights, 0).sum(-1)
+        replaced = self._replaced(ids)
+        last = jax.lax.cumsum(replaced.astype(jnp.int32), axis=0, reverse=True) == 1
+        shares = jnp.where(replaced & last, weights, 0).sum(-1)
         return jnp.einsum("sn,sd->nd", shares, self.substitutes.vector)
 
     def shared(self, out: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -32,9 +32,10 @@ def ablate(
 
     "reroute" rules them out before the choice, so that others take their place; "drop" lets them be chosen and count
     for nothing, the others' weights as they are; "mean" puts their mean output in the place of their output: `mean` is
-    a vector `[d]`, or a run that kept "expert_out" of the layer. `layer` is a number of the checkpoint, several, a
-    slice, or None for all MoE layers; `tokens` a phase, positions, a slice or a mask. Raises RequestError for settings
-    that cannot be right; layers and experts are checked when the model is known, by `lm.run` and `lm.using`.
+    a vector `[d]`, or a run that kept "expert_out" of the layer, and where plans together give a token several of one
+    expert the later counts. `layer` is a number of the checkpoint, several, a slice, or None for all MoE layers;
+    `tokens` a phase, positions, a slice or a mask. Raises RequestError for settings that cannot be right; layers and
+    experts are checked when the model is known, by `lm.run` and `lm.using`.
     """
     if how not in ("reroute", "drop", "mean"):
         raise RequestError(f"how is {how!r}; expected 'reroute', 'drop' or 'mean'")

@@ -138,8 +138,8 @@ class Tables:
 
 @dataclass(frozen=True)
 class Plan:
-    """Interventions in the order they were added; biases add up, scales multiply, and of forced experts the later
-    come first. `+` joins plans."""
+    """Interventions in the order they were added; biases and steering vectors add up, scales multiply, of forced experts
+    the later come first, and of patches, and of means in an expert's place, the later counts. `+` joins plans."""
 
     parts: tuple[Part, ...] = ()
 

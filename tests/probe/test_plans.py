@@ -52,6 +52,26 @@ def test_an_expert_that_is_ablated_is_gone(lm, plain, how):
     assert_close(run["resid_post", 1], plain["resid_post", 1] + (share * (instead - out)).sum(1))
 
 
+def test_of_two_means_of_an_expert_the_later_counts(lm, plain):
+    """For the tokens that both hold for; the others have the one that holds for them."""
+    expert, vector = busiest(plain, 1), np.linspace(-3, 3, 32).astype(np.float32)
+
+    def means(*given):
+        plans = [gk.ablate(layer=1, expert=expert, how="mean", mean=mean, tokens=tokens) for mean, tokens in given]
+        return lm.run(IDS, keep=KEEP, interventions=sum(plans[1:], plans[0]))["resid_post", 1]
+
+    first, second = means((vector, None)), means((-vector, None))
+    assert np.abs(first - second).max() > 0.1
+    assert_close(means((vector, None), (vector, None)), first)
+    assert_close(means((vector, None), (-vector, None)), second)
+    chosen = (plain.routing.at(layer=1).ids == expert).any(-1)
+    later = np.flatnonzero(chosen)[::2].tolist()
+    mixed = means((vector, None), (-vector, later))
+    assert_close(mixed[later], second[later])
+    others = np.setdiff1d(np.arange(len(IDS)), later)
+    assert_close(mixed[others], first[others])
+
+
 def test_a_plan_is_written_as_the_python_that_makes_it(lm, plain):
     vector = np.random.default_rng(0).standard_normal(32).astype(np.float32)
     values, mask = plain["resid_post", 1], [True, False] * 11 + [True]
