@@ -344,8 +344,9 @@ class LM(Runs):
                 _interrupt([request for request, _ in asked], tickets)
                 if not isinstance(error, KeyboardInterrupt):
                     raise
-        for _, answer in asked:
+        for request, answer in asked:
             answer.finish()
+            self._heard(request)
         return [answer.completion() for _, answer in asked]
 
     def _deltas(
@@ -369,6 +370,7 @@ class LM(Runs):
             pass
         finally:
             _interrupt([request], tickets)
+            self._heard(request)
         if request.error is not None:
             raise request.error
         while not arrived.empty():  # what was on its way when it was interrupted

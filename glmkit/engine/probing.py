@@ -3,8 +3,8 @@
 import copy
 import threading
 import time
-from collections.abc import Hashable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol, Self
 
 import jax
 import numpy as np
@@ -39,6 +39,12 @@ class BoundPlan(Protocol):
     def check_prompt(self, ids: Sequence[int]) -> None:
         """Raise RequestError for tokens which it cannot hold for, with which a sequence begins."""
 
+    def heard(self, ids: Sequence[int], phases: Sequence[int], known: int) -> None:
+        """Be told a sequence that was read and written, its prompt first; of the first `known` tokens all was known."""
+
+    def __add__(self, other: Self) -> Self:
+        """All that both change, told of by the parts of each."""
+
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> Sequence[str]:
         """After all tokens, in words, what of the plan never did anything."""
 
@@ -49,10 +55,9 @@ class Probing:
     Equal to another of the same structure, so that programs are shared between them.
     """
 
-    def __init__(self, keep: Keep | None, plan: BoundPlan | None):
-        self.keep, self.plan = keep, plan
-        self.effects: Float[np.ndarray, "moe_layer E"] | None = None  # added up
-        self.shared = False  # whether others bind the plan, too, and tell by themselves what of it did nothing
+    def __init__(self, keep: Keep | None, plan: BoundPlan | None, told: Sequence[Callable[[np.ndarray], object]] = ()):
+        """Those who are `told` hear the effects of every step, `[moe_layer, E]`."""
+        self.keep, self.plan, self._told = keep, plan, tuple(told)
         nothing = np.zeros((1, 1), np.int32)
         leaves, structure = jax.tree.flatten((keep, self.changes(nothing, nothing - 1)))
         self.has_values = bool(leaves)  # that a step is given, beside the program that it is
@@ -89,10 +94,11 @@ class Probing:
         return Probed(self.keep, self.changes(positions, phases))
 
     def saw(self, kept: Kept) -> Kept:
-        """What a step kept, on the host; its effects are added up here."""
+        """What a step kept, on the host, once its effects were told."""
         kept = Kept(**{name: np.asarray(value) for name, value in vars(kept).items() if value is not None})
         if kept.effects is not None:
-            self.effects = kept.effects if self.effects is None else self.effects + kept.effects
+            for hear in self._told:
+                hear(kept.effects)
         return kept
 
 
@@ -124,6 +130,11 @@ class Probe:
     def exact_scope(self) -> Hashable:
         """Of those to the last bit: shaped by the compiled steps too, which are others where more is kept."""
         return self.scope, self.probing.program
+
+    @property
+    def captured(self) -> int:
+        """How many tokens."""
+        return sum(count for _, count, *_ in self.pieces)
 
     def begin(self) -> None:
         """The request is computed from its first token on, perhaps once more."""

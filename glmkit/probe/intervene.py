@@ -76,7 +76,9 @@ def replay(routing: Routing | Run, *, layer: Layer = None, tokens: Any = None) -
     """Have every token choose the experts that it chose in another run; weights are computed anew.
 
     Raises RequestError, when the model and the tokens are known, for routes of another model, and of other tokens;
-    where tokens are scored, also of another number of them.
+    where tokens are scored, also of another number of them, and where an answer is written, of a longer or shorter
+    prompt. What is written may come to differ from the other run, whose routes it has nonetheless: how many tokens do
+    is warned of after the run. Those beyond its end choose for themselves.
     """
     routing = routing.routing if isinstance(routing, Run) else routing
     if not isinstance(routing, Routing):
@@ -97,7 +99,7 @@ def patch(site: str, layer: int | None, source: Run | Any, *, tokens: Any = None
 
     A token gets the values of the same position, or with `source_tokens`, positions in the other run, those that
     stand there in the order of `tokens`. Raises RequestError, when the model is known, for `tokens` that the other run
-    does not have.
+    does not have; and without `source_tokens`, when the tokens are known, for a longer or shorter prompt.
     """
     site, layer = _residual(site, layer)
     values = source[site, layer] if isinstance(source, Run) else source
@@ -108,7 +110,8 @@ def patch(site: str, layer: int | None, source: Run | Any, *, tokens: Any = None
             raise RequestError("source_tokens needs positions, as many as tokens")
         if len(chosen) != len(selector.positions):
             raise RequestError(f"{len(chosen)} source_tokens for {len(selector.positions)} tokens; expected as many")
-    return Plan((Patched(site, layer, _finite("values", values, 2), selector, chosen),))
+    prompt = source.tokens.phase.count("prompt") if isinstance(source, Run) else 0
+    return Plan((Patched(site, layer, _finite("values", values, 2), selector, chosen, prompt),))
 
 
 def scale_shared(by: float, *, layer: Layer = None, tokens: Any = None) -> Plan:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from glmkit.errors import RequestError
 from glmkit.model import GLM, ExpertTables, Interventions, Patches, Steering, Substitutes
 from glmkit.probe.selectors import TokenSelector
-from glmkit.runs import Layers
+from glmkit.runs import PHASES, Layers
 
 __all__ = ["Bound", "Plan", "Target"]
 
@@ -65,17 +65,43 @@ class BoundPart:
         self.name, self.target = str(part), target
         self.tokens = part.tokens.checked(target.steps)
         self.seen = 0  # tokens that it held for
+        self.known = 0  # those that it held for when they were computed, by an equal plan, and that were taken as known
         self.lost = 0  # of these, where an expert that it forces was not chosen
         self.count: int | None = None  # tokens that it has something for, from the first; None for all
+        self._prompt = 0  # of these, the source's prompt
 
-    def limit(self, count: int) -> None:
-        """It has something for so many tokens only. Raises RequestError if it is to hold for others by their number."""
+    def limit(self, count: int, prompt: int) -> None:
+        """It has something for so many tokens only, of which the first `prompt` were one.
+
+        Raises RequestError if it is to hold for others by their number.
+        """
         if (place := self.tokens.beyond(count)) is not None:
             raise RequestError(f"{self.name}: there is nothing for token {place}, its source has {count} tokens")
-        self.count = count
+        self.count, self._prompt = count, prompt
 
     def check_prompt(self, ids: Sequence[int]) -> None:
         """Raise RequestError if it cannot hold for these tokens, with which a sequence begins."""
+        if self.count is None:
+            return
+        lacking, beyond = range(self.count, len(ids)), range(len(ids), self._prompt)
+        if self._holds_for(lacking, "prompt"):
+            raise RequestError(
+                f"{self.name}: its source has {self.count} tokens, and the prompt {len(ids)}; expected one as long"
+            )
+        if self._holds_for(beyond, "answer"):
+            raise RequestError(
+                f"{self.name}: the prompt of its source has {self._prompt} tokens, and this one {len(ids)}; expected "
+                "one as long"
+            )
+
+    def _holds_for(self, places: Sequence[int], phase: str) -> bool:
+        """Whether for any of these, were they of a phase."""
+        positions = np.asarray(places, np.int32)[None]
+        return bool(self.tokens.mask(positions, np.full_like(positions, PHASES.index(phase))).any())
+
+    def heard(self, ids: Sequence[int], phases: Int[np.ndarray, " T"], known: int) -> None:
+        """Be told a sequence that was read and written, of which the first `known` tokens were taken from a cache."""
+        self.known += int(self.mask(np.arange(known)[None], phases[None, :known]).sum())
 
     def mask(self, positions: Int[np.ndarray, "B T"], phases: Int[np.ndarray, "B T"]) -> Bool[np.ndarray, "B T"]:
         """Which tokens it changes."""
@@ -109,7 +135,7 @@ class BoundPart:
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> str | None:
         """Why nothing came of it, or not all, in words; None if all did."""
         had = "" if self.count is None else f" of the first {self.count}, which its source has"
-        return None if self.seen else f"{self.name} never held for any token{had}"
+        return None if self.seen or self.known else f"{self.name} never held for any token{had}"
 
 
 @dataclass
@@ -138,8 +164,11 @@ class Tables:
 
 @dataclass(frozen=True)
 class Plan:
-    """Interventions in the order they were added; biases and steering vectors add up, scales multiply, of forced experts
-    the later come first, and of patches, and of means in an expert's place, the later counts. `+` joins plans."""
+    """Interventions in the order they were added, which `+` joins.
+
+    Biases and steering vectors add up, scales multiply, of forced experts the later come first; of patches, and of
+    means in an expert's place, the later counts.
+    """
 
     parts: tuple[Part, ...] = ()
 
@@ -238,6 +267,15 @@ class Bound:
         """Raise RequestError if a part cannot hold for these tokens, with which a sequence begins."""
         for part in self.parts:
             part.check_prompt(ids)
+
+    def heard(self, ids: Sequence[int], phases: Sequence[int], known: int) -> None:
+        """Tell the parts a sequence that was read and written, of which the first `known` tokens were from a cache."""
+        for part in self.parts:
+            part.heard(ids, np.asarray(phases, np.int32), known)
+
+    def __add__(self, other: Self) -> Self:
+        """All that both change. What held for a token is counted by the parts of each."""
+        return Bound(self.target, (*self.parts, *other.parts))
 
     def idle(self, effects: Float[np.ndarray, "moe_layer E"] | None) -> list[str]:
         """What never did anything, or not what it says, in words."""

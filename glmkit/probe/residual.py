@@ -64,6 +64,7 @@ class Patched:
     values: Float[np.ndarray, "step d"]
     tokens: TokenSelector
     source_tokens: tuple[int, ...] | None  # for each of the positions of `tokens`
+    prompt: int = 0  # tokens of the source's prompt, if it has one
 
     def bind(self, target: Target) -> BoundPart:
         return _BoundPatch(self, target)
@@ -88,7 +89,7 @@ class _BoundPatch(_InResidual):
         if part.source_tokens is not None:
             self._of = dict(zip(self.tokens.positions, part.source_tokens, strict=True))
         else:
-            self.limit(count)
+            self.limit(count, part.prompt)
 
     def content(self) -> bytes:
         return self._values.tobytes() + repr(self._of).encode()

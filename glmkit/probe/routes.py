@@ -40,7 +40,7 @@ class _OfExperts(BoundPart):
     def idle(self, effects):
         if why := super().idle(effects):
             return why
-        if self.watches_effects and effects is not None and not effects[self.where].any():
+        if self.watches_effects and effects is not None and not self.known and not effects[self.where].any():
             return f"{self.name} changed nothing: no token it held for would have been routed otherwise"
         return None
 
@@ -215,8 +215,9 @@ class _BoundReplay(BoundPart):
             raise RequestError(f"these routes are of another model: {_shape(*theirs)}; this one has {_shape(*ours)}")
         if target.steps is not None and len(routing) != target.steps:
             raise RequestError(f"these routes are of {len(routing)} tokens, and there are {target.steps}")
-        self.limit(len(routing))
+        self.limit(len(routing), routing.tokens.phase.count("prompt"))
         self._tokens = routing.tokens
+        self._other = self._all = 0  # of the tokens that it held for, those that are others in its source
         self._ids = routing.ids.astype(np.int32)
         others = [layers.row(n) for n in layers.moe if n not in layers.several(part.layer, moe=True)]
         self._ids[:, others] = -1
@@ -237,6 +238,19 @@ class _BoundReplay(BoundPart):
                 f"{self.name}: these routes are of other tokens, token {at} is {own.text[at]!r} there; replay them "
                 "where its prompt is read"
             )
+        super().check_prompt(ids)
+
+    def heard(self, ids, phases, known):
+        super().heard(ids, phases, known)
+        held = self.mask(np.arange(len(ids))[None], phases[None])[0]
+        count = min(len(ids), len(self._tokens))
+        self._all += int(held.sum())
+        self._other += int((held[:count] & (np.asarray(ids[:count]) != self._tokens.id[:count])).sum())
+
+    def idle(self, effects):
+        if self._other:
+            return f"{self.name}: {self._other} of {self._all} tokens that it held for are others than in its source"
+        return super().idle(effects)
 
     def forced(self, positions: Int[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]) -> np.ndarray:
         return np.where(mask[..., None, None], self._ids[np.where(mask, positions, 0)], -1)

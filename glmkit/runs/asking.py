@@ -33,10 +33,23 @@ from glmkit.turns import SAMPLING, TURN, as_data, checked_ids, refuse_unknown, s
 __all__ = ["Runs"]
 
 
-class _Block(NamedTuple):
-    """A `using` that is open: itself, and nothing that equals it."""
+class _Effects:
+    """What steps told that interventions changed about the routes, added up."""
+
+    total: Float[np.ndarray, "moe_layer E"] | None = None
+
+    def add(self, effects: Float[np.ndarray, "moe_layer E"]) -> None:
+        self.total = effects if self.total is None else self.total + effects
+
+
+@dataclasses.dataclass(eq=False)
+class _Block:
+    """A `using` that is open, and what was heard of its interventions while it was, beside whichever others."""
 
     plan: Plan
+    bound: BoundPlan
+    effects: _Effects = dataclasses.field(default_factory=_Effects)
+    shared: bool = False  # whether others bind the plan, too, and tell by themselves what of it did nothing
 
 
 class _Used(NamedTuple):
@@ -117,28 +130,25 @@ class Runs:
         if not interventions:
             yield self
             return
-        block = _Block(interventions)
+        block = _Block(interventions, interventions.bind(self.model, None))
         with self._opening:
             self._use((*self._blocks, block))
-            own = self._used
         try:
             yield self
         finally:
             with self._opening:
-                alone = not own.probing.shared
                 self._use(() if self.closed else tuple(other for other in self._blocks if other is not block))
-        if alone:
-            warn_of_idle(own.bound, own.probing.effects)
+        if not block.shared:
+            warn_of_idle(block.bound, block.effects.total)
 
     def _use(self, blocks: tuple[_Block, ...]) -> None:
         """Have these in use, as long as nothing is opened or closed; whoever calls holds the lock."""
         used = None
         if blocks:
             plan = functools.reduce(operator.add, (block.plan for block in blocks))
-            bound = plan.bind(self.model, None)
-            used = _Used(plan, bound, Probing(Keep(effects=True) if bound.watches_effects else None, bound))
-        if self._used is not None:
-            self._used.probing.shared = True
+            bound = functools.reduce(operator.add, (block.bound for block in blocks))
+            keep, told = Keep(effects=True) if bound.watches_effects else None, [b.effects.add for b in blocks]
+            used = _Used(plan, bound, Probing(keep, bound, told))
         self._blocks, self._used = blocks, used
 
     def _written(
@@ -169,7 +179,8 @@ class Runs:
         selected = selection.select(Layers.of(self.model), effects=effects)
         longest = len(request.prompt) + request.max_tokens
         require_room(self.model, selected.keep, longest, self.engine.largest_step(len(request.prompt)))
-        probing, began = Probing(selected.keep, bound), time.perf_counter()
+        seen, began = _Effects(), time.perf_counter()
+        probing = Probing(selected.keep, bound, [seen.add])
         request.probe = Probe(probing, PhaseFollower(self._tokenizer), captures=True)
         (completion,) = self._serve([(request, answer)], watch=watch)
         if completion.error is not None:
@@ -177,7 +188,7 @@ class Runs:
         if not request.probe.pieces:
             raise RequestError("the run was stopped before its first token")
         if bound is not None:
-            warn_of_idle(bound, probing.effects)
+            warn_of_idle(bound, seen.total)
         run = written_run(self.model, request, completion, self.tokenizer, selected, plan, self.name, began)
         return dataclasses.replace(run, asked={"x": x, **_settings_of(request, {"stop": stop or None, **settings})})
 
@@ -206,6 +217,15 @@ class Runs:
             request.probe = Probe(used.probing, PhaseFollower(self._tokenizer))
         return request
 
+    def _heard(self, request: Request) -> None:
+        """Tell what a request was changed with which tokens it had, once it has ended."""
+        probe = request.probe
+        if probe is not None and probe.probing.plan is not None and len(request.prompt):
+            # What is not captured is not read to its last token.
+            ids = request.piece(0, probe.captured if probe.captures else request.length - 1)
+            phases = probe.phases(request.prompt, request.tokens, request.forced)
+            probe.probing.plan.heard(ids, phases[: len(ids)], request.cached_tokens or 0)
+
     def _check_in_use(self, run: Run) -> None:
         """Raise RequestError unless a run was made with what is in use, by what both say of themselves."""
         if run.interventions != (using := str(self.interventions or "")):
@@ -219,7 +239,8 @@ class Runs:
         used = self._used
         if used is None:
             return interventions or None
-        used.probing.shared = True
+        for block in self._blocks:
+            block.shared = True
         return used.plan + interventions if interventions else used.plan
 
 

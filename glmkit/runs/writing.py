@@ -36,7 +36,7 @@ def written_run(
     request was captured in is no longer held after.
     """
     probe = request.probe
-    steps = sum(count for _, count, *_ in probe.pieces)
+    steps = probe.captured
     ids = request.piece(0, steps)
     codes = probe.phases(request.prompt, request.tokens, request.forced)[:steps]
     logprobs = [*[np.nan] * len(request.prompt), *request.logprobs][:steps]

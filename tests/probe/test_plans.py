@@ -177,6 +177,64 @@ def test_routes_are_not_replayed_on_another_prompt(lm, plain):
     bound.check_prompt(other)  # these five are the same
 
 
+def test_a_source_of_a_longer_or_shorter_prompt_is_refused_where_an_answer_is_written(lm, plain):
+    short, long = lm.run(IDS[:9], keep=KEEP), lm.run(IDS + IDS, keep=KEEP)
+    for source, message in (
+        (short, "its source has 9 tokens, and the prompt 23"),
+        (long, "46 tokens, and this one 23"),
+    ):
+        for plan in (gk.replay(source), gk.patch("resid_post", 1, source), gk.replay(source, tokens=slice(2, None))):
+            with pytest.raises(RequestError, match=message):
+                lm.run(IDS, max_tokens=2, interventions=plan)
+            with lm.using(plan), pytest.raises(RequestError, match=message):
+                lm.complete(IDS, max_tokens=2)
+    values = short["resid_post", 1]
+    with pytest.raises(RequestError, match="its source has 9 tokens, and the prompt 23"):
+        lm.run(IDS, max_tokens=2, interventions=gk.patch("resid_post", 1, values))
+    some = gk.patch("resid_post", 1, long, tokens=[3]) + gk.patch("resid_post", 1, values, tokens=range(9))
+    moved = gk.patch("resid_post", 1, values, tokens=[20], source_tokens=[5])
+    lm.run(IDS, max_tokens=2, interventions=some + gk.replay(long, tokens=range(5)) + moved)
+
+
+def test_how_many_written_tokens_a_replay_has_the_routes_of_others_for_is_told(lm):
+    settings = {"max_tokens": 8, "temperature": 3.0, "thinking": "disabled"}
+    source = lm.run("hi", seed=1, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm.run("hi", seed=1, interventions=gk.replay(source), **settings)
+    with pytest.warns(UserWarning, match=r"replay\(.* tokens that it held for are others than in its source") as told:
+        other = lm.run("hi", seed=2, interventions=gk.replay(source), **settings)
+    held = min(len(other), len(source))
+    differ = int((other.tokens.id[:held] != source.tokens.id[:held]).sum())
+    assert f": {differ} of {held} tokens that it held for" in str(told[0].message)
+    with (
+        pytest.warns(UserWarning, match="tokens that it held for are others than in its source"),
+        lm.using(gk.replay(source)),
+    ):
+        lm.chat("hi", seed=2, **settings)
+
+
+def test_what_held_before_or_in_another_block_is_not_called_idle(lm):
+    question, settings = "z" * 300, {"max_tokens": 2, "temperature": 0.0}
+    chosen = int(lm.run(question).routing.at(layer=1).ids[3, 0])
+    early = gk.add("resid_post", 0, np.ones(32), tokens=[3]) + gk.ablate(layer=1, expert=chosen, tokens=slice(2, 9))
+    thought, other = gk.scale_shared(0.5, tokens="think"), gk.scale_shared(0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for cached in (0, 256):  # the second time the tokens are known
+            with lm.using(early):
+                assert lm.chat(question, **settings).usage.cached_tokens == cached
+        with lm.using(thought):
+            lm.chat("hi", thinking="forced", **settings)
+            with lm.using(other):
+                lm.chat("hi", thinking="disabled", **settings)
+        with lm.using(gk.ablate(layer=1, expert=chosen)), lm.using(other):
+            lm.chat(question, **settings)
+    with pytest.warns(UserWarning, match="never held") as told, lm.using(other), lm.using(thought):
+        lm.chat("hi", thinking="disabled", **settings)
+    assert [str(each.message) for each in told] == [f"{thought} never held for any token"]
+
+
 def test_what_did_nothing_is_told(lm, plain):
     idle = next(expert for expert in range(8) if expert not in plain.routing.at(layer=2).ids[5])
     with pytest.warns(UserWarning, match=f"ablate.layer=2, expert={idle}.* changed nothing"):
