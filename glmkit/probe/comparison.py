@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from glmkit.errors import RequestError
 from glmkit.model import Keep
-from glmkit.runs import Run
+from glmkit.runs import Routing, Run
 from glmkit.runs.frames import data_frame
 
 __all__ = ["Comparison", "compare"]
@@ -43,7 +43,7 @@ class Comparison:
     def changed(self) -> Bool[np.ndarray, "shared moe_layer"]:
         """Where the two chose other experts; their order does not count. Raises RequestError without routes of both."""
         one, other = self.a.routing, self.b.routing
-        if one.layers != other.layers or one.ids.shape[-1] != other.ids.shape[-1]:
+        if not _alike(one, other):
             raise RequestError(f"the routes are of different models: {one} and {other}")
         sets = [np.sort(routing.ids[: self.shared], axis=-1) for routing in (one, other)]
         return (sets[0] != sets[1]).any(-1)
@@ -65,21 +65,28 @@ class Comparison:
         return "\n".join(lines)
 
     def to_pandas(self):
-        """A data frame with a row for each shared token: step, text, phase, kl, and how many layers changed."""
+        """A data frame with a row for each shared token: step, text, phase, kl, and, where both runs have routes that
+        can be compared, how many layers changed."""
         tokens = self.a.tokens[: self.shared]
         columns = {"step": np.arange(self.shared), "text": tokens.text, "phase": tokens.phase, "kl": self.kl}
-        return data_frame(columns | {"changed_layers": self.changed.sum(1)})
+        return data_frame(columns | ({"changed_layers": self.changed.sum(1)} if self._has_routes else {}))
 
     def __repr__(self) -> str:
         same = (
             "the same tokens" if self.shared == len(self.a) == len(self.b) else f"the first {self.shared} tokens shared"
         )
         parts = [f"{len(self.a)} and {len(self.b)} tokens, {same}"]
-        if "router_ids" in self.a.arrays and "router_ids" in self.b.arrays:
+        if self._has_routes:
             parts.append(f"{self.changed_routes:.1%} of routes changed")
         if "kl" in vars(self):
             parts.append(f"mean KL {self.mean_kl:.4g} nats")
         return f"Comparison({'; '.join(parts)})"
+
+    @property
+    def _has_routes(self) -> bool:
+        """Whether both have, and of the same layers."""
+        runs = self.a, self.b
+        return all("router_ids" in run.arrays for run in runs) and _alike(*(run.routing for run in runs))
 
     def _logits(self, run: Run) -> Iterator[Float[np.ndarray, "t V"]]:
         if "logits" in run.arrays:
@@ -107,6 +114,10 @@ def compare(a: Run, b: Run) -> Comparison:
     if not shared:
         raise RequestError("these runs have not one token in common; compare runs of the same text")
     return Comparison(a, b, shared)
+
+
+def _alike(one: Routing, other: Routing) -> bool:
+    return one.layers == other.layers and one.ids.shape[-1] == other.ids.shape[-1]
 
 
 def _divergence(a: Float[np.ndarray, "t V"], b: Float[np.ndarray, "u V"]) -> Float[np.ndarray, " n"]:

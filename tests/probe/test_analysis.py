@@ -10,8 +10,9 @@ from flax import nnx
 import glmkit as gk
 from glmkit.errors import CheckpointError, DataError, RequestError
 from glmkit.runs import Layers, Run, Tokens
+from glmkit.model import GLM
 from glmkit.train.lora import add_lora
-from tiny import model
+from tiny import CONFIG, model, randomised
 
 RECORDS = [
     {"text": "2 + 3 = 5", "domain": "sums"},
@@ -155,6 +156,17 @@ def test_a_comparison_tells_how_far_two_runs_are_apart(lm):
 
 
 def test_a_difference_is_told_token_by_token():
+def test_models_of_other_layers_are_compared_without_their_routes(lm):
+    part = randomised(GLM(CONFIG, rngs=nnx.Rngs(0), layer_numbers=(0, 2), mtp=None))
+    with gk.LM(part, lm.tokenizer, max_len=64) as other:
+        found = gk.compare(lm.run([5, 6, 7]), other.run([5, 6, 7]))
+        assert found.mean_kl > 0
+        assert repr(found) == f"Comparison(3 and 3 tokens, the same tokens; mean KL {found.mean_kl:.4g} nats)"
+        assert list(found.to_pandas().columns) == ["step", "text", "phase", "kl"]
+        with pytest.raises(RequestError, match="the routes are of different models"):
+            found.changed  # noqa: B018
+
+
     def run(*words):
         nothing = np.zeros(len(words), np.float32)
         tokens = Tokens(np.zeros(len(words), np.int32), words, ("answer",) * len(words), nothing, nothing)
