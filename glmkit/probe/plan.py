@@ -62,7 +62,7 @@ class BoundPart:
     watches_effects = False
 
     def __init__(self, part: Part, target: Target):
-        self.name, self.target = str(part), target
+        self.name, self.target, self.selector = str(part), target, part.tokens
         self.tokens = part.tokens.checked(target.steps)
         self.seen = 0  # tokens that it held for
         self.known = 0  # those that it held for when they were computed, by an equal plan, and that were taken as known
@@ -236,9 +236,12 @@ class Bound:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of all that it changes."""
-        said = [f"{part.name} {part.tokens!r} ".encode() + part.content() for part in self.parts]
-        said += [array.tobytes() for array in self._stacked.values()]  # names tell numbers to six digits
+        """Of all that it changes, however many tokens it was bound to."""
+        said = []
+        for part in self.parts:
+            said.append(f"{part.name} {part.selector!r} ".encode() + part.content())
+            if (tables := part.tables()) is not None:  # names tell numbers to six digits
+                said += [array.tobytes() for array in vars(tables).values()]
         return hashlib.sha256(b"\0".join(said)).hexdigest()
 
     @property

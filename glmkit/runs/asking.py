@@ -227,12 +227,20 @@ class Runs:
             probe.probing.plan.heard(ids, phases[: len(ids)], request.cached_tokens or 0)
 
     def _check_in_use(self, run: Run) -> None:
-        """Raise RequestError unless a run was made with what is in use, by what both say of themselves."""
-        if run.interventions != (using := str(self.interventions or "")):
+        """Raise RequestError unless a run was made with what is in use."""
+        if not self._is_in_use(run):
+            using = str(self.interventions or "nothing")
             raise RequestError(
-                f"this run was made with {run.interventions or 'no interventions'}, and in use is "
-                f"{using or 'nothing'}; have what it was made with in use: with lm.using(...)"
+                f"this run was made with {run.interventions or 'no interventions'}, and in use is {using}"
+                f"{' of other values' if run.interventions == using else ''}; have what it was made with in use: with "
+                "lm.using(...)"
             )
+
+    def _is_in_use(self, run: Run) -> bool:
+        """Whether what a run was made with is; of one without a digest, by what both say of themselves."""
+        if run.digest is None:
+            return run.interventions == str(self.interventions or "")
+        return run.digest == ("" if self._used is None else self._used.bound.digest)
 
     def _planned(self, interventions: Plan | None) -> Plan | None:
         """With what is in use, for whoever binds it and tells what of it did nothing; None for nothing at all."""

@@ -60,7 +60,8 @@ def read_run(
         np.concatenate([[np.nan], *logprobs])[:-1].astype(np.float32), np.concatenate(times),
     )  # fmt: skip
     again = read_again(model, ids, phases, plan, len(ids))
-    return Run(tokens, layers, arrays, slots, name, str(plan or ""), again=again)
+    digest = "" if bound is None else bound.digest
+    return Run(tokens, layers, arrays, slots, name, str(plan or ""), again=again, digest=digest)
 
 
 def joined(pieces: Iterable[Kept], steps: int) -> dict[str, np.ndarray]:

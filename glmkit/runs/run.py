@@ -48,6 +48,8 @@ class Run:
     """`x` and the settings that an answer was asked with, its seed and how it was sampled among them; else None."""
     again: Callable[[Keep], Iterator[Kept]] | None = field(default=None, repr=False)
     """Scores the same tokens once more, with the same interventions, in pieces; None for a run that was loaded."""
+    digest: str | None = field(default=None, repr=False)
+    """Of all that was changed, to the last bit, "" for nothing; None for a run from a file that was written without."""
 
     @functools.cached_property
     def routing(self) -> Routing:
@@ -118,7 +120,8 @@ class Run:
         return sum(value.nbytes for value in self.arrays.values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, all or nothing; `Run.load` reads it back, without the way to run it again."""
+        """Write a safetensors file, all or nothing; `Run.load` reads it back, without `completion`, of which the tokens
+        and what was asked are kept, and without the way to run it again."""
         tokens = self.tokens
         about = {
             "format": _FORMAT,
@@ -130,6 +133,8 @@ class Run:
             "interventions": self.interventions,
             "asked": json.dumps(self.asked),
         }
+        if self.digest is not None:
+            about["digest"] = self.digest
         columns = {f"tokens.{name}": getattr(tokens, name) for name in ("id", "logprob", "time")}
         write_arrays(path, {**self.arrays, **columns}, about)
 
@@ -144,7 +149,8 @@ class Run:
         tokens = Tokens(columns["id"], text, phase, columns["logprob"], columns["time"])
         layers = Layers(tuple(numbers), tuple(moe), experts, top_k)
         asked = json.loads(about.get("asked", "null"))
-        return cls(tokens, layers, arrays, slots, about["model"], about["interventions"], asked=asked)
+        told = {"asked": asked, "digest": about.get("digest")}
+        return cls(tokens, layers, arrays, slots, about["model"], about["interventions"], **told)
 
     def __repr__(self) -> str:
         changed = f", with {self.interventions}" if self.interventions else ""

@@ -45,11 +45,12 @@ def written_run(
     tokens = Tokens(
         np.asarray(ids, np.int32), texts(ids, tokenizer), phases, np.asarray(logprobs, np.float32), np.concatenate(when)
     )
-    arrays = joined(_taken(probe), steps)
-    again = read_again(model, ids, phases, plan, None)
+    arrays, bound = joined(_taken(probe), steps), probe.probing.plan
+    again, digest = read_again(model, ids, phases, plan, None), "" if bound is None else bound.digest
     return Run(
-        tokens, Layers.of(model), arrays, selected.layers, name, str(plan or ""), completion=completion, again=again
-    )
+        tokens, Layers.of(model), arrays, selected.layers, name, str(plan or ""),
+        completion=completion, again=again, digest=digest,
+    )  # fmt: skip
 
 
 def _taken(probe: Probe) -> Iterator[Kept]:

@@ -33,4 +33,4 @@ def require_run_of(lm: LM, run: Run) -> None:
 
 def plan_of(lm: LM, run: Run) -> Plan | None:
     """What a run was made with, if that is in use; None where it is not, and where it is nothing."""
-    return lm.interventions if run.interventions == str(lm.interventions or "") else None
+    return lm.interventions if lm._is_in_use(run) else None

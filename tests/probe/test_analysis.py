@@ -1,5 +1,6 @@
 """What is told from runs, corpora and checkpoints, against the same computed plainly."""
 
+import dataclasses
 import warnings
 
 import jax
@@ -9,8 +10,8 @@ from flax import nnx
 
 import glmkit as gk
 from glmkit.errors import CheckpointError, DataError, RequestError
-from glmkit.runs import Layers, Run, Tokens
 from glmkit.model import GLM
+from glmkit.runs import Layers, Run, Tokens
 from glmkit.train.lora import add_lora
 from tiny import CONFIG, model, randomised
 
@@ -155,7 +156,6 @@ def test_a_comparison_tells_how_far_two_runs_are_apart(lm):
         gk.compare(a, lm.run(ids[::-1]))
 
 
-def test_a_difference_is_told_token_by_token():
 def test_models_of_other_layers_are_compared_without_their_routes(lm):
     part = randomised(GLM(CONFIG, rngs=nnx.Rngs(0), layer_numbers=(0, 2), mtp=None))
     with gk.LM(part, lm.tokenizer, max_len=64) as other:
@@ -167,6 +167,7 @@ def test_models_of_other_layers_are_compared_without_their_routes(lm):
             found.changed  # noqa: B018
 
 
+def test_a_difference_is_told_token_by_token():
     def run(*words):
         nothing = np.zeros(len(words), np.float32)
         tokens = Tokens(np.zeros(len(words), np.int32), words, ("answer",) * len(words), nothing, nothing)
@@ -279,6 +280,28 @@ def test_a_thought_is_cut_with_what_its_run_was_made_with(lm):
         pytest.raises(RequestError, match="made with no interventions, and in use is scale_shared"),
     ):
         gk.truncate(lm, plain)
+
+
+def test_what_is_in_use_is_told_from_others_that_read_the_same(lm, tmp_path):
+    """Vectors are not in the words of a plan; of files that were written without a digest, the words decide."""
+    plan, other = (gk.add("resid_post", 1, sign * np.ones(32)) for sign in (1.0, -1.0))
+    asked = {"thinking": "forced", "max_tokens": 40, "budget": 4, "temperature": 0.0}
+    with lm.using(plan):
+        run = lm.run("hi", **asked)
+    run.save(tmp_path / "run.safetensors")
+    for there in (run, Run.load(tmp_path / "run.safetensors")):
+        with (
+            lm.using(other),
+            pytest.raises(RequestError, match=r"layer=1, scale=1\), and in use is .* of other values"),
+        ):
+            gk.truncate(lm, there, lengths=[0], max_tokens=1)
+        with lm.using(plan):
+            gk.truncate(lm, there, lengths=[0], max_tokens=1)
+    with lm.using(other):
+        gk.truncate(lm, dataclasses.replace(run, digest=None), lengths=[0], max_tokens=1)
+    read = lm.run(run.tokens.id, interventions=gk.scale_shared(0.5, tokens=slice(None, 5)))
+    with lm.using(gk.scale_shared(0.5, tokens=slice(None, 5))):
+        lm._check_in_use(read)
 
 
 def test_a_thought_is_not_cut_with_what_holds_by_phase(lm):
