@@ -4,6 +4,7 @@ import gc
 import os
 import secrets
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
@@ -45,9 +46,9 @@ class LM(Runs):
 
     `max_len` is the longest context, by default the model's own, `kv_memory` the bytes of each device that keys and
     values may take, by default half of what is free; `about` the files that say what the model is (README.md, LICENSE),
-    which `save` writes again. With `reproducible=True` a request gives the same bits whatever else is asked;
-    `speculative_tokens` of each step are drafted and verified in the next; see `Engine`. Any thread may ask, and what
-    is asked at the same time runs together.
+    which `save` writes again; `loaded` what `glmkit.load` was given, if the weights are those. With `reproducible=True`
+    a request gives the same bits whatever else is asked; `speculative_tokens` of each step are drafted and verified in
+    the next; see `Engine`. Any thread may ask, and what is asked at the same time runs together.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LM(Runs):
         draft_hidden: DraftHidden = "normed",
         name: str = "glm",
         about: Mapping[str, bytes] | None = None,
+        loaded: Mapping[str, Any] | None = None,
     ):
         if tokenizer is not None:
             tokenizer.check_fits(model.config.vocab_size)
@@ -71,6 +73,7 @@ class LM(Runs):
         self.name = name
         self.generation = generation or GenerationConfig.recommended(model.config)
         self.about = dict(about or {})
+        self._loaded = None if loaded is None else (dict(loaded), _array_refs(model))
         self.generation.warn_of_missing_stops(model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
@@ -83,6 +86,18 @@ class LM(Runs):
     def model(self) -> GLM:
         """The network. Raises `RequestError` after `close`."""
         return self._open(self._model)
+
+    @property
+    def loaded(self) -> Mapping[str, Any] | None:
+        """What gives these weights: `glmkit.load(**lm.loaded)`, without what only says where they lie.
+
+        None for an LM that was made of a model, and once the model was changed in place.
+        """
+        if self._loaded is None:
+            return None
+        given, refs = self._loaded
+        leaves = () if self._model is None else jax.tree.leaves(self._model)
+        return given if all(ref() is leaf for ref, leaf in zip(refs, leaves, strict=False)) else None
 
     @property
     def engine(self) -> Engine:
@@ -246,9 +261,10 @@ class LM(Runs):
         save_hf(self.model, path, files=files, **options)
 
     def with_model(self, model: GLM, **options: Any) -> "LM":
-        """An LM of another model, such as a trained copy, with all else of this one but the card. `options` as `LM`.
+        """An LM of another model, such as a trained copy, with all else of this one but the card and what was loaded.
 
-        One without the prediction layer drafts nothing, nor, unless it is asked to, a reproducible one.
+        `options` are as for `LM`. A model without the prediction layer drafts nothing, nor, unless it is
+        asked to, a reproducible one.
         """
         about = {name: text for name, text in self.about.items() if name != "README.md"}
         given = {"generation": self.generation, "max_len": self.engine.max_len, "name": self.name, "about": about}
@@ -376,6 +392,10 @@ class LM(Runs):
         while not arrived.empty():  # what was on its way when it was interrupted
             yield from arrived.get() or ()
         yield from answer.finish()
+
+
+def _array_refs(model: GLM) -> list[weakref.ref]:
+    return [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
 
 
 def _interrupt(requests: Sequence[Request], tickets: Sequence[Ticket]) -> None:

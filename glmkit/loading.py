@@ -1,5 +1,6 @@
 """`load`: from a name to an LM."""
 
+import inspect
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -8,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import DTypeLike
 
@@ -74,6 +76,8 @@ def load(
     or, for what the engine cannot be, `RequestError`, each naming the cause.
     """
     _keep_compiled_programs()
+    asked_dtype = None if dtype is None else jnp.dtype(dtype).name
+    adapted = None if adapter is None else os.fspath(adapter)
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if file_exists(folder / "tokenizer.json") else None
@@ -99,7 +103,25 @@ def load(
     model = read(check_finite=check_finite)
     if adapter is not None:
         model = load_adapter(model, adapter, check_finite=check_finite)
-    return LM(model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about, **settings)
+    given = {
+        "dtype": asked_dtype,
+        "max_len": max_len,
+        **settings,
+        "layers": layers,
+        "adapter": adapted,
+        "revision": revision,
+    }
+    loaded = _not_default(name=os.fspath(name), **given)
+    return LM(
+        model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about, loaded=loaded,
+        **settings,
+    )  # fmt: skip
+
+
+def _not_default(**given: Any) -> dict[str, Any]:
+    """Of what `load` was given, what is not its default."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
+    return {name: value for name, value in given.items() if value != defaults[name]}
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:

@@ -140,6 +140,11 @@ class Run:
         return self.settings.steps
 
     @property
+    def loaded(self) -> Mapping[str, Any] | None:
+        """What `glmkit.load` was given for the LM that the policy began as; None for weights that it does not give."""
+        return self.policy.reference.loaded
+
+    @property
     def name(self) -> str:
         """Of the LM that the policy began as."""
         return self.policy.reference.name

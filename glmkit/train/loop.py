@@ -173,6 +173,11 @@ class Fit:
         return self._number
 
     @property
+    def loaded(self) -> Mapping[str, Any] | None:
+        """What `glmkit.load` was given for the LM that is trained; None for weights that it does not give."""
+        return self._source.loaded if isinstance(self._source, LM) else None
+
+    @property
     def name(self) -> str:
         """Of the LM that is trained; empty for a model without one."""
         return self._source.name if isinstance(self._source, LM) else ""

@@ -22,6 +22,7 @@ from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.branches import tree_message, words_of
 from glmkit.widgets.cache_picture import cache_picture
 from glmkit.widgets.cache_requests import CacheRequest, cache_code
+from glmkit.widgets.code import Source
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.rereading import read_once_more
 
@@ -339,7 +340,7 @@ class CacheExplorer(Widget):
             self._thread.join()
 
     def _write_code(self, _: Any = None) -> None:
-        self._code = cache_code(self._lm.name, self._requests, self._selection.get("request"))
+        self._code = cache_code(Source.of(self._lm), self._requests, self._selection.get("request"))
 
 
 def _keep_looking(known: weakref.ref[CacheExplorer]) -> None:

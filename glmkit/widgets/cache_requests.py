@@ -7,7 +7,7 @@ from typing import Any
 from glmkit.engine.answer import Completion
 from glmkit.probe import Plan
 from glmkit.turns import as_data
-from glmkit.widgets.code import using_lines
+from glmkit.widgets.code import Source, using_lines
 
 __all__ = ["CacheRequest", "cache_code"]
 
@@ -47,9 +47,9 @@ class CacheRequest:
         return "asked"
 
 
-def cache_code(model: str, requests: Sequence[CacheRequest], picked: int | None) -> str:
+def cache_code(model: Source, requests: Sequence[CacheRequest], picked: int | None) -> str:
     """Load, ask for the picked request or the last, and for those that it goes on from, and look at the tree."""
-    lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
+    lines = ["import glmkit as gk", "", model.line]
     if requests:
         last = requests[-1 if picked is None else picked]
         for request in _way_to(requests, last):

@@ -22,6 +22,7 @@ from glmkit.widgets.base import Widget, assets
 from glmkit.widgets.chat_picture import chat_picture
 from glmkit.widgets.chat_turns import ChatTurn, ToolCard, arguments_of, message_text, with_edits
 from glmkit.widgets.clients import client_code
+from glmkit.widgets.code import Source
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.rereading import read_once_more
 from glmkit.widgets.routing_probe import RoutingProbe
@@ -147,7 +148,7 @@ class Chat(Widget):
             if turn.completion is not None:
                 given = {**given, "seed": turn.completion.seed}
         given = {name: value for name, value in given.items() if name != "thinking"}
-        return client_code(client, self._lm.name, said, self._tools, mode, given)
+        return client_code(client, Source.of(self._lm), said, self._tools, mode, given)
 
     # Doing.
 

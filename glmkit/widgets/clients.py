@@ -7,6 +7,7 @@ from typing import Any
 
 from glmkit.errors import RequestError
 from glmkit.text import normalize_messages
+from glmkit.widgets.code import Source
 
 __all__ = ["CLIENTS", "client_code"]
 
@@ -16,7 +17,7 @@ _SERVER = "# the address and the key of a server that has the model"
 
 
 def client_code(
-    kind: str, model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]
+    kind: str, model: Source, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]
 ) -> str:
     """What asks for the turn after `messages`; `kind` is one of `CLIENTS`, `mode` the thinking mode.
 
@@ -28,8 +29,8 @@ def client_code(
     return CLIENTS[kind](model, normalize_messages(messages), list(tools), mode, given)
 
 
-def _glmkit(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
-    lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})", f"messages = {_shown(messages)}"]
+def _glmkit(model: Source, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
+    lines = ["import glmkit as gk", "", model.line, f"messages = {_shown(messages)}"]
     given = {"thinking": mode, **settings}
     if tools:
         lines.append(f"tools = {_shown(tools)}  # or the functions themselves")
@@ -38,7 +39,7 @@ def _glmkit(model: str, messages: Messages, tools: Messages, mode: str, settings
     return "\n".join([*lines, "print(done.reasoning, done.content, done.tool_calls)"])
 
 
-def _zai(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
+def _zai(model: Source, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
     head = ["from zai import ZaiClient", "", _SERVER, '# or the key of https://z.ai: ZaiClient(api_key="...")']
     head += ['client = ZaiClient(api_key="KEY", base_url="http://127.0.0.1:8000/api/paas/v4")']
     own, more = _split(settings, ("max_tokens", "temperature", "top_p", "seed", "stop", "tool_choice"))
@@ -46,7 +47,7 @@ def _zai(model: str, messages: Messages, tools: Messages, mode: str, settings: M
     return _openai_like(head, model, messages, tools, call)
 
 
-def _openai(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
+def _openai(model: Source, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
     head = ["from openai import OpenAI", "", _SERVER]
     head += ['client = OpenAI(api_key="KEY", base_url="http://127.0.0.1:8000/v1")']
     known = ("max_tokens", "temperature", "top_p", "seed", "stop", "tool_choice", "response_format", "top_logprobs")
@@ -54,17 +55,17 @@ def _openai(model: str, messages: Messages, tools: Messages, mode: str, settings
     return _openai_like(head, model, messages, tools, own | _extra({"thinking": {"type": mode}, **more}))
 
 
-def _openai_like(head: list[str], model: str, messages: Messages, tools: Messages, call: Mapping[str, Any]) -> str:
+def _openai_like(head: list[str], model: Source, messages: Messages, tools: Messages, call: Mapping[str, Any]) -> str:
     lines = [*head, f"messages = {_shown([_with_text(message) for message in messages])}"]
     if tools:
         lines.append(f"tools = {_shown(tools)}")
-    arguments = [f"model={model!r}", "messages=messages", *(["tools=tools"] if tools else [])]
+    arguments = [f"model={model.name!r}", "messages=messages", *(["tools=tools"] if tools else [])]
     arguments += [f"{name}={value!r}" for name, value in call.items()]
     lines += ["response = client.chat.completions.create(", *(f"    {argument}," for argument in arguments), ")"]
     return "\n".join([*lines, "print(response.choices[0].message)"])
 
 
-def _anthropic(model: str, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
+def _anthropic(model: Source, messages: Messages, tools: Messages, mode: str, settings: Mapping[str, Any]) -> str:
     head = ["from anthropic import Anthropic", "", _SERVER]
     head += ['client = Anthropic(api_key="KEY", base_url="http://127.0.0.1:8000")']
     most = settings.get("max_tokens") or 4096
@@ -84,7 +85,7 @@ def _anthropic(model: str, messages: Messages, tools: Messages, mode: str, setti
             for tool in own
         ]
         lines.append(f"tools = {_shown(declared)}")
-    arguments = [f"model={model!r}", "messages=messages", *(["tools=tools"] if tools else [])]
+    arguments = [f"model={model.name!r}", "messages=messages", *(["tools=tools"] if tools else [])]
     arguments += [f"{name}={value!r}" for name, value in call.items()]
     lines += ["response = client.messages.create(", *(f"    {argument}," for argument in arguments), ")"]
     return "\n".join([*lines, "print(response.content)"])
@@ -152,7 +153,7 @@ def _shown(value: Any) -> str:
     return pprint.pformat(value, width=110, sort_dicts=False)
 
 
-CLIENTS: Mapping[str, Callable[[str, Messages, Messages, str, Mapping[str, Any]], str]] = {
+CLIENTS: Mapping[str, Callable[[Source, Messages, Messages, str, Mapping[str, Any]], str]] = {
     "glmkit": _glmkit,
     "zai": _zai,
     "openai": _openai,

@@ -1,18 +1,45 @@
 """The state of a widget as Python that does the same without it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+from glmkit.lm import LM
 from glmkit.probe import Plan
+from glmkit.runs import Run
 from glmkit.turns import SAMPLING, TURN, as_data
 from glmkit.widgets.attempts import Attempt
 from glmkit.widgets.effects import Change, joined
 
-__all__ = ["plan_lines", "python_code", "run_settings", "thinking_code", "using_lines"]
+__all__ = ["Source", "load_call", "plan_lines", "python_code", "run_settings", "thinking_code", "using_lines"]
+
+
+def load_call(loaded: Mapping[str, Any]) -> str:
+    """What `LM.loaded` tells, as Python."""
+    given = {name: value for name, value in loaded.items() if name != "name"}
+    return f"gk.load({loaded['name']!r}{''.join(f', {name}={value!r}' for name, value in given.items())})"
+
+
+class Source(NamedTuple):
+    """A model by its name, and the line of Python with which `lm` is that model."""
+
+    name: str
+    line: str
+
+    @classmethod
+    def of(cls, lm: LM) -> Self:
+        """One with weights of its own can be had by nobody but who has it."""
+        if lm.loaded is None:
+            return cls(lm.name, f"# lm is the model that this was made with, {lm.name}, whose weights are its own")
+        return cls(lm.name, f"lm = {load_call(lm.loaded)}")
+
+    @classmethod
+    def of_run(cls, run: Run) -> Self:
+        """That a run is of, by all that it tells."""
+        return cls(run.model, f"lm = gk.load({run.model!r})  # if the run is of its weights: it tells the name alone")
 
 
 def python_code(
-    model: str,
+    model: Source,
     x: Any,
     settings: Mapping[str, Any],
     changes: Sequence[Change],
@@ -25,7 +52,7 @@ def python_code(
     `made_with` says in words with what the run was made, where that is not known as a plan.
     """
     given = "".join(f", {name}={value!r}" for name, value in as_data(run_settings(x, settings)).items())
-    lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
+    lines = ["import glmkit as gk", "", model.line]
     if x is None:
         return "\n".join([*lines, "probe = gk.widgets.RoutingProbe(lm)", "probe"])
     lines.append(f"x = {x if _is_said(x) else list(map(int, x))!r}")
@@ -55,7 +82,7 @@ def using_lines(used: Plan | None, lines: Sequence[str]) -> list[str]:
 
 
 def thinking_code(
-    model: str,
+    model: Source,
     x: Any,
     shape: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -63,7 +90,7 @@ def thinking_code(
     picked: int | None,
 ) -> str:
     """Load, ask in all modes and with all seeds, which `shape` has, and lead to the attempt that is picked."""
-    lines = ["import glmkit as gk", "", f"lm = gk.load({model!r})"]
+    lines = ["import glmkit as gk", "", model.line]
     if x is None:
         return "\n".join([*lines, "explorer = gk.widgets.ThinkingExplorer(lm)", "explorer"])
     given, plan = as_data(settings), plan_lines(attempts[0].plan) if attempts else []

@@ -18,7 +18,7 @@ from glmkit.text import IncrementalDecoder
 from glmkit.text.phases import Phase, checked_phases
 from glmkit.weights.atomic import atomic_file
 from glmkit.widgets.base import Widget, assets
-from glmkit.widgets.code import python_code, run_settings
+from glmkit.widgets.code import Source, python_code, run_settings
 from glmkit.widgets.effects import Change, Effect, joined, measure
 from glmkit.widgets.export import routing_page
 from glmkit.widgets.pace import Paced
@@ -86,7 +86,7 @@ class RoutingProbe(Widget):
             self._skills = Skills.of(self._need_lm(), skills)
         elif lm is not None and lm.name == "nano":
             self._skills = Skills.of_nano(lm)
-        if history is None and lm is not None and lm.name == "nano":
+        if history is None and lm is not None and _is_nano(lm):  # the film is of these weights
             history = data_path("checkpoints/glm-nano/routing_history.npz")
         self._history = None if history is None else pack_history(history)
         if run is not None:
@@ -395,4 +395,11 @@ class RoutingProbe(Widget):
         steps = None if self._run is None or self._selection.get("brush") is None else self.selection.steps
         made_with = "" if self._run is None else self._run.interventions
         given = self._x, self._settings, self._changed
-        self._code = python_code(self._shown_name(), *given, steps, self._used, made_with)
+        source = Source.of_run(self._run) if self._lm is None else Source.of(self._lm)
+        self._code = python_code(source, *given, steps, self._used, made_with)
+
+
+def _is_nano(lm: LM) -> bool:
+    """Whether it has the bundled weights, all of them and nothing beside."""
+    loaded = lm.loaded or {}
+    return loaded.get("name") == "nano" and not loaded.keys() & {"layers", "adapter"}

@@ -19,7 +19,7 @@ from glmkit.text.template import thinking_mode
 from glmkit.turns import SAMPLING, TURN, refuse_unknown
 from glmkit.widgets.attempts import Attempt, Piece, Turn
 from glmkit.widgets.base import Widget, assets
-from glmkit.widgets.code import thinking_code
+from glmkit.widgets.code import Source, thinking_code
 from glmkit.widgets.pace import Paced
 from glmkit.widgets.thinking_picture import thinking_picture
 
@@ -339,7 +339,7 @@ class ThinkingExplorer(Widget):
     def _write_code(self, _: Any = None) -> None:
         shape = {"modes": self._modes, "seeds": self._seeds, "budget": self._budget}
         picked = self.selection.attempt
-        self._code = thinking_code(self._lm.name, self._x, shape, self._settings, self._attempts, picked)
+        self._code = thinking_code(Source.of(self._lm), self._x, shape, self._settings, self._attempts, picked)
 
 
 def _modes(modes: Sequence[Any]) -> tuple[str, ...]:

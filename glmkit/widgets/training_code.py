@@ -6,6 +6,7 @@ from typing import Any
 from glmkit.rl.steps import Run as RLRun
 from glmkit.train import Fit, LoggedRun
 from glmkit.train.loop import FINE_TUNING
+from glmkit.widgets.code import load_call
 
 __all__ = ["training_code"]
 
@@ -47,7 +48,7 @@ def _rl_lines(run: RLRun) -> list[str]:
 
 
 def _source(run: Fit | RLRun) -> str:
-    return f"gk.load({run.name!r})" if run.name else _UNNAMED
+    return _UNNAMED if run.loaded is None else load_call(run.loaded)
 
 
 def _arguments(run: Fit | RLRun, *more: str) -> str:

@@ -10,7 +10,7 @@ from tiny import model, tokenizer
 
 @pytest.fixture(scope="session")
 def lm():
-    with LM(model(), tokenizer(), max_len=600, name="tiny") as opened:
+    with LM(model(), tokenizer(), max_len=600, name="tiny", loaded={"name": "tiny"}) as opened:
         yield opened
 
 

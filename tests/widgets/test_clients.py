@@ -7,6 +7,7 @@ import pytest
 
 import glmkit as gk
 from glmkit.widgets.clients import client_code
+from glmkit.widgets.code import Source
 
 
 def add(a: int, b: int) -> int:
@@ -44,7 +45,7 @@ def test_the_code_of_a_client_sends_the_conversation(client, monkeypatch):
     module.ZaiClient = module.OpenAI = module.Anthropic = Client
     monkeypatch.setitem(sys.modules, client, module)
     settings = {"max_tokens": 64, "temperature": 0.5, "top_k": 3, "seed": 4, "stop": None}
-    code = client_code(client, "nano", MESSAGES, [gk.text.function_schema(add)], "enabled", settings)
+    code = client_code(client, Source("nano", ""), MESSAGES, [gk.text.function_schema(add)], "enabled", settings)
     assert "glmkit" not in code
     exec(code, {})
     call = sent["call"]

@@ -9,6 +9,7 @@ from flax import nnx
 import glmkit as gk
 from glmkit.lm import LM
 from glmkit.model import GLM
+from glmkit.widgets.code import Source
 from tiny import CONFIG, randomised, tokenizer
 
 JSON = {"type": "json_object"}
@@ -24,7 +25,7 @@ def double(n: int) -> int:
 def roomy():
     """With room for what is said about tools, byte by byte."""
     config = dataclasses.replace(CONFIG, num_hidden_layers=2, max_position_embeddings=1400)
-    with LM(randomised(GLM(config, rngs=nnx.Rngs(0))), tokenizer(), name="roomy") as opened:
+    with LM(randomised(GLM(config, rngs=nnx.Rngs(0))), tokenizer(), name="roomy", loaded={"name": "roomy"}) as opened:
         yield opened
 
 
@@ -99,6 +100,39 @@ def test_a_probe_is_run_with_its_tools_and_what_was_in_use(roomy, lm, monkeypatc
     given = gk.widgets.RoutingProbe(lm, run=lm.run("hi", interventions=plan))
     ran(given._code, lm, monkeypatch)
     assert "this is without scale_shared(-1, layer=all)" in capsys.readouterr().out
+
+
+def test_weights_that_no_checkpoint_gives_are_not_loaded_in_their_place(tmp_path):
+    """Trained ones keep the name of what they began as."""
+    folder = str(tmp_path / "model")
+    with LM(randomised(GLM(CONFIG, rngs=nnx.Rngs(0))), tokenizer()) as made:
+        assert made.loaded is None
+        made.save(folder)
+    with gk.load(folder, max_len=300, layers=slice(0, 2)) as lm:
+        assert Source.of(lm).line == f"lm = gk.load({folder!r}, max_len=300, layers=slice(0, 2, None))"
+        trained = lm.with_model(randomised(GLM(lm.config, rngs=nnx.Rngs(1), layer_numbers=(0, 1), mtp=None)))
+        run = trained.run("hi", max_tokens=3, temperature=0.0)
+        codes = [
+            gk.widgets.RoutingProbe(trained, run=run)._code,
+            gk.widgets.ThinkingExplorer(trained)._code,
+            gk.widgets.CacheExplorer(trained)._code,
+            gk.widgets.Chat(trained).code("glmkit"),
+        ]
+        for code in codes:
+            assert f"# lm is the model that this was made with, {folder}, whose weights are its own" in code
+            assert "gk.load" not in code
+        names = {"lm": trained}
+        exec(codes[0], names)
+        assert names["run"].tokens.id.tolist() == run.tokens.id.tolist()
+        lm.model.embed[...] = lm.model.embed[...] * 2
+        assert lm.loaded is None
+
+
+def test_the_film_is_of_the_bundled_weights_alone():
+    with gk.load("nano", max_len=64) as nano, nano.with_model(nano.model) as other:
+        assert gk.widgets.RoutingProbe(nano)._history is not None
+        assert gk.widgets.RoutingProbe(nano)._code.splitlines()[2] == "lm = gk.load('nano', max_len=64)"
+        assert gk.widgets.RoutingProbe(other)._history is None
 
 
 def test_a_request_is_asked_with_what_was_in_use(lm, monkeypatch):

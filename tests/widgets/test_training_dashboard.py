@@ -213,7 +213,7 @@ def letters() -> Task:
 
 
 def test_a_run_of_rl_is_shown_and_copied_like_any_other(monkeypatch, tmp_path):
-    lm = gk.LM(one_layer(), tokenizer(), max_len=64, name="tiny")
+    lm = gk.LM(one_layer(), tokenizer(), max_len=64, name="tiny", loaded={"name": "tiny"})
     settings = {"steps": 2, "prompts": 2, "n": 2, "max_tokens": 3, "thinking": "disabled", "eval_count": 1}
     with Policy(lm) as policy:
         run = gk.rl.train(policy, letters(), out=tmp_path, progress=False, **settings)
@@ -337,7 +337,7 @@ def test_a_record_takes_back_what_is_told_again():
 
 
 def test_the_code_it_copies_sets_up_the_same_run(data, monkeypatch):
-    lm = gk.LM(small_model(), tokenizer(), max_len=64, name="tiny")
+    lm = gk.LM(small_model(), tokenizer(), max_len=64, name="tiny", loaded={"name": "tiny"})
     objective = gk.train.Objective(mtp_weight=gk.train.Change(0.3, 10, 0.1), bias_rate=0.001)
     run = fit(lm, data, freeze=("embed",), objective=objective, **SETTINGS)
     code = gk.widgets.TrainingDashboard(run, start=False)._code
