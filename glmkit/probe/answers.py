@@ -86,7 +86,7 @@ def answer_scores(
     Conversations are as `glmkit.train` reads them: each turn behind the prompt that `lm.chat` would give for it, and of
     the turn what the model has to say, its end too. Other records, `by` and `length` are as for `glmkit.collect`;
     `batch_size` rows are computed side by side. What `lm` has in use is added to `interventions`. Raises DataError
-    naming a record that cannot be read, or whose answer is cut off whole, and RequestError for interventions that the
+    naming a record that cannot be read, or whose answer `length` cuts, and RequestError for interventions that the
     model does not have. Warns of those that did nothing.
     """
     bound = bound_to(lm, interventions)
@@ -180,10 +180,16 @@ def _rows(lm: LM, record: Any, number: int, length: int) -> Iterator[Row]:
         ids = record_ids(lm, record, number)
         found = [(ids, phases(ids, lm._tokenizer), np.ones(len(ids), np.bool_))]
     for ids, known, learned in found:
+        if learned[length:].any():
+            end = int(np.flatnonzero(learned)[-1]) + 1
+            raise DataError(
+                f"record {number} has an answer that ends at token {end} of a row, of which the first {length} are "
+                "read; raise length, or shorten the record or leave it out"
+            )
         ids, learned = checked_ids("x", ids[:length], lm.config.vocab_size), learned[:length].copy()
         learned[0] = False  # predicted from nothing
         if not learned.any():
-            raise DataError(f"record {number} has no answer to score within the first {length} tokens of a row")
+            raise DataError(f"record {number} has no answer to score")
         yield Row(ids, known[:length], learned, number)
 
 

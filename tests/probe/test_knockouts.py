@@ -89,8 +89,12 @@ def test_what_is_no_conversation_is_scored_whole_and_an_answer_cut_off_is_named(
     found = gk.answer_scores(lm, [ids], progress=False)
     assert found.loss[0] == pytest.approx(lm.run(ids).loss, rel=1e-5)
     prompt = len(lm.tokenizer.encode(lm.prompt(RECORDS[1]["messages"][:1], thinking="disabled")))
-    with pytest.raises(DataError, match=f"record 1 has no answer to score within the first {prompt} tokens"):
-        gk.answer_scores(lm, [ids, RECORDS[1]], length=prompt, progress=False)
+    whole = len(encode_record(RECORDS[1], lm.tokenizer)[0].tokens)
+    for length in (prompt, whole - 1):  # of which the rest might be said as it is
+        message = f"record 1 has an answer that ends at token {whole} of a row, of which the first {length} are read"
+        with pytest.raises(DataError, match=message):
+            gk.answer_scores(lm, [ids, RECORDS[1]], length=length, progress=False)
+    gk.answer_scores(lm, [ids, RECORDS[1]], length=whole, progress=False)
     with pytest.raises(DataError, match="record 0: messages: expected at least one assistant"):
         gk.answer_scores(lm, [{"messages": RECORDS[0]["messages"][:1]}], progress=False)
     with pytest.raises(DataError, match="no records"):
