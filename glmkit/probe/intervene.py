@@ -15,7 +15,7 @@ from glmkit.probe.selectors import TokenSelector
 from glmkit.runs import Routing, Run
 from glmkit.runs.sites import canonical
 
-__all__ = ["ablate", "add", "bias", "force", "patch", "replay", "scale_shared"]
+__all__ = ["ablate", "add", "bias", "force", "named_experts", "patch", "replay", "scale_shared"]
 
 Layer = int | Sequence[int] | slice | None
 
@@ -41,7 +41,7 @@ def ablate(
         raise RequestError(f"how is {how!r}; expected 'reroute', 'drop' or 'mean'")
     if (how == "mean") != (mean is not None):
         raise RequestError("how='mean' needs mean=, a vector or a run that kept 'expert_out'; other ways take none")
-    return Plan((Ablated(layer, _experts(expert), how, mean, TokenSelector.of(tokens)),))
+    return Plan((Ablated(layer, named_experts(expert), how, mean, TokenSelector.of(tokens)),))
 
 
 def bias(
@@ -60,7 +60,7 @@ def bias(
         raise RequestError(f"at is {at!r}; expected 'selection' or 'logit'")
     if not is_number(by) or not np.isfinite(by):
         raise RequestError(f"by is {by!r}; expected a finite number (ablate rules an expert out)")
-    return Plan((Biased(layer, _experts(expert), float(by), at, TokenSelector.of(tokens)),))
+    return Plan((Biased(layer, named_experts(expert), float(by), at, TokenSelector.of(tokens)),))
 
 
 def force(*, layer: Layer, expert: int | Sequence[int], tokens: Any = None) -> Plan:
@@ -69,7 +69,7 @@ def force(*, layer: Layer, expert: int | Sequence[int], tokens: Any = None) -> P
     Where plans together force more than k the later come first, and one that is ruled out is not chosen: a force that
     was not obeyed is warned of after the run.
     """
-    return Plan((Forced(layer, _experts(expert), TokenSelector.of(tokens)),))
+    return Plan((Forced(layer, named_experts(expert), TokenSelector.of(tokens)),))
 
 
 def replay(routing: Routing | Run, *, layer: Layer = None, tokens: Any = None) -> Plan:
@@ -121,7 +121,8 @@ def scale_shared(by: float, *, layer: Layer = None, tokens: Any = None) -> Plan:
     return Plan((SharedScaled(layer, float(by), TokenSelector.of(tokens)),))
 
 
-def _experts(expert: Any) -> tuple[Any, ...]:
+def named_experts(expert: Any) -> tuple[Any, ...]:
+    """One or several as several. Raises RequestError for none."""
     experts = tuple(expert) if isinstance(expert, Sequence | np.ndarray | range) else (expert,)
     if not experts or isinstance(expert, str):
         raise RequestError(f"expert is {expert!r}; expected a number or several")

@@ -16,6 +16,15 @@ from glmkit.text.phases import checked_phases
 __all__ = ["TokenSelector"]
 
 
+def _checked(places: slice) -> slice:
+    bounds = (places.start, places.stop, places.step)
+    if not all(bound is None or is_integer(bound) for bound in bounds):
+        raise RequestError(f"tokens are {places!r}; expected a slice of whole numbers")
+    if places.step is not None and places.step < 1:
+        raise RequestError(f"tokens are {places!r}; expected a step of at least 1")
+    return places
+
+
 @dataclass(frozen=True)
 class TokenSelector:
     """All tokens, or those of some phases, or those at some positions (a slice, or numbers, negative from the end).
@@ -37,7 +46,7 @@ class TokenSelector:
         if tokens is None:
             return cls()
         if isinstance(tokens, slice):
-            return cls(positions=tokens)
+            return cls(positions=_checked(tokens))
         if isinstance(tokens, str):
             tokens = (tokens,)
         if is_integer(tokens):

@@ -14,6 +14,7 @@ from glmkit.checks import check_integer
 from glmkit.errors import RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM, ExpertTables, Interventions
+from glmkit.probe.intervene import named_experts
 from glmkit.probe.plan import Bound, Plan
 from glmkit.runs import Layers
 from glmkit.runs.frames import data_frame
@@ -64,7 +65,7 @@ def sweep(
     x: Any,
     *,
     layer: int | Sequence[int] | slice | None = None,
-    expert: Sequence[int] | None = None,
+    expert: int | Sequence[int] | None = None,
     how: Literal["reroute", "drop"] = "drop",
     controls: int = 8,
     batch_size: int = 15,
@@ -83,7 +84,7 @@ def sweep(
         raise RequestError(f"how is {how!r}; expected 'reroute' or 'drop'")
     model, layers = lm.model, Layers.of(lm.model)
     numbers = layers.several(layer, moe=True)
-    experts = tuple(range(layers.experts)) if expert is None else tuple(layers.expert(e) for e in expert)
+    experts = tuple(map(layers.expert, range(layers.experts) if expert is None else named_experts(expert)))
     ids = np.asarray(lm._turns.known(x, thinking=thinking), np.int32)
     if not 1 <= len(ids) <= lm.engine.max_len:
         raise RequestError(f"x has {len(ids)} tokens; expected 1 to {lm.engine.max_len}, the context")

@@ -60,19 +60,23 @@ class Layers:
         return self.moe.index(number)
 
     def several(self, layers: Any, *, moe: bool) -> tuple[int, ...]:
-        """The numbers of one layer, several, a slice of the checkpoint's, or None for all; ascending, each once."""
+        """The numbers of one layer, several, a slice of the checkpoint's, or None for all; ascending, each once.
+
+        Raises RequestError for layers that there are not, and for none.
+        """
         every = self.moe if moe else self.numbers
         if layers is None:
             return every
         if isinstance(layers, slice):
             picked: Iterable[Any] = [n for n in range(self.numbers[-1] + 1)[layers] if n in every]
-            if not picked:
-                raise RequestError(f"{layers!r} names none of the layers {list(every)}")
         else:
             picked = [layers] if is_integer(layers) else layers
         if isinstance(picked, str) or not isinstance(picked, Iterable):
             raise RequestError(f"layers are {layers!r}; expected a number, several, or a slice")
-        return tuple(sorted({(self.moe_number if moe else self.number)(layer) for layer in picked}))
+        numbers = tuple(sorted({(self.moe_number if moe else self.number)(layer) for layer in picked}))
+        if not numbers:
+            raise RequestError(f"{layers!r} names none of the layers {list(every)}")
+        return numbers
 
     def expert(self, expert: Any) -> int:
         """Raises RequestError for an expert that does not exist."""

@@ -109,6 +109,8 @@ def _numbers(name: str, part: str) -> list[int]:
     if re.fullmatch(r"-?\d+", part):
         return [int(part)]
     if found := re.fullmatch(r"(\d+)-(\d+)", part):
+        if int(found[1]) > int(found[2]):
+            raise RequestError(f"{name!r}: {part!r} names no layer; expected the lower number first")
         return list(range(int(found[1]), int(found[2]) + 1))
     raise RequestError(f"{name!r}: {part!r} is no layer; expected numbers such as 3,7 or 2-5, or -1 for the last")
 

@@ -217,6 +217,15 @@ def test_a_sweep_is_each_ablation_by_itself(lm):
         gk.sweep(lm, ids, layer=2, expert=[5], how="reroute", controls=1)
 
 
+def test_one_expert_is_swept_by_its_number_and_none_is_refused(lm):
+    ids = [5, 6, 7]
+    one, same = (gk.sweep(lm, ids, layer=1, expert=expert, controls=1) for expert in (3, [3]))
+    np.testing.assert_array_equal(one.kl, same.kl)
+    for named, message in (({"layer": []}, "names none of the layers"), ({"expert": []}, "expert is \\[\\]")):
+        with pytest.raises(RequestError, match=message):
+            gk.sweep(lm, ids, **named)
+
+
 def test_what_is_in_use_takes_out_is_not_swept_and_is_no_control(lm):
     ids, out = lm.tokenizer.encode("one two three"), [1, 4]
     plan = gk.ablate(layer=2, expert=out[0], how="drop") + gk.ablate(layer=2, expert=out[1])

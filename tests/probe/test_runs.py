@@ -77,6 +77,8 @@ def test_what_does_not_exist_is_refused_by_name(lm, run):
     for ask, message in [
         (lambda: gk.keep("resid_pots"), "did you mean resid_post"),
         (lambda: gk.keep("router:1"), "takes no layers"),
+        (lambda: gk.keep("resid_post:5-2"), "'5-2' names no layer"),
+        (lambda: lm.run("x", keep=gk.keep(resid_post=[])), "names none of the layers"),
         (lambda: lm.run("x", keep=gk.keep("resid_post:3")), r"no layer 3; this model holds 0 to 2"),
         (lambda: lm.run("x", keep=gk.keep("router_scores:0")), "layer 0 is dense"),
         (lambda: lm.run("x", keep=gk.keep("blocks.99.mlp.hook_expert_indices")), "no layer 99"),
