@@ -15,6 +15,17 @@ function h(tag, props = {}, ...children) {
   return node;
 }
 
+// Replaces what is in a part, and leaves the focus on the control in the same place.
+function keepFocus(part, children) {
+  const before = [...part.querySelectorAll("button,input,select")], place = before.indexOf(document.activeElement);
+  const value = place >= 0 ? document.activeElement.value : null;
+  part.replaceChildren(...children);
+  if (place < 0) return;
+  const after = part.querySelectorAll("button,input,select")[place];
+  if (after?.tagName === "INPUT") after.value = value;
+  after?.focus({ preventScroll: true });
+}
+
 // Sequential, told apart by lightness alone: from the paper towards the ink of each theme.
 const RAMPS = {
   light: [[247, 249, 252], [209, 226, 243], [133, 184, 221], [44, 123, 182], [8, 48, 107]],
@@ -226,16 +237,6 @@ class View {
       setTimeout(() => (button.textContent = name === "Copied" ? button.textContent : name), 1500);
     } catch { /* it stands below, to be copied by hand */ }
   }
-  // Replaces what is in a part, and leaves the focus on the control in the same place.
-  keepFocus(part, children) {
-    const before = [...part.querySelectorAll("button,input,select")], place = before.indexOf(document.activeElement);
-    const value = place >= 0 ? document.activeElement.value : null;
-    part.replaceChildren(...children);
-    if (place < 0) return;
-    const after = part.querySelectorAll("button,input,select")[place];
-    if (after?.tagName === "INPUT") after.value = value;
-    after?.focus({ preventScroll: true });
-  }
 }
 
 // A model whose messages lie in the page, for one without a kernel.
@@ -247,7 +248,10 @@ class SavedModel {
     this.number = 0;
   }
   get(name) { return this.traits[name]; }
-  set(name, value) { this.traits[name] = value; }
+  set(name, value) {
+    if (JSON.stringify(value) !== JSON.stringify(this.traits[name])) this.traits._code = "";  // it is of what was saved
+    this.traits[name] = value;
+  }
   save_changes() {}
   on(name, heard) { this.listeners.push([name, heard]); }
   off() {}

@@ -223,7 +223,7 @@ class CacheExplorer extends View {
         request.names.length ? h("div", { className: "gp-cells" }, ...cells(request.names), ...open(request.tail ? Math.ceil(request.tail / size) : 0, "not full: known to nobody else")) : null,
         h("div", { className: "gp-text" }, h("span", { className: "gp-faint" }, `…${request.text}`), request.answer, request.error));
     });
-    this.keepFocus(this.parts.requests, [h("h4", {}, "Requests, and the pages that hold them"), ...running, ...known,
+    keepFocus(this.parts.requests, [h("h4", {}, "Requests, and the pages that hold them"), ...running, ...known,
       running.length || known.length ? "" : h("p", { className: "gp-faint" }, "None runs, and none was asked for here yet.")]);
   }
 }

@@ -92,6 +92,8 @@ function knockoutPanel({ skill, experts, rows, excess, control, controls }) {
 
 const mean = values => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 
+const largest = values => values.reduce((most, value) => Math.max(most, value), 0);  // of more than a call has arguments
+
 // Bars of KL for each token of the baseline, the control as a line over them.
 class DivergenceChart {
   constructor(hovered) {
@@ -114,7 +116,7 @@ class DivergenceChart {
     if (!this.kl || !this.node.clientWidth) return;
     const { kl, control, canvas } = this, width = this.node.clientWidth, height = 96, left = 40, base = height - 6;
     const at = prepared(canvas, width, height), style = getComputedStyle(this.node);
-    const most = Math.max(1e-6, ...kl, ...control), step = (width - left - 4) / kl.length;
+    const most = Math.max(1e-6, largest(kl), largest(control)), step = (width - left - 4) / kl.length;
     const y = value => base - (value / most) * (base - 8);
     at.fillStyle = style.getPropertyValue("--gp-faint");
     at.font = "11px system-ui, sans-serif";

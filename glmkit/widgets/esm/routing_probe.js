@@ -163,7 +163,10 @@ class RoutingProbe extends View {
     parts.filmBar.hidden = !film;
     this.body.hidden = !run && !film;
     this.runButton.disabled = this.busy || this.dead;
-    this.copy.disabled = this.exporter.disabled = Boolean(this.dead);
+    this.exporter.disabled = Boolean(this.dead);
+    const hasCode = Boolean(this.model.get("_code"));  // not of a saved page whose state is another now
+    this.copy.disabled = Boolean(this.dead) || !hasCode;
+    if (!hasCode) this.code.hidden = true;
     this.exporter.hidden = !this.about || this.about.saved || !run;
     if (film) this.paintFilm();
     else if (run) this.paintRun();
@@ -202,7 +205,7 @@ class RoutingProbe extends View {
       () => this.pick({ phases: picked.phases.includes(name) ? picked.phases.filter(p => p !== name) : [...picked.phases, name] }), `gp-chip gp-chip-${name}`) : null);
     const by = h("div", { className: "gp-switch", role: "group", "aria-label": "What colour shows: share of the tokens that chose an expert, or of the weight it had" },
       toggle("Selection", picked.by === "share", () => this.pick({ by: "share" })), toggle("Weight", picked.by === "mass", () => this.pick({ by: "mass" })));
-    this.keepFocus(this.parts.filters, [
+    keepFocus(this.parts.filters, [
       h("span", { className: "gp-faint" }, "Show"), ...phases,
       picked.brush ? toggle(`tokens ${picked.brush[0]}–${picked.brush[1] - 1} ×`, true, () => this.pick({ brush: null }), "gp-chip") : h("span", { className: "gp-hint" }, "drag over tokens to brush"),
       h("span", { className: "gp-space" }),
@@ -224,13 +227,13 @@ class RoutingProbe extends View {
     const actions = this.live ? h("div", { className: "gp-actions" },
       button("Ablate", "Rule it out: others take its place", () => set("ablate")), button("Force", "Have every token choose it", () => set("force")),
       h("span", { className: "gp-join" }, button("Bias", "Add to its selection score", () => Number(this.bias) && set("bias", Number(this.bias))), strength)) : null;
-    this.keepFocus(page, [h("h3", {}, `Layer ${layer}, expert ${expert}`), actions, ...expertPage(this.run, ids, chosen, shown)].filter(Boolean));
+    keepFocus(page, [h("h3", {}, `Layer ${layer}, expert ${expert}`), actions, ...expertPage(this.run, ids, chosen, shown)].filter(Boolean));
   }
   paintChanges() {
     const chips = this.changes.map(c => h("span", { className: "gp-change" }, `${c.kind} ${c.layer}:${c.expert}${c.kind === "bias" ? ` by ${c.by}` : ""}`,
       h("button", { type: "button", "aria-label": `Take back ${c.kind} of layer ${c.layer}, expert ${c.expert}`, onclick: () => this.setChanges(this.changes.filter(o => o !== c)) }, "×")));
     const go = h("button", { type: "button", className: "gp-primary gp-regenerate", textContent: "Regenerate", disabled: !chips.length || !this.live || this.busy, onclick: () => this.channel.ask({ kind: "regenerate" }) });
-    this.keepFocus(this.parts.changes, [h("b", {}, "Changes"), ...(chips.length ? chips : [h("span", { className: "gp-faint" }, "none yet: pick an expert, then ablate, force or bias it")]), h("span", { className: "gp-space" }), this.skillPicker(), go].filter(Boolean));
+    keepFocus(this.parts.changes, [h("b", {}, "Changes"), ...(chips.length ? chips : [h("span", { className: "gp-faint" }, "none yet: pick an expert, then ablate, force or bias it")]), h("span", { className: "gp-space" }), this.skillPicker(), go].filter(Boolean));
   }
   skillPicker() {
     const skills = this.about?.skills ?? [];

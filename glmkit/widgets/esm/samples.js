@@ -32,14 +32,14 @@ class SampleView {
       this.strip.show(content);
     }
     this.title.textContent = `Samples of step ${content.step.toLocaleString("en-US")}, the best first`;
-    this.choices.replaceChildren(...content.samples.map(one => h("button", {
+    keepFocus(this.choices, content.samples.map(one => h("button", {
       type: "button", className: "gp-chip", "aria-pressed": String(one.sample === content.sample), onclick: () => this.picked(one.sample),
       textContent: `${one.sample}: reward ${one.reward.toPrecision(3)}, advantage ${signed(one.advantage)}`, title: `sample ${one.sample}, of problem ${one.group}`,
     })));
     this.mark();
   }
   paintShades() {
-    this.shades.replaceChildren(...Object.keys(SHADES).map(name => h("button", {
+    keepFocus(this.shades, Object.keys(SHADES).map(name => h("button", {
       type: "button", textContent: name, "aria-pressed": String(name === this.shade),
       onclick: () => { this.shade = name; this.paintShades(); this.mark(); },
     })));

@@ -159,7 +159,7 @@ class ThinkingExplorer extends View {
     this.runButton.disabled = this.busy || !this.live || !this.wanted?.size;
     this.copy.disabled = Boolean(this.dead);
     if (about) {
-      this.keepFocus(this.modes, about.modes.map(mode => this.button(mode, () => {
+      keepFocus(this.modes, about.modes.map(mode => this.button(mode, () => {
         if (!this.wanted.delete(mode)) this.wanted.add(mode);
         this.refresh();
       }, { "aria-pressed": String(this.wanted.has(mode)), title: MODE_WORDS[mode] })));

@@ -198,7 +198,7 @@ class TrainingDashboard extends View {
     const key = panels.map(panel => `${panel.title}${this.isShown(panel)}`).join();
     if (key === this.chipKey) return;
     this.chipKey = key;
-    this.keepFocus(this.chips, panels.map(panel => this.button(panel.title.split(",")[0], () => {
+    keepFocus(this.chips, panels.map(panel => this.button(panel.title.split(",")[0], () => {
       if (!this.turned.delete(panel.title)) this.turned.add(panel.title);
       this.refresh();
     }, { "aria-pressed": String(this.isShown(panel)), className: "gp-chip" })));
