@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from glmkit.checks import check_integer
 from glmkit.engine.context import model_fingerprint
-from glmkit.errors import MemoryPlanError, RequestError
+from glmkit.errors import CheckpointError, MemoryPlanError, RequestError
 from glmkit.lm import LM
 from glmkit.model import GLM, Keep, Kept
 from glmkit.probe.records import By, batches, read_record, read_rows
@@ -82,8 +82,10 @@ def collect(
     sites = (*_SITES["load"], *(site for stat in stats for site in _SITES[stat]))
     keep = Selection.of(*sites).select(layers, effects=bound is not None and bound.watches_effects).keep
     before, effects = found.records, None
+    if (there := sum(1 for _ in islice(numbered, before))) < before:
+        raise CheckpointError(f"{resume} counted {before} records, and the data have {there}; expected those, or more")
     with tqdm(desc="tokens", unit="", disable=not progress, leave=False) as bar:
-        for batch in batches(islice(numbered, before, None), check_integer("batch_size", batch_size, 1)):
+        for batch in batches(numbered, check_integer("batch_size", batch_size, 1)):
             records = [read(*each) for each in batch]
             seen = _count(found, records, lm, keep, bound, phases)
             effects = seen if effects is None else effects + seen

@@ -82,6 +82,7 @@ def test_what_was_counted_is_gone_on_with(lm, stats, tmp_path):
         (RECORDS, {"length": 5}, "another length: 400 there, 5 here"),
         (RECORDS, {"by": None}, "another by: 'domain' there, None here"),
         ([*RECORDS[:2], {"text": "8", "domain": "sums"}], {}, "counted another record 2"),
+        (RECORDS[:2], {}, "counted 3 records, and the data have 2; expected those, or more"),
         ([*RECORDS[:2], RECORDS[2] | {"domain": "tales"}], {}, "counted another record 2"),
     ):
         with pytest.raises(CheckpointError, match=message):
