@@ -76,8 +76,7 @@ def load(
     or, for what the engine cannot be, `RequestError`, each naming the cause.
     """
     _keep_compiled_programs()
-    asked_dtype = None if dtype is None else jnp.dtype(dtype).name
-    adapted = None if adapter is None else os.fspath(adapter)
+    asked = {"dtype": dtype, "max_len": max_len, "layers": layers, "adapter": adapter, "revision": revision}
     folder = resolve_source(name, revision=revision, cache_dir=cache_dir, download=download)
     adapter = None if adapter is None else resolve_adapter(adapter, cache_dir=cache_dir, download=download)
     tokenizer = Tokenizer.from_folder(folder) if file_exists(folder / "tokenizer.json") else None
@@ -103,15 +102,7 @@ def load(
     model = read(check_finite=check_finite)
     if adapter is not None:
         model = load_adapter(model, adapter, check_finite=check_finite)
-    given = {
-        "dtype": asked_dtype,
-        "max_len": max_len,
-        **settings,
-        "layers": layers,
-        "adapter": adapted,
-        "revision": revision,
-    }
-    loaded = _not_default(name=os.fspath(name), **given)
+    loaded = {"name": os.fspath(name)} | _not_default(**asked, **settings)
     return LM(
         model, tokenizer, generation=generation, max_len=max_len, name=os.fspath(name), about=about, loaded=loaded,
         **settings,
@@ -119,9 +110,11 @@ def load(
 
 
 def _not_default(**given: Any) -> dict[str, Any]:
-    """Of what `load` was given, what is not its default."""
+    """Of what `load` was given, what is not its default, as it can be written."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
-    return {name: value for name, value in given.items() if value != defaults[name]}
+    found = {name: value for name, value in given.items() if value is not defaults[name] and value != defaults[name]}
+    written = {"dtype": lambda dtype: jnp.dtype(dtype).name, "adapter": os.fspath}
+    return {name: written.get(name, lambda value: value)(value) for name, value in found.items()}
 
 
 def resolve_source(name: str | os.PathLike[str], **hub: Any) -> Path:
