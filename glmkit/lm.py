@@ -4,7 +4,6 @@ import gc
 import os
 import secrets
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
@@ -27,6 +26,7 @@ from glmkit.engine.compute import DraftHidden
 from glmkit.errors import GLMKitError, RequestError
 from glmkit.generation_config import GenerationConfig
 from glmkit.model import GLM
+from glmkit.origin import Origin
 from glmkit.runs.asking import Runs
 from glmkit.runs.scoring import token_logprobs
 from glmkit.runs.watch import Watch
@@ -73,7 +73,7 @@ class LM(Runs):
         self.name = name
         self.generation = generation or GenerationConfig.recommended(model.config)
         self.about = dict(about or {})
-        self._loaded = None if loaded is None else (dict(loaded), _array_refs(model))
+        self._origin = None if loaded is None else Origin(loaded, model)
         self.generation.warn_of_missing_stops(model.config.vocab_size)
         self._tokenizer = tokenizer
         self._asked: tuple[GenerationConfig, Turns] | None = None
@@ -93,11 +93,7 @@ class LM(Runs):
 
         None for an LM that was made of a model, and once the model was changed in place.
         """
-        if self._loaded is None:
-            return None
-        given, refs = self._loaded
-        leaves = () if self._model is None else jax.tree.leaves(self._model)
-        return given if all(ref() is leaf for ref, leaf in zip(refs, leaves, strict=False)) else None
+        return None if self._origin is None else self._origin.of(self._model)
 
     @property
     def engine(self) -> Engine:
@@ -263,8 +259,7 @@ class LM(Runs):
     def with_model(self, model: GLM, **options: Any) -> "LM":
         """An LM of another model, such as a trained copy, with all else of this one but the card and what was loaded.
 
-        `options` are as for `LM`. A model without the prediction layer drafts nothing, nor, unless it is
-        asked to, a reproducible one.
+        `options` are as for `LM`. One without the prediction layer drafts nothing, nor, unasked, a reproducible one.
         """
         about = {name: text for name, text in self.about.items() if name != "README.md"}
         given = {"generation": self.generation, "max_len": self.engine.max_len, "name": self.name, "about": about}
@@ -392,10 +387,6 @@ class LM(Runs):
         while not arrived.empty():  # what was on its way when it was interrupted
             yield from arrived.get() or ()
         yield from answer.finish()
-
-
-def _array_refs(model: GLM) -> list[weakref.ref]:
-    return [weakref.ref(leaf) for leaf in jax.tree.leaves(model)]
 
 
 def _interrupt(requests: Sequence[Request], tickets: Sequence[Ticket]) -> None:

@@ -162,8 +162,9 @@ class Probe:
     def saw(self, start: int, count: int, kept: Kept, row: int) -> None:
         """What a step kept of `count` tokens from `start` on, in its row: of the step, nothing else is held on to."""
         if self.captures and count:
-            own = vars(on_host(kept, slice(row, row + 1), count)) | {"effects": None}  # they are added up
-            if own["attention"] is not None:  # of as many keys as a row may ever hold
+            own = on_host(kept, slice(row, row + 1), count)
+            own.pop("effects", None)  # which were told
+            if "attention" in own:  # of as many keys as a row may ever hold
                 own["attention"] = own["attention"][..., : start + count]
-            copied = {name: value.copy() for name, value in own.items() if value is not None}
-            self.pieces.append((start, count, Kept(**copied), time.perf_counter()))
+            copied = Kept(**{name: value.copy() for name, value in own.items()})
+            self.pieces.append((start, count, copied, time.perf_counter()))

@@ -191,10 +191,10 @@ def collected(buffers: Kept, routes: LayerRoutes | None = None, *, config: GLMCo
     return dataclasses.replace(kept, **routes._replace(ids=ids)._asdict())
 
 
-def on_host(kept: Kept, rows: slice, size: int) -> Kept:
-    """As NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis, after the tokens."""
-    cut = {name: _cut(name, np.asarray(value), rows, size) for name, value in vars(kept).items() if value is not None}
-    return dataclasses.replace(kept, **cut)
+def on_host(kept: Kept, rows: slice, size: int) -> dict[str, np.ndarray]:
+    """What there is by name, as NumPy arrays: some rows, and of each the first `size` tokens. Heads become one axis,
+    after the tokens."""
+    return {name: _cut(name, np.asarray(value), rows, size) for name, value in vars(kept).items() if value is not None}
 
 
 def _cut(name: str, value: np.ndarray, rows: slice, size: int) -> np.ndarray:

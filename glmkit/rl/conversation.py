@@ -14,7 +14,7 @@ from glmkit.model import Keep
 from glmkit.rl.rollout import Rollout
 from glmkit.rl.rows import Row, assembled
 from glmkit.rl.sample import Sample, Turn
-from glmkit.rl.task import Episode, Message, Problem
+from glmkit.rl.task import Episode, Message, Problem, modes_of
 from glmkit.text import Tokenizer
 from glmkit.text.phases import PhaseFollower
 from glmkit.turns import Turns
@@ -88,7 +88,7 @@ class Sampler:
     ):
         self._engine, self._turns, self._tokenizer = engine, turns, tokenizer
         self._sampling, self._budget, self._max_tokens = sampling, budget, max_tokens
-        self._modes = (thinking,) if isinstance(thinking, str) else tuple(thinking)
+        self._modes = modes_of(thinking)
         self._tool_choice, self._routes = tool_choice, routes
         self._probing = Probing(Keep(routes=("ids",)) if routes else None, None)
         self._raw = sampling == Sampling(seed=sampling.seed) or sampling.temperature == 0

@@ -9,7 +9,7 @@ import numpy as np
 from glmkit.checks import check_integer
 from glmkit.rl.policy import Policy
 from glmkit.rl.rollout import Rollout
-from glmkit.rl.task import Task
+from glmkit.rl.task import Task, modes_of
 
 __all__ = ["Accuracy", "accuracy", "held_out"]
 
@@ -55,7 +55,7 @@ def held_out(
     policy: Policy, task: Task, count: int, thinking: str | Sequence[str], **sampling: Any
 ) -> dict[str, float]:
     """`accuracy` in each mode of thinking, by the names it is logged under: `held_out/<mode>/greedy` of several."""
-    modes = [thinking] if isinstance(thinking, str) else list(dict.fromkeys(thinking))
+    modes = list(dict.fromkeys(modes_of(thinking)))
     found = {}
     for mode in modes:
         metrics = accuracy(policy, task, count, thinking=mode, **sampling).metrics

@@ -1,13 +1,13 @@
 """The numbers of an RL run."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Literal
 
-from glmkit.checks import check_integer, is_number
+from glmkit.checks import check_integer, check_number
 from glmkit.engine.sampling import Sampling
 from glmkit.errors import ConfigError
+from glmkit.rl.task import modes_of
 from glmkit.text import thinking_mode
 
 __all__ = ["Settings"]
@@ -54,15 +54,11 @@ class Settings:
         for name, value in least.items():
             object.__setattr__(self, name, check_integer(name, getattr(self, name), value))  # NumPy's become Python's
         for name in ("learning_rate", "temperature", "clip", "weight_decay"):
-            value, may_be_0 = getattr(self, name), name == "weight_decay"
-            if not is_number(value) or not (0 < value < math.inf or (may_be_0 and value == 0)):
-                expected = "number of at least 0" if may_be_0 else "positive number"
-                raise ConfigError(f"{name} is {value!r}; expected a {expected}")
-            object.__setattr__(self, name, float(value))
+            value = check_number(name, getattr(self, name), positive=name != "weight_decay")
+            object.__setattr__(self, name, value)
         Sampling(self.temperature, self.top_p)  # which checks them
         if self.thinking is not None:
-            modes = (self.thinking,) if isinstance(self.thinking, str) else tuple(self.thinking)
-            if not modes:
+            if not (modes := modes_of(self.thinking)):
                 raise ConfigError("thinking is empty; expected a mode, or several")
             for mode in modes:
                 thinking_mode(mode)

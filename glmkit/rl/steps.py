@@ -32,7 +32,7 @@ from glmkit.rl.rollout import Rollout
 from glmkit.rl.settings import Settings
 from glmkit.rl.states import restore, states
 from glmkit.rl.step import Step
-from glmkit.rl.task import Task
+from glmkit.rl.task import Task, modes_of
 from glmkit.runs import Layers
 from glmkit.text import thinking_mode
 from glmkit.train.checkpoint import Checkpoints, leaving
@@ -112,8 +112,7 @@ class Run:
         self._within, self._asked = False, False  # a step; to save when it ends
         self._folder = None if out is None else Path(out)
         self._checkpoints, self._logs = None, list(logs)
-        modes = [self._thinking] if isinstance(self._thinking, str) else self._thinking
-        if settings.budget is not None and {"disabled"} == set(map(thinking_mode, modes)):
+        if settings.budget is not None and {"disabled"} == set(map(thinking_mode, modes_of(self._thinking))):
             raise ConfigError(f"budget is {settings.budget!r}, and there is no thought to end: thinking is 'disabled'")
         task.batch(1, "check")  # what is wrong with the task is told before anything is computed
         with np.errstate(all="ignore"):

@@ -13,7 +13,7 @@ from glmkit.rl.description import described
 from glmkit.rl.sample import Sample
 from glmkit.text import normalize_messages, normalize_tools
 
-__all__ = ["Episode", "Problem", "Reward", "Split", "Task"]
+__all__ = ["Episode", "Problem", "Reward", "Split", "Task", "modes_of"]
 
 Split = Literal["train", "held_out"]
 _DRAWN = 16  # problems of each split that a task is known by
@@ -128,3 +128,8 @@ class Task:
     def __repr__(self) -> str:
         count = "drawn" if callable(self.problems) else f"{len(self.problems)} + {len(self.held_out)} held out"
         return f"Task({self.name!r}, {count}, reward={self.reward!r}, thinking={self.thinking!r})"
+
+
+def modes_of(thinking: str | Sequence[str]) -> tuple[str, ...]:
+    """A mode of thinking, or several, as several."""
+    return (thinking,) if isinstance(thinking, str) else tuple(thinking)

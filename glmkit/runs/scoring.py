@@ -74,7 +74,7 @@ def score(
         known = np.arange(start, start + size) < rows.lengths[:, None] - 1
         logprobs, likeliest = (np.asarray(x)[:count, :size] for x in found)
         logprobs = np.where(known, logprobs, np.nan)
-        yield Piece(start, size, on_host(kept, slice(count), size), logprobs, known & likeliest)
+        yield Piece(start, size, Kept(**on_host(kept, slice(count), size)), logprobs, known & likeliest)
 
 
 @functools.partial(jax.jit, donate_argnums=1)

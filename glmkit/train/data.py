@@ -13,7 +13,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import grain
 import jax
@@ -72,6 +72,7 @@ class NothingToLearn(DataError):
     """A data set without an example."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """What `fit` learns from: a `grain` source of `{"tokens", "learned"}`, and what a run has to know of it."""
 

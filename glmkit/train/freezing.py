@@ -13,9 +13,9 @@ from glmkit.model import GLM, Buffer
 from glmkit.model.adapter import LoRAParam, adapted_places
 from glmkit.train.step import Objective
 
-_STACK = re.compile(r"blocks\.(\d+)(?:\.|$)")
-
 __all__ = ["but", "copied", "names", "trainable", "trained_objective"]
+
+_BLOCK = re.compile(r"blocks\.(\d+)(?:\.|$)")
 
 
 def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
@@ -25,7 +25,7 @@ def trainable(model: GLM, freeze: tuple[str, ...] = ()) -> nnx.filterlib.Filter:
     """
     kind = LoRAParam if adapted_places(model) else nnx.Param
     for pattern in freeze:
-        if (stack := _STACK.match(pattern)) and (model.layer_counts[int(stack[1]) :] or [None])[0] not in (None, 1):
+        if _names_a_stack(model, pattern):
             raise ConfigError(
                 f"freeze: {pattern!r} names a stack of several layers here; freeze by kind, as 'blocks.*.attention', "
                 "or train model.unstacked()"
@@ -65,6 +65,12 @@ def names(model: GLM, pattern: str) -> bool:
     """Whether a pattern names anything that training could move: an adapter, or parameters and correction biases."""
     kind = LoRAParam if adapted_places(model) else nnx.Any(nnx.Param, Buffer)
     return any(_named(pattern, path) for path, _ in nnx.to_flat_state(nnx.state(model, kind)))
+
+
+def _names_a_stack(model: GLM, pattern: str) -> bool:
+    """Whether a pattern begins with the number of a block that is several layers."""
+    block = _BLOCK.match(pattern)
+    return block is not None and (dict(enumerate(model.layer_counts)).get(int(block[1])) or 1) > 1
 
 
 def copied(model: GLM, which: nnx.filterlib.Filter) -> GLM:

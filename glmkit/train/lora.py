@@ -14,7 +14,7 @@ from flax import nnx
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float
 
-from glmkit.checks import check_integer, is_number
+from glmkit.checks import check_integer, check_number
 from glmkit.errors import ConfigError
 from glmkit.model import GLM
 from glmkit.model.adapter import (
@@ -54,8 +54,7 @@ def add_lora(
     the model does not have, or a model that already has an adapter.
     """
     check_integer("rank", rank, 1)
-    if not is_number(alpha) or not 0 < alpha < math.inf:
-        raise ConfigError(f"alpha is {alpha!r}; expected a positive number, often twice the rank")
+    check_number("alpha", alpha, positive=True, expected="a positive number, often twice the rank")
     if adapted_places(model):
         raise ConfigError("this model has an adapter already; merge_lora(model) before adding another")
     model = shallow_copy(model)

@@ -1,10 +1,9 @@
 """The numbers of a run, and whether its data and its model go with them."""
 
 import dataclasses
-import math
 from typing import get_args
 
-from glmkit.checks import check_integer, is_number
+from glmkit.checks import check_integer, check_number, is_number
 from glmkit.errors import ConfigError, DataError
 from glmkit.model import GLM
 from glmkit.model.transformer import Remat
@@ -48,22 +47,20 @@ class Settings:
 
     def __post_init__(self):
         object.__setattr__(self, "freeze", (self.freeze,) if isinstance(self.freeze, str) else tuple(self.freeze))
-        least = {"batch_size": 1, "length": 1, "accumulate": 1, "epochs": 1, "batch_warmup": 0, "workers": 0, "seed": 0}
-        for name, value in (least if self.steps is None else {**least, "steps": 1}).items():
+        counts = ("batch_size", "length", "accumulate", "epochs", *(() if self.steps is None else ("steps",)))
+        least = dict.fromkeys(counts, 1) | dict.fromkeys(("batch_warmup", "workers", "seed"), 0)
+        for name, value in least.items():
             object.__setattr__(self, name, check_integer(name, getattr(self, name), value))  # NumPy's become Python's
         for name, kind in (("optimizer", Optimizer), ("remat", Remat)):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(get_args(kind))}")
         if not (is_number(self.warmup) and 0 <= self.warmup <= 1):
             raise ConfigError(f"warmup is {self.warmup!r}; expected the share of all steps, from 0 to 1")
-        for name in ("learning_rate", "weight_decay"):
-            if not (is_number(getattr(self, name)) and 0 <= getattr(self, name) < math.inf):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected a number of at least 0")
-        if self.clip is not None and not (is_number(self.clip) and 0 < self.clip < math.inf):
-            raise ConfigError(f"clip is {self.clip!r}; expected a norm above 0, or None")
-        for name in ("warmup", "learning_rate", "weight_decay", "clip"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("warmup", "learning_rate", "weight_decay"):
+            object.__setattr__(self, name, check_number(name, getattr(self, name)))
+        if self.clip is not None:
+            clip = check_number("clip", self.clip, positive=True, expected="a norm above 0, or None")
+            object.__setattr__(self, "clip", clip)
 
     def micro_batches(self, step: int) -> int:
         """How many micro-batches the step after `step` steps takes."""
@@ -74,7 +71,7 @@ def check_data(data: Source, model: GLM, tokenizer: Tokenizer | None, settings: 
     """Raise `DataError` or `ConfigError` for rows too short for the data, a context too short for the rows, rows that
     the devices cannot share, or another tokenizer's data.
     """
-    if not all(hasattr(data, name) for name in ("length", "largest_token", "digest")):
+    if not isinstance(data, Source):
         raise DataError(
             f"the data is a {type(data).__name__}; expected a TokenDataset: glmkit.train.TokenDataset.encode(records, "
             "lm.tokenizer, length), or read(path, ...)"

@@ -25,7 +25,7 @@ from glmkit.widgets.pace import Paced
 from glmkit.widgets.packing import Message, pack_history, pack_run, packed
 from glmkit.widgets.picture import routing_picture
 from glmkit.widgets.rereading import plan_of, require_run_of
-from glmkit.widgets.skills import Skills, knockout_message, knockout_words
+from glmkit.widgets.skills import Skills, is_nano, knockout_message, knockout_words
 
 __all__ = ["RoutingProbe", "RoutingSelection"]
 
@@ -86,7 +86,7 @@ class RoutingProbe(Widget):
             self._skills = Skills.of(self._need_lm(), skills)
         elif lm is not None and lm.name == "nano":
             self._skills = Skills.of_nano(lm)
-        if history is None and lm is not None and _is_nano(lm):  # the film is of these weights
+        if history is None and lm is not None and is_nano(lm):  # the film is of these weights
             history = data_path("checkpoints/glm-nano/routing_history.npz")
         self._history = None if history is None else pack_history(history)
         if run is not None:
@@ -397,9 +397,3 @@ class RoutingProbe(Widget):
         given = self._x, self._settings, self._changed
         source = Source.of_run(self._run) if self._lm is None else Source.of(self._lm)
         self._code = python_code(source, *given, steps, self._used, made_with)
-
-
-def _is_nano(lm: LM) -> bool:
-    """Whether it has the bundled weights, all of them and nothing beside."""
-    loaded = lm.loaded or {}
-    return loaded.get("name") == "nano" and not loaded.keys() & {"layers", "adapter"}

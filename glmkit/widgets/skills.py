@@ -14,7 +14,7 @@ from glmkit.probe.effects import effects_of
 from glmkit.probe.knockouts import knockout_of
 from glmkit.widgets.packing import Message
 
-__all__ = ["Skills", "knockout_message", "knockout_words"]
+__all__ = ["Skills", "is_nano", "knockout_message", "knockout_words"]
 
 _EACH = 8  # of glm-nano's families, in each half
 _FEWEST = 8  # records of a skill that is given
@@ -143,3 +143,9 @@ def _named(record: Any, skill: str) -> dict[str, Any]:
     if isinstance(record, Mapping):
         return {**record, "skill": skill}
     return {"text" if isinstance(record, str) else "tokens": record, "skill": skill}
+
+
+def is_nano(lm: LM) -> bool:
+    """Whether it has the bundled weights, all of them and nothing beside."""
+    loaded = lm.loaded or {}
+    return loaded.get("name") == "nano" and not loaded.keys() & {"layers", "adapter"}

@@ -1,6 +1,5 @@
 """What may be answered: every answer that a grammar lets pass is right, and every right one is let pass."""
 
-import functools
 import json
 import math
 from collections.abc import Sequence
@@ -12,77 +11,13 @@ import pytest
 
 from glmkit.engine import Request, Sampling
 from glmkit.errors import RequestError
-from glmkit.text import normalize_tools, parse
-from glmkit.text.grammar import GrammarVocabulary, TurnMatcher, answer_grammar, chosen_tools
+from glmkit.text.grammar import answer_grammar, chosen_tools
+from grammars import STOPS, TOOLS, VOCABULARY, at_random, call, json_format, matcher, may_come, passes
 from schemas import instance, random_document_schema, spoiled, text
-from tiny import CONFIG, tokenizer
+from tiny import tokenizer
 
-STOPS = CONFIG.eos_token_id
-VOCABULARY = GrammarVocabulary(tokenizer(), CONFIG.vocab_size, STOPS)
-WEATHER = {
-    "name": "get_weather",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "city": {"type": "string", "maxLength": 5},
-            "days": {"type": "integer", "minimum": 1, "maximum": 9},
-            "unit": {"type": "string", "enum": ["C", "F"]},
-            "code": {"type": "string", "pattern": "^[A-Z]{2}$"},
-            "near": {"$ref": "#/$defs/point"},
-            "wind": {
-                "anyOf": [{"type": "string", "maxLength": 3}, {"type": "integer", "minimum": 5}, {"type": "null"}]
-            },
-        },
-        "required": ["city", "days"],
-        "$defs": {"point": {"type": "array", "items": {"type": "integer", "maximum": 9}, "maxItems": 2}},
-    },
-}
-TOOLS = normalize_tools([WEATHER, {"name": "now"}])
-
-
-def json_format(schema) -> dict:
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-
-
-def matcher(thought="over", **grammar) -> TurnMatcher:
-    return VOCABULARY.matcher(answer_grammar(**grammar), "test", thought)
-
-
-def may_come(match: TurnMatcher) -> np.ndarray:
-    """The tokens that may come next."""
-    mask = np.zeros(-(-CONFIG.vocab_size // 32), np.int32)
-    match.fill(mask)
-    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
-
-
-def passes(match: TurnMatcher, answer: str) -> bool:
-    """Whether a whole answer is let pass, and may end there."""
-    try:
-        for token in tokenizer().encode(answer):
-            if token not in may_come(match):
-                return False
-            match.take(token)
-    except RequestError:
-        return False
-    return set(STOPS) <= set(may_come(match).tolist())
-
-
-def at_random(match: TurnMatcher, rng: np.random.Generator, most: int = 1500) -> str | None:
-    """An answer of tokens drawn at random from those that may come; None if it had not ended after `most`."""
-    tokens: list[int] = []
-    while len(tokens) < most:
-        options = may_come(match)
-        token = int(rng.choice(options))
-        if token in STOPS:
-            return tokenizer().decode(tokens)
-        tokens.append(token)
-        match.take(token)
-    return None
-
-
-def call(*arguments: tuple[str, str], name: str = "get_weather") -> str:
-    said = "".join(f"<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n" for key, value in arguments)
-    return f"<tool_call>{name}\n{said}</tool_call>"
+LOOP = {"a": {"$ref": "#/$defs/a"}}
+OWN = {"type": "object", "properties": {"next": {"$ref": "#"}}}
 
 
 def test_documents_that_a_schema_validates_are_let_pass_and_others_are_not():
@@ -117,125 +52,6 @@ def test_an_object_without_a_schema_is_any_object():
     assert passes(matcher(response_format=anything), '\n{\n  "a": 1,\n  "b": {}\n}')
     for wrong in ("[1]", '{"a": 1', "{'a': 1}", "text", '{"a": 01}'):
         assert not passes(matcher(response_format=anything), wrong)
-
-
-def test_calls_are_those_of_the_declared_tools():
-    right = (
-        call(("city", "Oslo"), ("days", "3")),
-        call(("days", "3"), ("unit", "F"), ("city", "Oslo")),  # in any order
-        call(("city", "a<b"), ("days", "3"), ("code", "AB"), ("near", "[1, 2]")),
-        f"It rains. {call(name='now')}\n{call(('city', ''), ('days', '9'))}",
-        "No tool is needed.",
-        "",
-    )
-    wrong = (
-        call(("city", "Oslo")),  # days is required
-        call(("city", "Oslo"), ("days", "30")),
-        call(("city", "Oslo"), ("days", "three")),
-        call(("city", "Oslo"), ("city", "Rome"), ("days", "3")),
-        call(("city", "London"), ("days", "3")),  # too long
-        call(("city", "Oslo"), ("days", "3"), ("unit", "K")),
-        call(("city", "Oslo"), ("days", "3"), ("code", "ABC")),
-        call(("city", "Oslo"), ("days", "3"), ("near", "[1, 2, 3]")),
-        call(("city", "Oslo"), ("days", "3"), ("sky", "blue")),
-        call(name="later"),
-        f"{call(name='now')} and more",
-    )
-    for answer in right:
-        assert passes(matcher(tools=TOOLS), answer), answer
-    for answer in wrong:
-        assert not passes(matcher(tools=TOOLS), answer), answer
-
-
-@pytest.mark.parametrize(
-    ("schema", "right", "wrong"),
-    [
-        ({"anyOf": [{"enum": ["C", "F"]}, {"type": "null"}]}, {"C": "C", "null": None}, ["banana", '"C"', ""]),
-        ({"type": ["string", "null"], "maxLength": 2}, {"ab": "ab", "null": None, "": ""}, ["abc", "nul"]),
-        ({"enum": [1, "high"]}, {"1": 1, "high": "high"}, ['"high"', "2"]),
-        ({"const": "fixed"}, {"fixed": "fixed"}, ['"fixed"', "x"]),
-        ({"type": ["string", "integer"], "minimum": 5}, {"7": 7, "x7": "x7", " 7": " 7", "true": "true"}, ["3"]),
-        ({"type": ["array", "string"], "items": {"type": "null"}}, {"[null]": [None], "x]": "x]"}, ["[1]", "[x"]),
-        ({"$ref": "#/$defs/unit"}, {"C": "C", "": ""}, ['"C"', "K"]),
-        ({"anyOf": [{"type": "string"}, {"allOf": [{"type": "integer"}]}]}, {"7": 7, "x": "x"}, ["true", "null"]),
-        ({"type": "string", "pattern": r"^\d{2}\/\d{2}$"}, {"01/02": "01/02"}, ["01-02"]),
-        ({"type": "string", "pattern": "^/a|b$|[|]c\n"}, {"/ax": "/ax", "xb": "xb", "x|c\n": "x|c\n"}, ["x/a", "bx"]),
-        ({"type": "string", "format": "date"}, {"2024-02-29": "2024-02-29"}, ["2025-02-29", "2025-11-31", "today"]),
-        ({"type": "string", "format": "uri"}, {"https://a.b/c?d": "https://a.b/c?d"}, ["a b"]),
-    ],
-)
-def test_a_value_is_a_text_or_json_as_its_schema_says(schema, right, wrong):
-    parameters = {"type": "object", "properties": {"x": schema}, "required": ["x"]}
-    tools = normalize_tools([{"name": "f", "parameters": {**parameters, "$defs": {"unit": {"enum": ["C", ""]}}}}])
-    match = matcher(tools=tools, required=True)
-    for written, value in right.items():
-        answer = call(("x", written), name="f")
-        assert passes(match.copy(), answer), written
-        assert parse(answer, tools).tool_calls[0].arguments == {"x": value}
-    for written in wrong:
-        assert not passes(match.copy(), call(("x", written), name="f")), written
-
-
-@pytest.mark.parametrize(
-    ("schema", "said"),
-    [
-        ({"type": "string", "not": {}}, "not"),
-        ({"type": "string", "allOf": [{"maxLength": 2}]}, "allOf"),
-        ({"type": "string", "anyOf": [{"maxLength": 2}]}, "anyOf"),
-        ({"type": "string", "nullable": True}, "nullable"),
-        ({"type": "string", "format": "hostname"}, "hostname"),
-        ({"type": "string", "format": "colour"}, "colour"),
-        ({"type": "string", "enum": []}, "empty"),
-        ({"type": "string", "minLength": "3"}, "minLength"),
-        ({"type": "string", "pattern": "^abcdef$", "maxLength": 3}, "Unsatisfiable"),
-        ({"type": "string", "pattern": "(^a|b)"}, "not supported"),
-        ({"type": "objekt"}, "objekt"),
-        ({"type": "object", "required": 5}, "required"),
-        ({"type": "integer", "nullable": True}, "nullable"),
-        ({"$ref": "#/$defs/none"}, "none"),
-        (5, "object or boolean"),
-        (functools.reduce(lambda schema, _: {"type": "array", "items": schema}, range(400), {}), "recursion"),
-    ],
-)
-def test_a_parameter_that_cannot_be_followed_is_refused_by_its_name(schema, said):
-    tools = normalize_tools([{"name": "f", "parameters": {"type": "object", "properties": {"x": schema}}}])
-    with pytest.raises(RequestError, match=f"^tool 'f', parameter 'x': .*{said}"):
-        answer_grammar(tools)
-
-
-@pytest.mark.parametrize(
-    ("keywords", "said"),
-    [
-        ({"minProperties": 1}, "minProperties is not supported"),
-        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired is not supported"),
-        ({"$ref": "#/$defs/a"}, "ref is not supported"),
-        ({"type": "objekt"}, "type is 'objekt'"),
-        ({"required": ["b"]}, "required names 'b'"),
-        ({"required": 5}, "required is 5"),
-        ({"properties": {" a": {"type": "string"}}}, "' a' has blanks around it"),
-    ],
-)
-def test_parameters_that_cannot_be_followed_are_refused_by_what_is_wrong(keywords, said):
-    parameters = {"type": "object", "properties": {"a": {"type": "string"}}, **keywords}
-    with pytest.raises(RequestError, match=f"^tool 'f', parameters: .*{said}"):
-        answer_grammar(normalize_tools([{"name": "f", "parameters": parameters}]))
-
-
-def test_calls_at_random_read_back_as_declared():
-    draws = np.random.default_rng(2)
-    for _ in range(30):
-        answer = at_random(matcher(tools=TOOLS, required=True), draws)
-        if answer is None:
-            continue
-        parsed = parse(answer, TOOLS)
-        assert parsed.tool_calls
-        assert not parsed.content
-        for made in parsed.tool_calls:
-            assert made.closed
-            if made.name == "get_weather":
-                jsonschema.validate(made.arguments, WEATHER["parameters"])
-            else:
-                assert (made.name, made.arguments) == ("now", {})
 
 
 def test_one_tool_chosen_or_any_has_to_be_called():
@@ -293,12 +109,6 @@ def test_an_answer_that_leaves_its_grammar_is_told():
     match = matcher(response_format={"type": "json_object"})
     with pytest.raises(RequestError, match="left its grammar"):
         match.take(tokenizer().encode("x")[0])
-
-
-LOOP = {"a": {"$ref": "#/$defs/a"}}
-
-
-OWN = {"type": "object", "properties": {"next": {"$ref": "#"}}}
 
 
 @pytest.mark.parametrize(
@@ -422,10 +232,3 @@ def test_a_format_of_another_kind_is_refused(wrong):
 def test_a_choice_of_tools_that_is_none_is_refused(tools: Sequence, choice, said):
     with pytest.raises(RequestError, match=said):
         chosen_tools(tools, choice)
-
-
-def test_more_parameters_than_can_be_told_apart_are_refused():
-    many = {f"p{i}": {"type": "integer"} for i in range(65)}
-    tools = normalize_tools([{"name": "wide", "parameters": {"type": "object", "properties": many}}])
-    with pytest.raises(RequestError, match="'wide' has 65 parameters"):
-        answer_grammar(tools)
