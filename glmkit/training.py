@@ -93,8 +93,7 @@ def _run_given(args: argparse.Namespace) -> Path:
     """Train a model that is given, on data that are given."""
     from glmkit.loading import resolve_source
     from glmkit.text import Tokenizer
-    from glmkit.train import Objective, TokenDataset, fit
-    from glmkit.train.loop import FINE_TUNING
+    from glmkit.train import FINE_TUNING, PRETRAINING, TokenDataset, fit
 
     if args.from_scratch and (args.how == "sft" or args.lora is not None):
         raise ConfigError("--from-scratch is for pretrain, and without --lora: there is nothing yet to adapt")
@@ -111,7 +110,7 @@ def _run_given(args: argparse.Namespace) -> Path:
     training = fit(
         _given(args, folder),
         data,
-        objective=FINE_TUNING if args.how == "sft" else Objective(),
+        objective=FINE_TUNING if args.how == "sft" else PRETRAINING,
         out=args.out,
         eval_data=held_out,
         save_every=args.save_every,

@@ -24,9 +24,20 @@ from glmkit.train.optimizer import (
     with_master_weights,
 )
 from glmkit.train.settings import Settings
-from glmkit.train.step import Change, Metrics, Objective, TrainState, compiled_step, train_step
+from glmkit.train.step import (
+    FINE_TUNING,
+    PRETRAINING,
+    Change,
+    Metrics,
+    Objective,
+    TrainState,
+    compiled_step,
+    train_step,
+)
 
 __all__ = [
+    "FINE_TUNING",
+    "PRETRAINING",
     "Batch",
     "Change",
     "Checkpoints",

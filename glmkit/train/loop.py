@@ -36,12 +36,10 @@ from glmkit.train.log import JsonLog, Log, ending
 from glmkit.train.memory import to_start, to_step, told_of_memory
 from glmkit.train.optimizer import MasterState, cosine, make_optimizer
 from glmkit.train.settings import Settings, check_data
-from glmkit.train.step import Objective, TrainState, compiled_step
+from glmkit.train.step import FINE_TUNING, Objective, TrainState, compiled_step
 from glmkit.weights.atomic import atomic_file
 
 __all__ = ["Fit", "Step", "fit"]
-
-FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +143,9 @@ class Fit:
             raise ConfigError("keep_best keeps the checkpoints with the least eval_loss; give eval_data= to measure it")
         self._evaluates_every = (eval_every, save_every) if keep_best else (eval_every,)
         self._progress = progress
-        self.objective = trained_objective(objective, model, settings.freeze)
+        moved = trained_objective(objective, model, settings.freeze)
         self.steps = settings.steps or self._count_steps()
+        self.objective = moved.of_run(self.steps)
         self._optimizer, self._step = _programs(self.objective, settings, self.steps)
         self._batches = ReadAhead(self._stream())
         self._position = self._batches.get_state()  # behind the last step, however far the stream was read

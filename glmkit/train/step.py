@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from glmkit.errors import ConfigError
 from glmkit.model import GLM, Buffer, Interventions
 from glmkit.model.transformer import Remat
 from glmkit.train.balance import imbalance, move_biases
@@ -19,18 +20,42 @@ from glmkit.train.data import Batch
 from glmkit.train.loss import Sums, loss_sums, targets_ahead
 from glmkit.train.optimizer import apply_optimizer
 
-__all__ = ["Change", "Metrics", "Objective", "TrainState", "compiled_step", "started", "train_step"]
+__all__ = [
+    "FINE_TUNING",
+    "PRETRAINING",
+    "Change",
+    "Metrics",
+    "Objective",
+    "TrainState",
+    "compiled_step",
+    "started",
+    "train_step",
+]
 
 
 class Change(NamedTuple):
-    """A weight that is `before` in the first `steps` steps and `after` from then on: an `optax` schedule."""
+    """A weight that is `before` in the first `steps` steps and `after` from then on: an `optax` schedule.
+
+    `steps` may be the share of a run's steps, a float between 0 and 1, which `fit` knows the number of.
+    """
 
     before: float
-    steps: int
+    steps: int | float
     after: float
 
     def __call__(self, step: Int[Array, ""] | int) -> Float[Array, ""]:
+        """Raises `ConfigError` where `steps` is a share: `of_run` makes a number of it."""
+        if isinstance(self.steps, float):
+            raise ConfigError(f"{self} changes after a share of a run's steps; say of how many with .of_run(steps)")
         return jnp.where(step < self.steps, self.before, self.after)
+
+    def of_run(self, steps: int) -> Self:
+        """As it is in a run of so many steps. Raises `ConfigError` for a share that is none."""
+        if not isinstance(self.steps, float):
+            return self
+        if not 0 <= self.steps <= 1:
+            raise ConfigError(f"steps of {self} is a float, so a share of the run's; expected one from 0 to 1")
+        return self._replace(steps=int(self.steps * steps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +63,7 @@ class Objective:
     """What is minimised, by the weights of GLM-4.5's report; `trainable` is an nnx filter of the parameters that move.
 
     `mtp_weight` weighs the loss of the token after the next; GLM-4.5's fell when two thirds of its tokens were read,
-    `Change(0.3, steps, 0.1)`. `bias_rate` is the step of the correction biases, of those in the filter `biases`; 0
+    `PRETRAINING`'s. `bias_rate` is the step of the correction biases, of those in the filter `biases`; 0
     leaves them as they are. `balance_weight` weighs the sequence-level balance loss, the mean over sequences of its sum
     over layers.
     """
@@ -48,6 +73,15 @@ class Objective:
     balance_weight: float = 1e-4
     trainable: nnx.filterlib.Filter = nnx.Param
     biases: nnx.filterlib.Filter = Buffer
+
+    def of_run(self, steps: int) -> Self:
+        """As it is in a run of so many steps, where its weights change after a share of them."""
+        weight = self.mtp_weight
+        return dataclasses.replace(self, mtp_weight=weight.of_run(steps)) if isinstance(weight, Change) else self
+
+
+PRETRAINING = Objective(mtp_weight=Change(0.3, 2 / 3, 0.1))
+FINE_TUNING = Objective(mtp_weight=0.1, bias_rate=0.0, balance_weight=0.0)
 
 
 @jax.tree_util.register_dataclass

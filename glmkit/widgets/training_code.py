@@ -5,7 +5,7 @@ from typing import Any
 
 from glmkit.rl.steps import Run as RLRun
 from glmkit.train import Fit, LoggedRun
-from glmkit.train.loop import FINE_TUNING
+from glmkit.train.step import FINE_TUNING
 from glmkit.widgets.code import load_call
 
 __all__ = ["training_code"]

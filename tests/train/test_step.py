@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings, strategies as st
 
+from glmkit.errors import ConfigError
 from glmkit.model import GLM
 from glmkit.model.params import Buffer
 from glmkit.train.balance import imbalance, move_biases
@@ -104,6 +105,17 @@ def test_the_weight_of_the_second_token_changes_at_the_step_that_is_said():
         ours, theirs = (stepped(o, batch(1, 6), done)[0].model for o in (changing, Objective(mtp_weight=weight)))
         for got, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)  # another program rounds anew
+
+
+def test_a_weight_may_change_after_a_share_of_a_run():
+    changing = Objective(mtp_weight=Change(0.3, 2 / 3, 0.1))
+    assert changing.of_run(9).mtp_weight == Change(0.3, 6, 0.1)
+    assert Objective(mtp_weight=Change(0.3, 2, 0.1)).of_run(9).mtp_weight.steps == 2
+    assert Objective().of_run(9) == Objective()
+    with pytest.raises(ConfigError, match="of_run"):
+        stepped(changing, batch(1, 6))
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        Objective(mtp_weight=Change(0.3, 1.5, 0.1)).of_run(9)
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_says_so():
