@@ -9,17 +9,22 @@ __all__ = ["followed", "has_an_end"]
 
 _VALUES = ("enum", "const", "default", "examples")  # whose content is no schema
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions")  # whose content is schemas by any name
+_WITHOUT_ESCAPES = r'^[^\\"\x00-\x1f]*$'
 _SMALL = 1e-9  # of the other bound: numbers below it are valid, and are not written
 
 
 def followed(schema: Any) -> Any:
-    """A schema as it is given to `llguidance`, which takes an exclusive bound of 0 for 0 itself where the other is
-    between -1 and 1: a small number stands for it."""
+    """A schema as it is given to `llguidance`, with its faults mended by what it does follow.
+
+    It takes an exclusive bound of 0 for 0 itself where the other is between -1 and 1: a small number stands for it. It
+    tells names in objects apart by their spelling, so that `"\\u0061ge"` may have what `"age"` may not: names that an
+    open object does not declare are written without escapes.
+    """
     if isinstance(schema, Mapping):
         found = {key: _each(key, each) for key, each in schema.items()}
         _close(found, "exclusiveMinimum", "minimum", ("maximum", "exclusiveMaximum"), 1)
         _close(found, "exclusiveMaximum", "maximum", ("minimum", "exclusiveMinimum"), -1)
-        return found
+        return found | _plain_names(found)
     return [followed(each) for each in schema] if isinstance(schema, list | tuple) else schema
 
 
@@ -30,6 +35,17 @@ def _each(key: str, value: Any) -> Any:
     if key in _BY_NAME and isinstance(value, Mapping):
         return {name: followed(schema) for name, schema in value.items()}
     return followed(value)
+
+
+def _plain_names(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What has the undeclared names of an object without escapes, where these names may have any value.
+
+    Where they may not, a pattern would hold for the declared ones too.
+    """
+    more = schema.get("additionalProperties", True)
+    if not schema.get("properties") or "patternProperties" in schema or not (more is True or more == {}):
+        return {}
+    return {"patternProperties": {_WITHOUT_ESCAPES: {}}, "additionalProperties": False}
 
 
 def _close(schema: dict[str, Any], exclusive: str, closed: str, others: Sequence[str], sign: int) -> None:
@@ -63,9 +79,9 @@ def _ends(schema: Any, ending: set[str]) -> bool:
     def each(schemas: Any) -> Iterator[bool]:
         return (_ends(member, ending) for member in schemas) if isinstance(schemas, list | tuple) else iter(())
 
-    if "$ref" in schema and schema["$ref"] not in ending:
+    if isinstance(schema.get("$ref"), str) and schema["$ref"] not in ending:
         return False
-    if any(isinstance(schema.get(union), list) and not any(each(schema[union])) for union in ("anyOf", "oneOf")):
+    if any(schema.get(union) and not any(each(schema[union])) for union in ("anyOf", "oneOf")):
         return False
     if not all(each(schema.get("allOf"))):
         return False
@@ -78,10 +94,7 @@ def _ends(schema: Any, ending: set[str]) -> bool:
 
 def _ends_as(kind: str, schema: Mapping[str, Any], ending: set[str]) -> bool:
     if kind == "object":
-        properties, required = schema.get("properties"), schema.get("required")
-        properties = properties if isinstance(properties, Mapping) else {}
-        required = required if isinstance(required, list | tuple) else ()
-        return all(_ends(properties.get(name), ending) for name in required)
+        return _ends_as_object(list(_parts(schema)), ending)
     least = schema.get("minItems")
     if kind == "array" and _is_number(least) and least > 0:
         first = schema.get("prefixItems")
@@ -89,6 +102,29 @@ def _ends_as(kind: str, schema: Mapping[str, Any], ending: set[str]) -> bool:
         rest = [] if len(first) >= least else [schema.get("items")]
         return all(_ends(item, ending) for item in (*first, *rest))
     return True
+
+
+def _ends_as_object(parts: Sequence[Mapping[str, Any]], ending: set[str]) -> bool:
+    """What is required, and as many names as there have to be, must have an end by every part of a schema."""
+    declared = [part["properties"] for part in parts if isinstance(part.get("properties"), Mapping)]
+    others = all(_ends(part.get("additionalProperties"), ending) for part in parts)
+    ends = {
+        name: all(_ends(properties.get(name), ending) for properties in declared)
+        for properties in declared
+        for name in properties
+    }
+    required = [name for part in parts if isinstance(part.get("required"), list | tuple) for name in part["required"]]
+    least = max((part["minProperties"] for part in parts if _is_number(part.get("minProperties"))), default=0)
+    return all(ends.get(name, others) for name in required) and (others or least <= sum(ends.values()))
+
+
+def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """A schema and those that hold beside it."""
+    if isinstance(schema, Mapping):
+        yield schema
+        if isinstance(schema.get("allOf"), list | tuple):
+            for member in schema["allOf"]:
+                yield from _parts(member)
 
 
 def _references(schema: Any) -> Iterator[str]:

@@ -119,6 +119,10 @@ def test_an_answer_that_leaves_its_grammar_is_told():
         (OWN | {"required": ["next"]}, False),
         (OWN, True),
         (OWN | {"type": ["object", "null"], "required": ["next"]}, True),
+        (OWN | {"allOf": [{"required": ["next"]}]}, False),
+        (OWN | {"minProperties": 1, "additionalProperties": {"$ref": "#"}}, False),
+        ({"type": "object", "required": ["a"], "additionalProperties": {"$ref": "#"}}, False),
+        ({"type": "object", "additionalProperties": {"$ref": "#"}}, True),
         ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, False),
         ({"type": "array", "items": {"$ref": "#"}}, True),
         ({"anyOf": [OWN | {"required": ["next"]}, {"type": "string"}]}, True),
@@ -169,6 +173,17 @@ def test_an_exclusive_bound_of_0_is_one(bounds, valid, invalid):
         assert passes(matcher(response_format=json_format(schema)), f'{{"x": {number}}}') == (number in valid), number
 
 
+@pytest.mark.parametrize("wrapped", [lambda schema: schema, lambda schema: {"allOf": [schema, {"required": ["age"]}]}])
+def test_a_declared_name_may_not_be_spelled_with_escapes(wrapped):
+    """JSON reads both spellings as one name, whose schema holds."""
+    schema = wrapped({"type": "object", "properties": {"age": {"type": "integer"}}})
+    grammar = {"response_format": json_format(schema)}
+    assert passes(matcher(**grammar), '{"age": 1, "name": "\\n"}')
+    assert passes(matcher(**grammar), '{"age": 1, "a ge": {"age": "x"}}')
+    assert not passes(matcher(**grammar), '{"age": 1, "\\u0061ge": "x"}')
+    assert not passes(matcher(**grammar), '{"age": "x"}')
+
+
 def test_where_no_call_may_come_there_is_none():
     match = matcher(forbidden=True)
     assert passes(match.copy(), "a text of any kind")
@@ -193,6 +208,9 @@ def test_nothing_asked_is_no_grammar():
         ({"$ref": "https://example.com/schema"}, "example.com"),
         ({"type": "string", "pattern": "(?=a)"}, "regex parse error.*look-around"),
         ({"type": "string", "format": "colour"}, "colour"),
+        ({"anyOf": []}, "anyOf is empty"),
+        ({"type": "object", "required": ["a"], "properties": {"a": {"oneOf": []}}}, "'a' is unsatisfiable"),
+        ({"$ref": ["#"]}, "ref"),
     ],
 )
 def test_a_schema_that_cannot_be_followed_is_refused_by_what_is_wrong(schema, said):
