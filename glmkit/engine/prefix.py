@@ -93,6 +93,7 @@ class PrefixTree:
         """The longest known beginning of a prompt, in full pages; its last token is always left to be computed."""
         self._clock, self.changes = self._clock + 1, self.changes + 1
         lease = Lease(scope, self._roots.setdefault(scope, Node((), -1, None)), self._path(prompt, scope))
+        lease.root.leases += 1
         for node in lease.shared:
             self._read(node)
         return lease
@@ -141,11 +142,9 @@ class PrefixTree:
                 self._free.append(node.page)
         self._free += lease.own
         lease.shared, lease.own = [], []
+        lease.root.leases -= 1
+        self._let_go(lease.root)
         self.changes += 1
-
-    def drop(self, scope: Hashable) -> None:
-        """A scope that nothing was published in will not come again."""
-        self._roots.pop(scope, None)
 
     def grow(self, count: int) -> None:
         """Have `count` pages in all."""
@@ -188,6 +187,11 @@ class PrefixTree:
     def _is_current(self, lease: Lease) -> bool:
         return self._roots.get(lease.scope) is lease.root
 
+    def _let_go(self, node: Node) -> None:
+        """Forget a scope that has no page any more, and no reader."""
+        if node.parent is None and not node.leases and not node.children:
+            self._roots = {scope: root for scope, root in self._roots.items() if root is not node}
+
     def _evict(self) -> None:
         """Free the page of the leaf that was used longest ago."""
         leaves = (node for node in self.nodes() if not node.leases and not node.children)
@@ -195,5 +199,6 @@ class PrefixTree:
         if oldest is None:
             raise OutOfPages
         del oldest.parent.children[oldest.tokens]
+        self._let_go(oldest.parent)
         self._free.append(oldest.page)
         self._known, self._idle = self._known - 1, self._idle - 1

@@ -140,10 +140,7 @@ class Scheduler:
     def _leave(self, ticket: Ticket) -> None:
         """Give the pages up; what they hold stays known."""
         if ticket.lease is not None:
-            tree = self._pool.trees[ticket.part]
-            tree.end(ticket.lease)
-            if ticket.is_private:
-                tree.drop(self._scope(ticket))
+            self._pool.trees[ticket.part].end(ticket.lease)
             ticket.lease, ticket.held, ticket.drafts = None, 0, ()
         self._answering, self._refused = {}, set()
 

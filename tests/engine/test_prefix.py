@@ -92,6 +92,26 @@ def test_equal_tokens_of_different_scopes_share_nothing():
     assert not list(tree.nodes(None))
 
 
+def test_a_scope_without_pages_and_readers_is_forgotten():
+    """Thousands of plans in a sweep leave nothing behind."""
+    tree = PrefixTree(2, SIZE)
+    for _ in range(2):  # whose prompts are too short for a full page
+        one, other = tree.lease(range(3), "ablated"), tree.lease(range(3), "ablated")
+        tree.end(one)
+        assert tree.scopes == ("ablated",)
+        tree.end(other)
+        assert tree.scopes == ()
+    kept = tree.lease(range(6), "steered")
+    tree.extend(kept)
+    tree.publish(kept, range(4))
+    tree.end(kept)
+    assert tree.scopes == ("steered",)
+    long = tree.lease(range(9))
+    for _ in range(2):
+        tree.extend(long)  # the second takes the page of what was steered
+    assert tree.scopes == (None,)
+
+
 def test_more_pages_are_new_ones():
     tree = PrefixTree(1, SIZE)
     lease = tree.lease([0])
