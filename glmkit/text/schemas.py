@@ -9,7 +9,7 @@ __all__ = ["followed", "has_an_end"]
 
 _VALUES = ("enum", "const", "default", "examples")  # whose content is no schema
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions")  # whose content is schemas by any name
-_WITHOUT_ESCAPES = r'^[^\\"\x00-\x1f]*$'
+_ANY_NAME = r"^(?s:.*)$"  # `llguidance` writes what a pattern matches without escapes that JSON does not ask for
 _SMALL = 1e-9  # of the other bound: numbers below it are valid, and are not written
 
 
@@ -18,7 +18,7 @@ def followed(schema: Any) -> Any:
 
     It takes an exclusive bound of 0 for 0 itself where the other is between -1 and 1: a small number stands for it. It
     tells names in objects apart by their spelling, so that `"\\u0061ge"` may have what `"age"` may not: names that an
-    open object does not declare are written without escapes.
+    open object does not declare are written without the escapes that JSON does not ask for.
     """
     if isinstance(schema, Mapping):
         found = {key: _each(key, each) for key, each in schema.items()}
@@ -38,14 +38,14 @@ def _each(key: str, value: Any) -> Any:
 
 
 def _plain_names(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What has the undeclared names of an object without escapes, where these names may have any value.
+    """What has the undeclared names of an object in one spelling, where these names may have any value.
 
     Where they may not, a pattern would hold for the declared ones too.
     """
     more = schema.get("additionalProperties", True)
     if not schema.get("properties") or "patternProperties" in schema or not (more is True or more == {}):
         return {}
-    return {"patternProperties": {_WITHOUT_ESCAPES: {}}, "additionalProperties": False}
+    return {"patternProperties": {_ANY_NAME: {}}, "additionalProperties": False}
 
 
 def _close(schema: dict[str, Any], exclusive: str, closed: str, others: Sequence[str], sign: int) -> None:

@@ -180,6 +180,7 @@ def test_a_declared_name_may_not_be_spelled_with_escapes(wrapped):
     grammar = {"response_format": json_format(schema)}
     assert passes(matcher(**grammar), '{"age": 1, "name": "\\n"}')
     assert passes(matcher(**grammar), '{"age": 1, "a ge": {"age": "x"}}')
+    assert passes(matcher(**grammar), r'{"age": 1, "a\nb": 2, "\"q\"": 3, "a\\b": 4}')  # escapes that JSON asks for
     assert not passes(matcher(**grammar), '{"age": 1, "\\u0061ge": "x"}')
     assert not passes(matcher(**grammar), '{"age": "x"}')
 
