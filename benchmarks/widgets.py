@@ -3,7 +3,9 @@
 A run of 4,096 tokens, 92 layers of 160 experts, 8 of them chosen, with random routes, which nothing compresses. "load"
 is from the widget's place in the page to a map with all of it, "redraw" what drawing takes after a key that changes
 what is brushed (the script's time within the frame, and from the key until the frame is over), "stop" from the button
-to the end of what glm-nano thinks. Milliseconds; the last line is a JSON object. Needs what `make test-browser` does.
+to the end of what glm-nano thinks, all in milliseconds. "stream" is a thought of 20,000 tokens of which 5,000 come a
+second, from its first token on the page to its last in seconds, and how many of them it then reads in order. The last
+line is a JSON object. Needs what `make test-browser` does.
 """
 
 import json
@@ -37,6 +39,36 @@ explorer = gk.widgets.ThinkingExplorer(lm, "Work out (84 - 37) * 6 + 158 - 49.",
 explorer.wait()
 explorer
 """
+RATE, STREAMED = 5000, 20_000
+STREAM = f"""
+import time
+lm = gk.load("nano", max_len=512)
+text = " ".join(map(str, range({STREAMED})))
+thought = lm.tokenizer.encode(text)[:{STREAMED}]
+
+def steadily(x, *, watch, **settings):
+    hear, began = watch.beside(lambda token: None), time.perf_counter()
+    for place, token in enumerate(thought):
+        time.sleep(max(0.0, began + place / {RATE} - time.perf_counter()))
+        hear(token)
+
+lm.run = steadily
+explorer = gk.widgets.ThinkingExplorer(lm, modes=["forced"], seeds=[0])
+explorer"""
+READ_STREAM = """tokens => new Promise(resolve => {
+  const explorer = document.querySelector('.gp-thinking'), frames = [];
+  const strips = explorer.getElementsByClassName('gp-tokens');
+  let began = null, before = null;
+  const look = () => {
+    const now = performance.now(), strip = strips[0];
+    const shown = strip ? strip.getElementsByClassName('gp-token').length : 0;
+    if (shown) { began ??= now; frames.push(now - (before ?? now)); before = now; }
+    if (shown < tokens) return requestAnimationFrame(look);
+    resolve({ seconds: (now - began) / 1000, text: strip.textContent, longest_frame: Math.max(...frames) });
+  };
+  look();
+  [...explorer.querySelectorAll('button')].find(button => button.textContent === 'Run').click();
+})"""
 WATCH = """() => {
   window.loaded = new Promise(resolve => {
     let began = null;
@@ -110,13 +142,26 @@ def stopping(lab: LabPage, folder: Path) -> dict[str, object]:
     return {"stop": spread(times)}
 
 
+def streaming(lab: LabPage, folder: Path) -> dict[str, object]:
+    """Of tokens that come faster than a network writes them, which no part of the way may lose."""
+    write_notebook(folder / "stream.ipynb", "import glmkit as gk" + STREAM, "print(lm.tokenizer.decode(thought))")
+    lab.open("stream.ipynb")
+    lab.run_cell(0, RUN_SECONDS)
+    lab.run_cell(1, RUN_SECONDS)
+    lab.page.locator(".gp-thinking").get_by_role("textbox", name="Prompt").fill("count")
+    read = lab.page.evaluate(READ_STREAM, STREAMED)
+    assert read.pop("text").strip() == lab.output(1).strip()
+    assert lab.console_errors == []
+    return {"stream_tokens": STREAMED, **{name: round(value, 2) for name, value in read.items()}}
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         notebooks, home = (Path(folder) / name for name in ("notebooks", "home"))
         notebooks.mkdir(), home.mkdir()
         with serving(notebooks, home) as address, blank_page() as page:
             lab, found = LabPage(page, *address), {}
-            for measure in (redrawing, stopping):
+            for measure in (redrawing, stopping, streaming):
                 found |= (own := measure(lab, notebooks))
                 print(own, flush=True)
     print(json.dumps(found))
