@@ -1,18 +1,14 @@
-"""What a notebook does with an LM: chat, batches, completion, scoring, saving, closing."""
+"""What one does with an LM: chat, batches, completion, scoring, saving, closing. Streams are in `test_stream`."""
 
 import dataclasses
 import functools
 import gc
 import sys
-import threading
-from time import sleep
 
 import numpy as np
 import pytest
 
 import glmkit as gk
-from glmkit.engine import Request, Sampling
-from glmkit.engine.ticket import Reader
 from glmkit.errors import CheckpointError, ConfigError, RequestError, TokenizerError
 from glmkit.generation_config import GenerationConfig
 from glmkit.lm import LM
@@ -54,14 +50,6 @@ def test_sampling_defaults_come_from_the_generation_config(lm):
     assert greedy.chat("hi", max_tokens=6).tokens == lm.chat("hi", max_tokens=6, temperature=0).tokens
 
 
-def test_streamed_deltas_together_equal_the_completion(lm):
-    stream = lm.chat("hi", max_tokens=40, seed=4, temperature=1.5, stream=True)
-    deltas = list(stream)
-    assert "".join(d.content for d in deltas) == stream.completion.content
-    assert "".join(d.reasoning for d in deltas) == stream.completion.reasoning
-    assert stream.completion.tokens == lm.chat("hi", max_tokens=40, seed=4, temperature=1.5).tokens
-
-
 @pytest.mark.parametrize(
     ("thinking", "ending"),
     [
@@ -73,47 +61,6 @@ def test_streamed_deltas_together_equal_the_completion(lm):
 def test_thinking_modes_shape_the_prompt(lm, thinking, ending):
     assert lm.prompt("hi", thinking=thinking).endswith("<|assistant|>" + ending)
     assert lm.chat("hi", thinking=thinking, max_tokens=1, seed=0).prompt.endswith("<|assistant|>" + ending)
-
-
-def test_a_stream_is_stopped_from_another_thread(lm):
-    stream = lm.chat("hi", max_tokens=400, seed=4, temperature=0, thinking="disabled", stream=True)
-    for read, _ in enumerate(stream, 1):
-        if read == 3:
-            threading.Thread(target=stream.stop).start()
-    done = stream.completion
-    assert done.finish_reason == "interrupted"
-    assert 3 <= len(done.tokens) < 400
-    never_begun = lm.chat("hi", max_tokens=400, stream=True)
-    never_begun.stop()
-    assert list(never_begun) == []
-    assert never_begun.completion.finish_reason == "interrupted"
-
-
-def test_an_interrupted_stream_has_all_that_came(lm, monkeypatch):
-    taken, take = [], Reader.take
-
-    def interrupted(reader):
-        take(reader)
-        taken.append(None)
-        if len(taken) == 3:
-            sleep(0.5)  # while the engine goes on
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Reader, "take", interrupted)
-    stream = lm.chat("hi", max_tokens=400, seed=4, temperature=0, thinking="disabled", stream=True)
-    assert "".join(delta.content or "" for delta in stream) == stream.completion.content
-    assert len(stream.completion.tokens) > 3
-
-
-def test_a_stream_that_was_left_goes_on_where_it_stopped(lm):
-    whole = lm.chat("hi", max_tokens=20, seed=4, temperature=1.5)
-    stream = lm.chat("hi", max_tokens=20, seed=4, temperature=1.5, stream=True)
-    for _ in stream:
-        break
-    for _ in stream:
-        break
-    assert stream.completion.tokens == whole.tokens
-    assert stream.completion.finish_reason == whole.finish_reason
 
 
 @pytest.mark.parametrize("budget", [0, 1, 3])
@@ -132,21 +79,6 @@ def test_a_budget_closes_a_forced_thought(lm):
     assert done.content
     with pytest.raises(RequestError, match="thinking is"):
         lm.chat("hi", thinking="disabled", budget=4)
-
-
-def test_a_stop_string_never_leaks_a_part_of_itself(lm):
-    text = lm.complete("abc", max_tokens=30, temperature=0).content
-    middle = text[len(text) // 2 : len(text) // 2 + 3]
-    deltas = list(stream := lm.complete("abc", max_tokens=30, temperature=0, stop=middle, stream=True))
-    assert "".join(d.content for d in deltas) == text[: text.index(middle)] == stream.completion.content
-    assert stream.completion.finish_reason == "stop"
-
-
-def test_a_stop_string_that_ends_with_the_last_token_allowed_is_a_stop(lm):
-    text = lm.complete("abc", max_tokens=4, temperature=0).content
-    done = lm.complete("abc", max_tokens=4, temperature=0, stop=text[-1:])
-    assert done.finish_reason == "stop"
-    assert done.content == text[: text.index(text[-1])]
 
 
 def test_a_model_without_room_is_refused_and_has_no_more_to_say(monkeypatch):
@@ -192,26 +124,6 @@ def test_a_conversation_whose_tools_cannot_be_followed_loses_no_other(lm):
     fits, other = lm.chat_batch(["one", {"messages": "two", "tools": [tool]}], max_tokens=2, progress=False)
     assert fits.finish_reason != "error"
     assert "tool 'f', parameter 'x'" in str(other.error)
-
-
-def test_a_stream_has_what_is_in_use_when_it_is_asked_for(lm):
-    asked = {"max_tokens": 8, "temperature": 0, "thinking": "disabled"}
-    plan = gk.scale_shared(-3.0)
-    plain = lm.chat("hello", **asked).tokens
-    outside = lm.chat("hello", stream=True, **asked)
-    with lm.using(plan):
-        changed = lm.chat("hello", **asked).tokens
-        inside = lm.chat("hello", stream=True, **asked)
-        assert outside.completion.tokens == plain != changed
-    assert inside.completion.tokens == changed
-
-
-def test_what_hears_tokens_cannot_wait_for_others(lm):
-    request = Request((1, 2, 3), Sampling(temperature=0.0), 4, frozenset())
-    ticket = lm.engine.submit(request, lambda token: lm.chat("hello", max_tokens=2))
-    assert ticket.wait(60)
-    assert "inside a step" in str(request.error)
-    assert lm.chat("hello", max_tokens=2).usage.completion_tokens
 
 
 def test_samples_take_a_seed_of_numpy(lm):
