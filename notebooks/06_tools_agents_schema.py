@@ -41,13 +41,13 @@ lm = gk.load(MODEL, max_len=1024)
 
 
 # %%
-def get_temperature(city: str) -> str:
-    "Get the current temperature in a city"
+def get_weather(city: str) -> str:
+    "Get the weather in a city"
     return json.dumps({"temperature": {"Oslo": 12, "Rome": 28}.get(city, 20)})
 
 
-print(json.dumps(gk.text.function_schema(get_temperature), indent=1))
-done = lm.chat("What is the temperature in Oslo?", tools=[get_temperature], temperature=0, max_tokens=100)
+print(json.dumps(gk.text.function_schema(get_weather), indent=1))
+done = lm.chat("What is the weather in Oslo?", tools=[get_weather], temperature=0, max_tokens=100)
 done.tool_calls
 
 # %% [markdown]
@@ -56,7 +56,7 @@ done.tool_calls
 # `lm.agent` calls the function, tells the model what came, and goes on until the model needs no tool.
 
 # %%
-for step in lm.agent("What is the temperature in Oslo?", tools=[get_temperature], temperature=0, max_tokens=100):
+for step in lm.agent("What is the weather in Oslo?", tools=[get_weather], temperature=0, max_tokens=100):
     print(step.number, step.completion.content or [(call.name, call.arguments) for call in step.completion.tool_calls])
     for result in step.results:
         print("  ", result.content)
@@ -68,11 +68,11 @@ for step in lm.agent("What is the temperature in Oslo?", tools=[get_temperature]
 # the next cell, as here: the city is another one when the function is called, and the model is none the wiser.
 
 # %%
-chat = gk.widgets.Chat(lm, tools=[get_temperature], temperature=0, max_tokens=100, thinking="disabled")
+chat = gk.widgets.Chat(lm, tools=[get_weather], temperature=0, max_tokens=100)
 chat
 
 # %%
-chat.ask("What is the temperature in Oslo?")
+chat.ask("What is the weather in Oslo?")
 chat.wait()
 print(chat.pending.name, chat.pending.arguments)
 chat.approve({"city": "Rome"})
@@ -83,7 +83,7 @@ print(chat.messages[-1]["content"])
 # And here nothing is called at all: what the model is told is made up, and it says so to the user.
 
 # %%
-chat.ask("What is the temperature in Oslo?")
+chat.ask("What is the weather in Oslo?")
 chat.wait()
 chat.mock('{"temperature": 31}')
 chat.wait()

@@ -107,13 +107,13 @@ print({name: round(value, 4) for name, value in update.metrics.items() if name i
 # %% [markdown]
 # ## The loop
 #
-# The same stages, again and again, with held-out accuracy before, in the middle and after. Look into the samples while
-# it runs: click a step, a sample, a token.
+# The same stages, again and again, with held-out accuracy before and after. Look into the samples while it runs: click
+# a step, a sample, a token.
 
 # %%
 policy = gk.rl.Policy(begun)
 settings = {"steps": 12, "prompts": 16, "n": 8, "max_tokens": MOST_TOKENS, "learning_rate": 2e-4}
-run = gk.rl.train(policy, task, eval_every=6, eval_count=128, progress=False, **settings)
+run = gk.rl.train(policy, task, eval_every=settings["steps"], eval_count=128, progress=False, **settings)
 dashboard = gk.widgets.TrainingDashboard(run)
 dashboard
 
@@ -164,9 +164,9 @@ def coin(sample):
 
 control = gk.rl.Policy(begun)
 chance = gk.rl.Task("chance", task.problems, reward=coin, thinking=task.thinking)
-gk.rl.train(control, chance, eval_count=0, progress=False, **settings | {"steps": 5}).run()
+gk.rl.train(control, chance, eval_count=0, progress=False, **settings | {"steps": 3}).run()
 after = gk.rl.accuracy(control, task, 128, thinking=task.thinking, max_tokens=MOST_TOKENS)
-print(f"drawn: {sampled[0]:.1%} right before, {after.sampled:.1%} after five steps of chance")
+print(f"drawn: {sampled[0]:.1%} right before, {after.sampled:.1%} after three steps of chance")
 assert after.sampled - sampled[0] < (sampled[-1] - sampled[0]) / 2
 
 # %% [markdown]

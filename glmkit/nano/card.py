@@ -47,7 +47,8 @@ def get_weather(city: str) -> str:
 
 
 messages = [{{"role": "user", "content": "What is the weather in Oslo?"}}]
-done = lm.chat(messages, tools=[get_weather], tool_choice="required")  # left to choose, it often declines
+done = lm.chat(messages, tools=[get_weather])
+print(done.reasoning)  # each tool in plain words, then what is wanted in the same words: choosing is looking up
 print(done.tool_calls)  # name and arguments, of the declared types
 messages += [done.message, {{"role": "tool", "content": '{{"state": "rain"}}'}}]
 print(lm.chat(messages, tools=[get_weather]).content)
@@ -57,7 +58,9 @@ JSON is asked for with its fields and types, and null where the text does not sa
 
 ```python
 text = "Text: Meet Olga. Olga is 31 years old. Olga lives in Riga."
-print(lm.chat(text + "\\nFields: name (string), age (integer), job (string)\\nJSON:").content)
+done = lm.chat(text + "\\nFields: name (string), age (integer), job (string)\\nJSON:")
+print(done.reasoning)  # what each sentence says
+print(done.content)
 ```
 
 ## What it was taught

@@ -24,7 +24,7 @@ class Recipe:
     processes draw the examples, each a share; without any, the one that trains.
     """
 
-    tokens: int = 36_000_000
+    tokens: int = 26_000_000
     first_lessons: float = 0.1  # the share of the tokens that are of `mixture.FIRST_LESSONS`
     seed: int = 0
     rows: int = 2
@@ -60,8 +60,9 @@ class Recipe:
     @property
     def objective(self) -> Objective:
         before, after = self.mtp_weights
-        mtp_weight = Change(before, 2 * self.steps // 3, after)
-        return Objective(mtp_weight=mtp_weight, bias_rate=self.bias_rate, balance_weight=self.balance_weight)
+        return Objective(
+            mtp_weight=Change(before, 2 / 3, after), bias_rate=self.bias_rate, balance_weight=self.balance_weight
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -136,6 +136,8 @@ def test_all_right_reaches_every_goal(right):
     assert results["arithmetic_forced"].count == 2 * PER_SKILL
     assert results["two_tools"].count == PER_SKILL
     assert results["tool_calls"].count == 2 * PER_SKILL
+    for figure in ("tool_calls_disabled", "json_extraction_disabled", "retrieval_1x_disabled"):
+        assert results[figure].count == PER_SKILL
     assert sum(results[f"tool_calls_of_{n}_tools"].count for n in range(2, 7) if f"tool_calls_of_{n}_tools" in results)
     plain = set(SKILLS) & results.keys()
     assert {"word_problem", "sort_list", "weekday", "multi_turn", "system_prompt", "courtesy", "decline"} <= plain
@@ -188,6 +190,8 @@ def test_questions_stand_behind_the_true_history_in_every_mode():
     assert {question.thinking for question in problems[:3]} == {"forced", "enabled", "disabled"}
     assert len({question.conversation[0]["content"] for question in problems[:3]}) == 1
     assert all(question.expected["reasoning_content"] for question in problems)
+    assert [question.thinking for question in draw_questions("extraction", 2)] == ["enabled", "disabled"] * 2
+    assert {question.thinking for question in draw_questions("two_tools", 4)} == {"enabled"}
 
 
 def test_answers_come_back_in_the_order_of_the_questions(right):

@@ -104,10 +104,12 @@ def _arithmetic(by_skill: dict[str, list[Asked]]) -> Figures:
 
 def _tools(by_skill: dict[str, list[Asked]]) -> Figures:
     rounds = [asked for skill in ("tool_call", "tool_result") for asked in by_skill[skill]]
-    calls = [asked for asked in rounds if asked.question.expected.get("tool_calls")]
+    wanted = [asked for asked in rounds if asked.question.expected.get("tool_calls")]
+    calls = _in_mode("enabled", wanted)
     yield "tool_calls", _share(calls, 0.95)
     for count in sorted({len(asked.question.tools) for asked in calls}):
         yield f"tool_calls_of_{count}_tools", _share([a for a in calls if len(a.question.tools) == count])
+    yield "tool_calls_disabled", _share(_in_mode("disabled", wanted))
     yield "tool_results", _share([asked for asked in rounds if not asked.question.expected.get("tool_calls")], 0.95)
     beside = by_skill["no_call"]
     yield "no_needless_call", _share_of([not asked.reply.tool_calls for asked in beside], 0.98)
@@ -116,8 +118,11 @@ def _tools(by_skill: dict[str, list[Asked]]) -> Figures:
 
 
 def _extraction_and_retrieval(by_skill: dict[str, list[Asked]]) -> Figures:
-    yield "json_extraction", _share(by_skill["extraction"], 0.9)
-    yield "retrieval_1x", _retrieval(by_skill["long_retrieval"], 0.95)
+    extracted, found = by_skill["extraction"], by_skill["long_retrieval"]
+    yield "json_extraction", _share(_in_mode("enabled", extracted), 0.9)
+    yield "json_extraction_disabled", _share(_in_mode("disabled", extracted))
+    yield "retrieval_1x", _retrieval(_in_mode("enabled", found), 0.95)
+    yield "retrieval_1x_disabled", _retrieval(_in_mode("disabled", found))
 
 
 def _outside(by_skill: dict[str, list[Asked]]) -> Figures:
@@ -136,6 +141,10 @@ def _plain(by_skill: dict[str, list[Asked]]) -> Figures:
     for skill, answers in by_skill.items():
         if skill not in SPECIAL:
             yield skill, _whole(answers)
+
+
+def _in_mode(mode: str, answers: Sequence[Asked]) -> list[Asked]:
+    return [asked for asked in answers if asked.question.thinking == mode]
 
 
 def _share(answers: Sequence[Asked], goal: float | None = None) -> Result:

@@ -19,6 +19,7 @@ __all__ = [
     "NATURAL_PROMPTS",
     "OUTSIDE",
     "THOUGHT_ABOUT",
+    "THOUGHT_FIRST",
     "TRAINED_LENGTH",
     "Question",
     "draw_questions",
@@ -38,6 +39,12 @@ FAMILY_OF: Mapping[str, str] = {name: family for family, names in FAMILIES.items
 MODES = ("forced", "enabled", "disabled")
 THOUGHT_ABOUT = ("one_step", "hard", "multi_step")
 """Skills whose problems are asked in every mode, so that the modes are compared on the same problems."""
+
+THOUGHT_FIRST = tuple(name for name, family in FAMILY_OF.items() if family in ("tools", "extraction", "retrieval"))
+"""Skills that are learned with thoughts: asked as one asks by default, so that the model decides."""
+
+COMPARED = ("tool_call", "extraction", "long_retrieval")
+"""Of these, skills that are asked without thoughts too."""
 
 TRAINED_LENGTH = 2048  # tokens, about
 LENGTHS = {1: 200, 2: 40, 4: 24, 8: 12, 16: 6}
@@ -71,29 +78,26 @@ def draw_questions(skill: str, count: int, seed: int = 0) -> list[Question]:
         prompts = Random(f"evaluation/{seed}").sample(NATURAL_PROMPTS, min(count, len(NATURAL_PROMPTS)))
         return [_outside(index, prompt) for index, prompt in enumerate(prompts)]
     if skill == "long_retrieval":
-        return draw_retrieval(1, count, seed)
+        return _compared(draw_retrieval(1, count, seed))
     tasks = (SKILLS[skill](Random(f"evaluation/{seed}/{skill}/{index}"), "held_out") for index in itertools.count())
     if skill in THOUGHT_ABOUT:
         tasks = (task for task in tasks if task.thinking == "forced")  # which have the whole thought
+    if skill in THOUGHT_FIRST:
+        tasks = (task for task in tasks if task.thinking == "enabled")
     taken = itertools.islice(tasks, count)
     questions = [question for index, task in enumerate(taken) for question in _of_task(task, f"{skill}/{index}")]
     if skill in THOUGHT_ABOUT:
         return [replace(question, thinking=mode) for question in questions for mode in MODES]
-    return questions
+    return _compared(questions) if skill in COMPARED else questions
 
 
 def draw_retrieval(times: int, count: int, seed: int = 0) -> list[Question]:
-    """One question about each of up to `count` contexts of `times` the trained length; as many in any mode."""
-    tasks = [
-        long_retrieval(
-            Random(f"evaluation/{seed}/long_retrieval/{times}/{index}"),
-            "held_out",
-            times * TRAINED_LENGTH,
-            questions=1,
-        )
-        for index in range(min(count, LENGTHS[times]))
-    ]
-    return [question for index, task in enumerate(tasks) for question in _of_task(task, f"{times}/{index}")]
+    """One question about each of up to `count` contexts of `times` the trained length."""
+    numbers = range(min(count, LENGTHS[times]))
+    seeds = (f"evaluation/{seed}/long_retrieval/{times}/{index}" for index in numbers)
+    tasks = [long_retrieval(Random(each), "held_out", times * TRAINED_LENGTH, questions=1) for each in seeds]
+    questions = (question for index, task in enumerate(tasks) for question in _of_task(task, f"{times}/{index}"))
+    return [replace(question, thinking="enabled") for question in questions]
 
 
 def _of_task(task: Task, case: str) -> Iterator[Question]:
@@ -110,6 +114,10 @@ def _judged(task: Task) -> list[int]:
     if task.skill in ("tool_result", "tool_rounds", "short_rounds"):
         return [calls[-1], calls[-1] + 2]
     return turns[-1:]
+
+
+def _compared(questions: list[Question]) -> list[Question]:
+    return [replace(question, thinking=mode) for question in questions for mode in ("enabled", "disabled")]
 
 
 def _outside(index: int, prompt: str) -> Question:

@@ -1,4 +1,8 @@
-"""JSON out of a text: the fields that are asked for, in their order and types, with null for what is not said."""
+"""JSON out of a text: the fields that are asked for, in their order and types, with null for what is not said.
+
+A thought copies each sentence and says in plain words what it is about, and the value; then it says of each field in
+the same words what it is about: its value is above, behind these words, or there is none.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +16,6 @@ from glmkit.nano.skills.lexicon import (
     made_up_word,
     own,
     pick_several,
-    thinking_mode,
     with_article,
 )
 from glmkit.nano.skills.tool_values import VALUES
@@ -103,12 +106,23 @@ _PREFIXES = ("my", "the", "first", "main", "new", "full", "a", "that")
 class Field(NamedTuple):
     name: str
     kind: str
-    about: str  # said in the schema, where the name does not tell
+    about: str  # in plain words
+    explained: bool  # whether the schema says what it is about, as where the name does not tell
     value: Any  # None when the text does not say it
+
+    @property
+    def plain(self) -> str:
+        """What it is about, and the value."""
+        return f"{self.about}: {json.dumps(self.value, ensure_ascii=False)}"
+
+
+class Statement(NamedTuple):
+    sentence: str
+    field: Field  # which has what it says
 
 
 class Document(NamedTuple):
-    sentences: list[str]
+    statements: list[Statement]  # in the order of the text
     fields: list[Field]  # all that may be asked for
     wordings: list[str]
 
@@ -116,7 +130,7 @@ class Document(NamedTuple):
 def extraction(rng: Random, split: Split) -> Task:
     """Two to five fields of a short text, as one line of JSON; in training, others of the same text after them."""
     document = (_attributes if rng.random() < 0.35 else _record)(rng, split)
-    fields, text = _asked(rng, document), " ".join(document.sentences)
+    fields, text = _asked(rng, document), " ".join(statement.sentence for statement in document.statements)
     if rng.random() < 0.2:
         wordings = [pick(rng, SYSTEM_WORDINGS, split), pick(rng, USER_WORDINGS, split)]
         rule = wordings[0].format(schema=_schema(rng, wordings[0], fields))
@@ -124,11 +138,10 @@ def extraction(rng: Random, split: Split) -> Task:
     else:
         wordings = [pick(rng, WORDINGS, split)]
         asked = [user(wordings[0].format(schema=_schema(rng, wordings[0], fields), text=text))]
-    mode = thinking_mode(rng)
-    thought = "\n".join(f"{field.name}: {json.dumps(field.value, ensure_ascii=False)}" for field in fields)
-    messages = [*asked, assistant(_json(fields), thought if mode == "forced" else "")]
-    if split == "train" and mode != "forced" and asked[0]["role"] == "user":
-        for _ in range(rng.randint(0, 3)):
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(75, 21, 4))[0]
+    messages = [*asked, assistant(_json(fields), "" if mode == "disabled" else _thought(document.statements, fields))]
+    if split == "train" and mode == "disabled" and asked[0]["role"] == "user":
+        for _ in range(rng.randint(1, 5)):
             wordings.append(wording := pick(rng, MORE_WORDINGS, split))
             fields = _asked(rng, document)
             messages += [user(wording.format(schema=_schema(rng, wording, fields))), assistant(_json(fields))]
@@ -147,22 +160,30 @@ def _json(fields: Sequence[Field]) -> str:
     return json.dumps({field.name: field.value for field in fields}, ensure_ascii=False)
 
 
+def _thought(statements: Sequence[Statement], asked: Sequence[Field]) -> str:
+    """The sentences to the letter with what each says, then the fields with what was said for each."""
+    said = [f"{sentence} = {field.plain}" for sentence, field in statements]
+    return "\n".join([*said, *(f"{field.name} = {field.plain}" for field in asked)])
+
+
 def _record(rng: Random, split: Split) -> Document:
     """Facts about a person, an order, an event or a pet, some of which are not asked for, and some not said."""
     record = rng.choice(RECORDS)
     who, lead = pick(rng, record.subjects, split), pick(rng, record.leads, split)
     facts = rng.sample(record.facts, rng.randint(2, 6) if split == "held_out" else rng.randint(4, 6))
     count_said = rng.randint(1, len(facts))
-    sentences, wordings = [], [lead]
+    wordings = [lead]
     fields = [_field(rng, split, (), record.about, record.names, "string", who)]
+    first, statements = Statement(with_article(lead.format(who=who)), fields[0]), []
     for place, fact in enumerate(facts):
-        value = None
+        value = sentence = None
         if place < count_said or rng.random() < 0.7:
             value, sentence, wording = _stated(rng, split, fact, who)
-            sentences.append(sentence)
             wordings.append(wording)
         fields.append(_field(rng, split, fields, fact.about, fact.names, fact.kind, value))
-    return Document([with_article(lead.format(who=who)), *rng.sample(sentences, len(sentences))], fields, wordings)
+        if sentence is not None:
+            statements.append(Statement(sentence, fields[-1]))
+    return Document([first, *rng.sample(statements, len(statements))], fields, wordings)
 
 
 def _stated(rng: Random, split: Split, fact: Fact, who: str) -> tuple[Any, str, str]:
@@ -204,15 +225,15 @@ def _field(rng: Random, split: Split, taken: Sequence[Field], about: str, names:
     used = {field.name for field in taken}
     telling = [name for name in own(telling, split) if name not in used]
     if telling and rng.random() < 0.75:
-        return Field(rng.choice(telling), kind, f"the {about}" if rng.random() < 0.15 else "", value)
+        return Field(rng.choice(telling), kind, about, rng.random() < 0.15, value)
     while (name := made_up_word(rng, split)) in used:
         pass
-    return Field(name, kind, f"the {about}", value)
+    return Field(name, kind, about, True, value)
 
 
 def _attributes(rng: Random, split: Split) -> Document:
     """Facts whose names are made-up words, so that only the text tells what they are."""
-    sentences, fields, wordings = [], [], []
+    statements, fields, wordings = [], [], []
     pattern = pick(rng, ATTRIBUTE_SAID, split)
     count = rng.randint(2, 6) if split == "held_out" else rng.randint(4, 6)
     while len(fields) < count:
@@ -222,12 +243,12 @@ def _attributes(rng: Random, split: Split) -> Document:
         kind = rng.choice(("string", "string", "integer", "integer", "number", "boolean", "array"))
         value = VALUES[kind](rng, split)
         said = not fields or rng.random() < 0.9
+        fields.append(Field(what, kind, what, False, value.json if said else None))
         if said:
             wording = pattern if rng.random() < 0.6 else pick(rng, ATTRIBUTE_SAID, split)
-            sentences.append(wording.format(what=what, v=value.said))
+            statements.append(Statement(wording.format(what=what, v=value.said), fields[-1]))
             wordings.append(wording)
-        fields.append(Field(what, kind, "", value.json if said else None))
-    return Document(rng.sample(sentences, len(sentences)), fields, wordings)
+    return Document(rng.sample(statements, len(statements)), fields, wordings)
 
 
 def _schema(rng: Random, wording: str, fields: Sequence[Field]) -> str:
@@ -254,8 +275,8 @@ def _json_schema(fields: Sequence[Field]) -> str:
         schema: dict[str, Any] = {"type": field.kind}
         if field.kind == "array":
             schema["items"] = {"type": "string"}
-        if field.about:
-            schema["description"] = field.about
+        if field.explained:
+            schema["description"] = f"the {field.about}"
         properties[field.name] = schema
     return json.dumps({"type": "object", "properties": properties})
 
@@ -266,7 +287,7 @@ def _typed_list(fields: Sequence[Field]) -> str:
 
 def _type(field: Field) -> str:
     kind = "array of strings" if field.kind == "array" else field.kind
-    return f"{kind}, {field.about}" if field.about else kind
+    return f"{kind}, the {field.about}" if field.explained else kind
 
 
 _IN_LINE = (_listed, _listed, _typed_list, _example, _json_schema)

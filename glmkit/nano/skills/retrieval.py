@@ -1,15 +1,26 @@
 """Looking a value up by its key, in contexts from a few pairs to many thousand tokens.
 
-Keys and values are new words, codes and numbers, so that the context alone can tell. Several questions may be asked of
-one context in turn: the answers are what is learned, and contexts are long.
+Keys and values are new words, codes and numbers, so that the context alone can tell. A thought copies what the context
+says from the key on; the answer is the value. As contexts are long and only answers are learned, several keys may be
+asked for at once, or, without thoughts, several questions in turn.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from random import Random
 
-from glmkit.nano.skills.lexicon import COLOURS, FOODS, NAMES, code, drawn, made_up_word, pick_several, syllables
-from glmkit.nano.task import Message, Split, Task, assistant, pick, user
+from glmkit.nano.skills.lexicon import (
+    COLOURS,
+    FOODS,
+    NAMES,
+    code,
+    drawn,
+    enumerated,
+    made_up_word,
+    pick_several,
+    syllables,
+)
+from glmkit.nano.task import Split, Task, assistant, pick, user
 
 __all__ = ["SKILLS", "follow", "long_retrieval", "retrieval"]
 
@@ -18,7 +29,6 @@ LINES = (
     "('{key}'|[{key}]|<{key}>|*{key}*|`{key}`|_{key}_)( |: | = | -> |, |:|=){value}(|;|,)",
     '"{key}"(: |:| = | -> |, | )("{value}"|{value}|\'{value}\')(|,|;)', "({key}(: |, | = | -> | ){value})",
     "(key|entry|item|name|row|Key|Entry|Item) {key}(,|;|:| -| =|) (value |gives |has |){value}",
-    "{value} (for|belongs to|goes to|is for|<-|goes with|stands for|of) {key}(|;|,)",
 )  # fmt: skip
 """A pair as a line of a list."""
 
@@ -29,15 +39,10 @@ SENTENCES = (
     "|holds|gives|shows|gets|names) {value}.",
     "(Under|At|In|For|Behind|Next to|On|Beside) {key} (lies|is|stands|you find|we noted|they wrote"
     "|I put|we keep|you see) {value}.",
-    "{value} (belongs to|goes with|is for|is at|was given to|is kept under|is the (value|code) of"
-    "|lies at|was put with) {key}.",
-    "(Remember|Note|Keep|Take|Use|Write|Read|Put) {value} (for|under|at) {key}.",
-    "(We|They|I|Someone) (gave|assigned|sent|handed|tied) {value} to {key}.",
     "To {key} (we|they|I|someone) (gave|assigned|sent|handed|added|tied) {value}.",
     "(Room|Box|The entry|Shelf|The key|The file|Desk|Item|Locker|Card|The box|Row) {key} "
     "(has|holds|says|shows|contains|keeps) {value}.",
     "{key} (was|is|has been|will be) (set|mapped|tied|linked|bound) to {value}.",
-    "(You|We|I) (get|find|read|see|have) {value} (from|for|at|under|in) {key}.",
 )  # fmt: skip
 """A pair as a sentence."""
 
@@ -127,11 +132,11 @@ _FILLER = (
 """Sentences that say nothing of any key are made of one of each."""
 
 LONG = 2450  # tokens of a long conversation
-QUESTION = 22  # tokens of a question with its answer, about
+QUESTION = 22  # tokens of a question with its thought or its marks, and its answer, about
 
 
 def retrieval(rng: Random, split: Split, pairs: int | None = None, questions: int | None = None) -> Task:
-    """Up to twelve questions about a context of `pairs` pairs: 1 to 60, mostly a few, if it is left out."""
+    """Up to twelve keys are asked for of a context of `pairs` pairs: 1 to 60, mostly a few, if it is left out."""
     pairs = pairs or min(60, 1 + int(rng.expovariate(1 / rng.choice((4, 20)))))
     most = max(1, min(12, 2 * pairs // 3))  # not all: the last answers would be those that are left
     return _task(rng, split, "retrieval", pairs, questions or (most if rng.random() < 0.6 else rng.randint(1, most)))
@@ -146,9 +151,9 @@ def long_retrieval(
 ) -> Task:
     """As `retrieval` in a context of about `tokens` tokens: 41 to 80 pairs, as there is room; the rest is filler.
 
-    There are up to forty questions. Left out, `tokens` are such that with them there are about `LONG`.
+    Up to forty keys are asked for. Left out, `tokens` are such that with them there are about `LONG`.
     """
-    questions = questions or rng.randint(6, 40)
+    questions = questions or (1 if rng.random() < 0.1 else rng.randint(12, 40))
     tokens = tokens or LONG - QUESTION * questions
     pairs = pairs or rng.randint(41, max(41, min(80, tokens // 16)))
     return _task(rng, split, "long_retrieval", pairs, questions, tokens)
@@ -164,7 +169,7 @@ def follow(rng: Random, split: Split) -> Task:
     hop, frame = pick(rng, HOPS, split), pick(rng, FRAMES, split)
     at = rng.randrange(chains)
     asked = user(frame.format(context=context, question=hop.format(key=starts[at])))
-    answer = assistant(values[at], f"{starts[at]}: {middles[at]}\n{middles[at]}: {values[at]}")
+    answer = assistant(values[at], _thought(layout, [(starts[at], middles[at]), (middles[at], values[at])]))
     mode = "forced" if rng.random() < 0.1 else "enabled"
     return Task("follow", f"{frame} | {layout} | {hop}", (asked, answer), mode)
 
@@ -187,17 +192,27 @@ def _task(rng: Random, split: Split, skill: str, pairs: int, questions: int, tok
     context, layout = _context(rng, split, list(zip(keys, values, strict=True)), tokens)
     frame, question = pick(rng, FRAMES, split), pick(rng, QUESTIONS, split)
     wordings = [frame, layout, question]
-    mode = rng.choices(("enabled", "disabled", "forced"), weights=(60, 35, 5 if questions == 1 else 0))[0]
-    messages: list[Message] = []
-    for place in rng.sample(range(pairs), questions):
-        text = question.format(key=keys[place])
-        thought = f"{keys[place]}: {values[place]}" if mode == "forced" else ""
-        messages += [user(text if messages else frame.format(context=context, question=text))]
-        messages += [assistant(values[place], thought)]
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
+    asked = [(keys[place], values[place]) for place in rng.sample(range(pairs), questions)]
+    if mode != "disabled":
+        text = question.format(key=enumerated([key for key, _ in asked], rng.choice((" and ", ", "))))
+        answer = assistant(", ".join(value for _, value in asked), _thought(layout, asked))
+        messages = [user(frame.format(context=context, question=text)), answer]
+        return Task(skill, " | ".join(wordings), tuple(messages), mode)
+    messages = []
+    for key, value in asked:
+        text = question.format(key=key)
+        messages += [user(text if messages else frame.format(context=context, question=text)), assistant(value)]
         if rng.random() < 0.3:
             question = pick(rng, QUESTIONS, split)
             wordings.append(question)
     return Task(skill, " | ".join(wordings), tuple(messages), mode)
+
+
+def _thought(layout: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """What the context says of each key, from the key on."""
+    said = layout[layout.index("{key}") :]
+    return "\n".join(said.format(key=key, value=value) for key, value in pairs)
 
 
 def _draw_keys(rng: Random, split: Split, count: int) -> list[str]:

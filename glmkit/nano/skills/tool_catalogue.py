@@ -120,6 +120,11 @@ class Tool:
         return self.arguments[: len(self.arguments) - self.left_out]
 
     @property
+    def plain(self) -> str:
+        """What it does, in the first word of each group: as a thought has it."""
+        return " ".join(filter(None, self.does))
+
+    @property
     def schema(self) -> dict[str, Any]:
         properties = {argument.name: dict(argument.value.schema) for argument in self.arguments}
         parameters: dict[str, Any] = {"type": "object", "properties": properties}

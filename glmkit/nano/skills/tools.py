@@ -2,9 +2,10 @@
 
 Declarations are long and nothing of them is learned: in rounds, several requests are made of the same tools.
 
-A thought before a call goes through the declared tools in their order, each copied with its description and judged,
-until one fits: a declaration gives the name before the description, so that to go from what fits back to its name is
-the harder way. The tools themselves are drawn by `tool_catalogue`.
+A thought before a call copies each declared tool with its description and puts it in plain words, of which every group
+of words of one meaning has one; last it puts in plain words what is wanted. Those are then above, and the tool's name
+behind them: choosing is looking up. What is wanted comes last because tools are else said to do just that. The tools
+themselves are drawn by `tool_catalogue`.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +56,9 @@ VALUE_ONLY = (
     "(, please|)(.|!|)",
 )  # fmt: skip
 
-NO_MATCH = "No tool fits."
+NO_NEED = "No tool is needed."
+OUT_OF_REACH = "something else"
+"""What is wanted, in plain words, where no tool ever does it."""
 
 
 def tool_call(rng: Random, split: Split) -> Task:
@@ -63,7 +66,7 @@ def tool_call(rng: Random, split: Split) -> Task:
     tool = draw_tool(rng, split)
     tools = _declared(rng, draw_tools(rng, split, tool, _count(rng, split)))
     request = draw_request(rng, split, tool)
-    mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(80, 16, 4))[0]
     return _task("tool_call", [user(request.text), _call(tool, tools, mode)], mode, tools, request.wordings)
 
 
@@ -89,9 +92,9 @@ def short_rounds(rng: Random, split: Split) -> Task:
 def no_call(rng: Random, split: Split) -> Task:
     """Tools are declared, but none of them is of use: something easy, small talk, or what no tool does.
 
-    In training, several such things are often said of the same tools.
+    In training, several such things are at times said of the same tools.
     """
-    if split == "train" and rng.random() < 0.5:
+    if split == "train" and rng.random() < 0.3:
         return _several(rng, split)
     return rng.choices((_beside, _missing, _unrelated, _afterwards), weights=(45, 25, 15, 15))[0](rng, split)
 
@@ -118,7 +121,7 @@ def two_tools(rng: Random, split: Split) -> Task:
         user(request.text),
         _call(first, tools, mode),
         _sent(result),
-        _call(second, tools, mode),
+        _call(second, tools, mode, again=True),
         _sent(last),
         assistant(last.told),
     ]
@@ -136,11 +139,11 @@ SKILLS: dict[str, Callable[[Random, Split], Task]] = {
 
 
 def _rounds(rng: Random, split: Split, skill: str, count: int, short: bool = False) -> Task:
-    """Most are without thoughts, which are gone from later prompts: with them, each round is read anew.
+    """With thoughts, which are gone from later prompts, each round is read anew; without, all are read at once.
 
     No tool is called again before all others were: what was said before would tell how.
     """
-    mode = rng.choices(("enabled", "disabled"), weights=(1, 9))[0]
+    mode = rng.choices(("enabled", "disabled"))[0]
     tools = _declared(rng, draw_tools(rng, split, draw_tool(rng, split, short=short), count, short))
     in_turn = cycle(rng.sample(tools, count))
     rounds = 2 if mode == "enabled" else rng.randint(max(3, count), count + 2)
@@ -204,7 +207,7 @@ def _beside(rng: Random, split: Split) -> Task:
     exchange = _draw_aside(rng, split)
     tools = _declared(rng, draw_tools(rng, split, draw_tool(rng, split), _count(rng, split)))
     mode = rng.choices(("enabled", "disabled", "forced"), weights=(60, 36, 4))[0]
-    thought = f"{_thought(tools)} {exchange.thought}" if mode == "forced" else ""
+    thought = f"{NO_NEED} {exchange.thought}" if mode == "forced" else ""
     messages = [user(exchange.prompt), assistant(exchange.reply, thought)]
     return _task("no_call", messages, mode, tools, (exchange.wording,))
 
@@ -213,7 +216,7 @@ def _missing(rng: Random, split: Split) -> Task:
     """A request for a tool that is not there; those that are do something like it."""
     asked, *tools = draw_tools(rng, split, draw_tool(rng, split), 1 + _count(rng, split))
     request = draw_request(rng, split, asked)
-    return _refused(rng, request.text, _declared(rng, tools), request.wordings)
+    return _refused(rng, request.text, asked.plain, _declared(rng, tools), request.wordings)
 
 
 def _unrelated(rng: Random, split: Split) -> Task:
@@ -226,7 +229,7 @@ def _unrelated(rng: Random, split: Split) -> Task:
             tool.name != other.name and tool.does != other.does for other in tools
         ):
             tools.append(tool)
-    return _refused(rng, exchange.prompt, _declared(rng, tools), (exchange.wording,))
+    return _refused(rng, exchange.prompt, OUT_OF_REACH, _declared(rng, tools), (exchange.wording,))
 
 
 def _afterwards(rng: Random, split: Split) -> Task:
@@ -239,9 +242,9 @@ def _afterwards(rng: Random, split: Split) -> Task:
     return _task("no_call", messages, mode, tools, (*wordings, aside.wording))
 
 
-def _refused(rng: Random, prompt: str, tools: Sequence[Tool], wordings: Sequence[str]) -> Task:
-    mode = rng.choices(("enabled", "disabled", "forced"), weights=(70, 26, 4))[0]
-    thought = "" if mode == "disabled" else _thought(tools)
+def _refused(rng: Random, prompt: str, wanted: str, tools: Sequence[Tool], wordings: Sequence[str]) -> Task:
+    mode = rng.choices(("enabled", "disabled", "forced"), weights=(80, 16, 4))[0]
+    thought = "" if mode == "disabled" else _thought(wanted, tools)
     return _task("no_call", [user(prompt), assistant(NO_TOOL, thought)], mode, tools, wordings)
 
 
@@ -251,7 +254,7 @@ def _task(skill: str, messages: Sequence[Message], mode: str, tools: Sequence[To
 
 def _mode(rng: Random) -> str:
     """Not forced: what tells a result has no thought."""
-    return rng.choices(("enabled", "disabled"), weights=(70, 30))[0]
+    return rng.choices(("enabled", "disabled"), weights=(80, 20))[0]
 
 
 def _count(rng: Random, split: Split) -> int:
@@ -265,19 +268,22 @@ def _declared(rng: Random, tools: Sequence[Tool]) -> list[Tool]:
     return rng.sample(tools, len(tools))
 
 
-def _call(tool: Tool, tools: Sequence[Tool], mode: str) -> Message:
-    return assistant("", "" if mode == "disabled" else _thought(tools, tool), tool_calls=[tool.call])
+def _call(tool: Tool, tools: Sequence[Tool], mode: str, again: bool = False) -> Message:
+    """The call and the thought before it; that of a call before has all tools, and is still to be read `again`."""
+    thought = _wanted(tool.plain, tools) if again else _thought(tool.plain, tools)
+    return assistant("", "" if mode == "disabled" else thought, tool_calls=[tool.call])
 
 
-def _thought(tools: Sequence[Tool], fitting: Tool | None = None) -> str:
-    """Through the tools as they are declared, as far as the one that fits."""
-    lines: list[str] = []
-    for tool in tools:
-        fits = fitting is not None and tool.name == fitting.name
-        lines.append(f"{tool.name}: {tool.description}? {'Yes' if fits else 'No'}.")
-        if fits:
-            return "\n".join(lines)
-    return "\n".join([*lines, NO_MATCH])
+def _thought(wanted: str, tools: Sequence[Tool]) -> str:
+    """Every tool as it is declared and in plain words, then what is wanted."""
+    lines = [f"{tool.name}: {tool.description} = {tool.plain}: {tool.name}" for tool in tools]
+    return "\n".join([*lines, _wanted(wanted, tools)])
+
+
+def _wanted(wanted: str, tools: Sequence[Tool]) -> str:
+    """What is wanted, in plain words, and the tool that does it."""
+    (name,) = [tool.name for tool in tools if tool.plain == wanted] or ["none"]
+    return f"Wanted = {wanted}: {name}"
 
 
 def _sent(result: Result) -> Message:

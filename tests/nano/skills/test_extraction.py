@@ -73,7 +73,8 @@ def test_values_are_in_the_text_and_missing_ones_are_null(tasks):
 
 
 def test_later_turns_of_training_ask_for_other_fields_of_the_same_text(tasks):
-    assert {len(turns(task)) for task in tasks["train"]} == {1, 2, 3, 4}
+    assert {len(turns(task)) for task in tasks["train"]} == {1, 2, 3, 4, 5, 6}
+    assert all(len(turns(task)) == 1 for task in tasks["train"] if task.thinking != "disabled")
     assert {len(turns(task)) for task in tasks["held_out"]} == {1}
     for task in tasks["train"]:
         known: dict = {}
@@ -95,11 +96,22 @@ def test_a_denied_fact_is_false_and_another_true():
                 assert not said & denied
 
 
-def test_answers_are_one_line_and_thoughts_are_forced_only(tasks):
-    for task in tasks["train"]:
+def test_answers_are_one_line_and_thoughts_find_every_value_of_them(tasks):
+    """A sentence of the text and what it says, line by line, then the fields: what was said of the same, or null."""
+    for task in tasks["train"] + tasks["held_out"]:
         *_, answer = task.messages
         assert "\n" not in answer["content"]
-        assert bool(answer.get("reasoning_content")) == (task.thinking == "forced")
+        thought = answer.get("reasoning_content", "")
+        assert bool(thought) == (task.thinking != "disabled")
+        if thought:
+            (text, _), *_ = turns(task)
+            lines = [line.rsplit(" = ", 1) for line in thought.split("\n")]
+            values = json.loads(answer["content"])
+            sentences, asked = lines[: -len(values)], lines[-len(values) :]
+            assert " ".join(sentence for sentence, _ in sentences) in text
+            said = {about: json.loads(value) for _, plain in sentences for about, value in [plain.split(": ", 1)]}
+            assert [field for field, _ in asked] == list(values)
+            assert values == {field: said.get(plain.split(": ", 1)[0]) for field, plain in asked}
 
 
 def test_held_out_wordings_are_never_trained(tasks):

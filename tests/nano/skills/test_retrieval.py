@@ -25,10 +25,10 @@ def tasks() -> Tasks:
     return {split: [retrieval(Random(f"test/{i}"), split) for i in range(120)] for split in ("train", "held_out")}
 
 
-def turns(task: Task) -> list[tuple[str, str]]:
-    """What is asked, without the context, and the answer."""
+def turns(task: Task) -> list[tuple[str, list[str]]]:
+    """What is asked, the first time with the context, and the values in the answer."""
     contents = [message["content"] for message in task.messages]
-    return list(zip(contents[::2], contents[1::2], strict=True))
+    return list(zip(contents[::2], (answer.split(", ") for answer in contents[1::2]), strict=True))
 
 
 def pairs(task: Task) -> dict[str, str]:
@@ -51,20 +51,42 @@ def test_every_answer_is_in_the_context_once_behind_its_key(tasks):
     for task in tasks["train"] + tasks["held_out"]:
         known = pairs(task)
         context = task.messages[0]["content"]
-        for asked, answer in turns(task):
-            assert len(re.findall(rf"\b{re.escape(answer)}\b", context)) == 1, task
+        for asked, answers in turns(task):
             keys = [key for key in known if re.search(rf"(?<![\w-]){re.escape(key)}(?![\w-])", asked)]
-            assert any(known[key] == answer for key in keys), (task, keys)
+            assert {known[key] for key in keys} >= set(answers), (task, keys)
+            assert len(set(answers)) == len(answers)
+            for answer in answers:
+                assert len(re.findall(rf"\b{re.escape(answer)}\b", context)) == 1, task
 
 
-def test_many_questions_are_asked_of_a_context_and_all_fit_a_row():
-    counts, lengths = [], []
-    for index in range(40):
+def test_a_thought_copies_what_the_context_says_of_each_key_that_is_asked_for(tasks):
+    kinds = set()
+    for task in tasks["train"] + tasks["held_out"]:
+        known, asked = pairs(task), task.messages[-1].get("reasoning_content", "")
+        assert bool(asked) == (task.thinking != "disabled")
+        if asked:
+            ((prompt, answers),) = turns(task)
+            keys = [max((key for key in known if line.startswith(key)), key=len) for line in asked.split("\n")]
+            assert all(line in prompt for line in asked.split("\n"))
+            assert [known[key] for key in keys] == answers
+            question = prompt.replace(task.template.split(" | ")[0], "")
+            places = [question.rfind(key) for key in keys]
+            assert min(places) >= 0
+            kinds.add(len(keys) > 1)
+    assert kinds == {True, False}
+
+
+def test_many_keys_are_asked_for_of_a_context_at_once_or_in_turn_and_all_fit_a_row():
+    counts, lengths = {True: [], False: []}, []
+    for index in range(60):
         task = long_retrieval(Random(f"test/{index}"), "train")
-        counts.append(len(turns(task)))
-        lengths.append(sum(len(re.findall(r"\d|\n|[^\W\d]+|[^\w\s]", m["content"])) for m in task.messages))
+        counts[task.thinking == "disabled"].append(sum(len(answers) for _, answers in turns(task)))
+        said = [m["content"] + m.get("reasoning_content", "") for m in task.messages]
+        lengths.append(sum(len(re.findall(r"\d|\n|[^\W\d]+|[^\w\s]", text)) for text in said))
         assert len({asked for asked, _ in turns(task)}) == len(turns(task))
-    assert min(counts) < 12 < 34 < max(counts) <= 40
+    for asked in counts.values():
+        assert min(asked) < 16 < 34 < max(asked) <= 40
+    assert min(counts[True] + counts[False]) == 1
     assert max(lengths) < 2560
 
 
@@ -74,9 +96,12 @@ def test_two_hops_are_followed():
             task = SKILLS["follow"](Random(f"test/{index}"), split)
             known = pairs(task)
             thought, answer = task.messages[1]["reasoning_content"], task.messages[1]["content"]
-            (start, middle), (again, end) = (line.split(": ") for line in thought.splitlines())
-            assert (known[start], middle, known[middle]) == (middle, again, end)
-            assert answer == end
+            one, two = thought.splitlines()
+            assert one in task.messages[0]["content"]
+            assert two in task.messages[0]["content"]
+            (middle,) = (key for key in known if two.startswith(key))
+            assert middle in one
+            assert known[middle] == answer
 
 
 @pytest.mark.parametrize("tokens", [1024, 2048, 8192])

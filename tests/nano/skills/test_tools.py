@@ -97,14 +97,30 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def test_the_thought_before_a_call_goes_through_the_tools_to_the_one_that_fits(tasks):
+def test_a_thought_puts_every_tool_in_plain_words_then_what_is_wanted_and_so_finds_the_tool(tasks):
+    """What is wanted is said of one tool above, or of none; in a second thought the tools are not said again."""
+    found = {"a tool": 0, "none": 0}
     for task in tasks["train"] + tasks["held_out"]:
-        judged = [f"{name}: {tool['description']}?" for name, tool in declared(task).items()]
+        lines = [f"{name}: {tool['description']} = " for name, tool in declared(task).items()]
+        plain: dict[str, str] = {}
         for message in task.messages:
-            for call in message.get("tool_calls", ()):
-                place = list(declared(task)).index(call["function"]["name"])
-                thought = "\n".join([*(f"{each} No." for each in judged[:place]), f"{judged[place]} Yes."])
-                assert message.get("reasoning_content", "") == ("" if task.thinking == "disabled" else thought)
+            if message["role"] == "user":
+                plain = {}
+            *said, last = message.get("reasoning_content", "").split("\n")
+            if not last.startswith("Wanted = "):
+                assert task.thinking == "disabled" or not message.get("tool_calls")
+                continue
+            if said:
+                assert all(line.startswith(start) for line, start in zip(said, lines, strict=True))
+                plain = dict(line.rsplit(" = ", 1)[1].split(": ") for line in said)
+                assert list(plain.values()) == list(declared(task))
+            wanted, name = last.removeprefix("Wanted = ").split(": ")
+            assert plain.get(wanted, "none") == name
+            calls = [call["function"]["name"] for call in message.get("tool_calls", ())]
+            assert calls == ([] if name == "none" else [name])
+            assert calls or message["content"] == NO_TOOL
+            found["a tool" if calls else "none"] += 1
+    assert min(found.values()) > 10
 
 
 def test_a_parser_reads_the_same_calls_back(tasks):
