@@ -118,7 +118,7 @@ loads.
 """
 
 _BALANCE = """
-Two ways to balance the experts were compared, each in a run of this recipe with {tokens:,} tokens, over
+Two ways to balance the experts were compared, each in a run of the recipe of that time with {tokens:,} tokens, over
 {conversations:,} held-out conversations: the bits that the chosen expert tells of the family of skills, beside the same
 with shuffled labels, and the least load of an expert. This file was balanced by {shipped}.
 

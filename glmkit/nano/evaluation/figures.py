@@ -1,6 +1,5 @@
 """The figures of an evaluation: what they are called, how they follow from the answers, and which goals they have."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -81,13 +80,9 @@ def curve_figures(times: int, answers: Sequence[Asked]) -> dict[str, Result]:
 
 def _arithmetic(by_skill: dict[str, list[Asked]]) -> Figures:
     """Every mode on the same problems, and whether the model thinks where it should."""
-    by_mode: dict[tuple[str, str], list[Asked]] = defaultdict(list)
-    for skill in THOUGHT_ABOUT:
-        for asked in by_skill[skill]:
-            by_mode[skill, asked.question.thinking].append(asked)
 
     def of(mode: str, *skills: str) -> list[Asked]:
-        return [asked for skill in skills for asked in by_mode[skill, mode]]
+        return _in_mode(mode, [asked for skill in skills for asked in by_skill[skill]])
 
     yield "arithmetic_forced", _share(of("forced", "hard", "multi_step"), 0.95)
     for skill in THOUGHT_ABOUT:

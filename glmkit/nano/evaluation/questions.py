@@ -19,7 +19,6 @@ __all__ = [
     "NATURAL_PROMPTS",
     "OUTSIDE",
     "THOUGHT_ABOUT",
-    "THOUGHT_FIRST",
     "TRAINED_LENGTH",
     "Question",
     "draw_questions",
@@ -40,10 +39,10 @@ MODES = ("forced", "enabled", "disabled")
 THOUGHT_ABOUT = ("one_step", "hard", "multi_step")
 """Skills whose problems are asked in every mode, so that the modes are compared on the same problems."""
 
-THOUGHT_FIRST = tuple(name for name, family in FAMILY_OF.items() if family in ("tools", "extraction", "retrieval"))
+_THOUGHT_FIRST = tuple(name for name, family in FAMILY_OF.items() if family in ("tools", "extraction", "retrieval"))
 """Skills that are learned with thoughts: asked as one asks by default, so that the model decides."""
 
-COMPARED = ("tool_call", "extraction", "long_retrieval")
+_COMPARED = ("tool_call", "extraction", "long_retrieval")
 """Of these, skills that are asked without thoughts too."""
 
 TRAINED_LENGTH = 2048  # tokens, about
@@ -82,13 +81,13 @@ def draw_questions(skill: str, count: int, seed: int = 0) -> list[Question]:
     tasks = (SKILLS[skill](Random(f"evaluation/{seed}/{skill}/{index}"), "held_out") for index in itertools.count())
     if skill in THOUGHT_ABOUT:
         tasks = (task for task in tasks if task.thinking == "forced")  # which have the whole thought
-    if skill in THOUGHT_FIRST:
+    if skill in _THOUGHT_FIRST:
         tasks = (task for task in tasks if task.thinking == "enabled")
     taken = itertools.islice(tasks, count)
     questions = [question for index, task in enumerate(taken) for question in _of_task(task, f"{skill}/{index}")]
     if skill in THOUGHT_ABOUT:
         return [replace(question, thinking=mode) for question in questions for mode in MODES]
-    return _compared(questions) if skill in COMPARED else questions
+    return _compared(questions) if skill in _COMPARED else questions
 
 
 def draw_retrieval(times: int, count: int, seed: int = 0) -> list[Question]:
